@@ -1,0 +1,22 @@
+"""The engine: a multivariate Gaussian estimated by EM under missingness. Arrays in, arrays out.
+
+`PatternSummary` takes in the rows, `fit_gaussian` estimates, the `GaussianModel` in its `EMResult`
+fills. NumPy and SciPy only.
+"""
+
+from em_impute.gaussian.conditional import Conditional
+from em_impute.gaussian.em import fit_gaussian
+from em_impute.gaussian.model import GaussianModel
+from em_impute.gaussian.patterns import PatternSummary
+from em_impute.gaussian.result import ConvergenceWarning, EMResult, Iteration, Status
+
+__all__ = [
+    "Conditional",
+    "ConvergenceWarning",
+    "EMResult",
+    "GaussianModel",
+    "Iteration",
+    "PatternSummary",
+    "Status",
+    "fit_gaussian",
+]

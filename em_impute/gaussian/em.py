@@ -1,0 +1,400 @@
+"""Maximum likelihood for a multivariate Gaussian with missing cells, by EM.
+
+`fit_gaussian` standardises the columns, climbs the likelihood in the one loop (`_climb`), and
+undoes the standardising. In the loop a column has observed mean 0 and observed sd 1.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from em_impute.gaussian.acceleration import METHODS
+from em_impute.gaussian.expectation import ExpectedMoments, WeightedRows, e_step
+from em_impute.gaussian.model import GaussianModel
+from em_impute.gaussian.patterns import Floats, PatternSummary
+from em_impute.gaussian.result import ConvergenceWarning, EMResult, Iteration, Status
+from em_impute.gaussian.standardise import Parameters, Standardisation
+
+# A correlation matrix with a smaller eigenvalue is singular for all purposes.
+SINGULAR_EIGENVALUE = 1e-10
+# What prior_rows="auto" tries when there is no maximum, in pseudo-rows per row.
+AUTO_PRIORS = (0.001, 0.01, 0.05)
+# Relative rounding error of a log-likelihood, and absolute one of the EM map.
+LOGLIK_ROUNDING = 1e-13
+MAP_ROUNDING = 1e-13
+# Evaluations over which a covariance is watched for creeping towards a singular one.
+CREEPING_WINDOW = 100
+
+
+def fit_gaussian(
+    data: PatternSummary | ArrayLike,
+    *,
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+    acceleration: Literal["anderson", "none"] = "anderson",
+    prior_rows: float | Literal["auto"] = 0.0,
+    start: GaussianModel | None = None,
+    time_limit: float | None = None,
+    on_iteration: Callable[[Iteration], None] | None = None,
+) -> EMResult:
+    """Fit the mean and covariance of a multivariate Gaussian to data with missing cells.
+
+    Maximises the observed-data log-likelihood, the sum over rows of
+    ``log N(x_O; mu_O, Sigma_OO)``, by EM (Dempster, Laird & Rubin 1977; Little & Rubin 2019,
+    ch. 11) with Anderson acceleration. The start is deterministic: the observed means and
+    variances, no correlation.
+
+    Parameters
+    ----------
+    data : PatternSummary or array_like of shape (n_rows, n_columns)
+        Numbers, NaN where missing.
+    tol : float
+        Stop when no mean is estimated to be further than this from the maximum in standard
+        deviations, and no covariance in correlation units.
+    max_iter : int
+        Evaluations of the EM map after the one at the start.
+    acceleration : {"anderson", "none"}
+    prior_rows : float or "auto"
+        Pseudo-rows of a ridge prior towards independent columns at the observed variances. "auto"
+        is none unless the likelihood has no maximum; then the smallest of 0.1%, 1% and 5% of the
+        rows that ends well.
+    start : GaussianModel, optional
+        Where to start instead, for instance the model of an earlier result.
+    time_limit : float, optional
+        Seconds for the whole fit.
+    on_iteration : callable, optional
+        Called with the `Iteration` after each evaluation.
+
+    Returns
+    -------
+    EMResult
+
+    Raises
+    ------
+    ValueError
+        If an option is out of its range, there is no row, or a column has no observed cell.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Once, after the fit, if it did not end at a maximum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[1.0, 2.0], [2.0, np.nan], [3.0, 5.0], [4.0, 9.0]])
+    >>> result = fit_gaussian(X)
+    >>> result.status.value, result.model.mean.round(3).tolist()
+    ('converged', [2.5, 4.643])
+    """
+    _require_options(tol, max_iter, acceleration, prior_rows)
+    summary = data if isinstance(data, PatternSummary) else PatternSummary.from_array(data)
+    columns = Standardisation.of(summary)
+    if not len(columns.varying):
+        return _all_constant(columns)
+    rows = WeightedRows.of(summary, columns.varying, columns.centre, columns.scale)
+    deadline = None if time_limit is None else time.monotonic() + time_limit
+    options = _Options(tol, max_iter, acceleration, deadline, on_iteration)
+    first = columns.standardise(start)
+    decisions = columns.decisions
+    if prior_rows == "auto":
+        ending, why = _climb_with_smallest_prior(rows, first, options, columns)
+        decisions += why
+    else:
+        ending = _climb(rows, first, prior_rows, options)
+    result = EMResult(
+        model=columns.model(ending.point.parameters),
+        status=ending.status,
+        message=ending.sentence(columns, options),
+        loglik=ending.point.loglik,
+        n_iter=ending.n_iter,
+        distance=ending.distance,
+        prior_rows=ending.prior_rows,
+        trace=ending.trace,
+        decisions=decisions,
+    )
+    if not result.converged:
+        warnings.warn(result.message, ConvergenceWarning, stacklevel=2)
+    return result
+
+
+def m_step(moments: ExpectedMoments, mean: Floats, prior_rows: float) -> Parameters:
+    """The mean and covariance under which the expected moments about `mean` are most likely.
+
+    With a ridge prior of `prior_rows` pseudo-rows of independent columns at the observed
+    variances (1 here), ``Sigma = (n Sigma_EM + nu I) / (n + nu)``.
+    """
+    shift = moments.total / moments.n
+    cross = moments.cross - moments.n * np.outer(shift, shift) + prior_rows * np.eye(len(mean))
+    return mean + shift, (cross + cross.T) / (2 * (moments.n + prior_rows))
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What the caller chose for the loop."""
+
+    tol: float
+    max_iter: int
+    acceleration: str
+    deadline: float | None
+    on_iteration: Callable[[Iteration], None] | None
+
+    @property
+    def out_of_time(self) -> bool:
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Parameters, the objective there, and their image under the EM map.
+
+    `position` and `image_position` are the same as unconstrained vectors; the latter is None where
+    the image is singular.
+    """
+
+    parameters: Parameters
+    image: Parameters
+    position: Floats
+    image_position: Floats | None
+    loglik: float
+    objective: float
+    smallest_eigenvalue: float
+
+    @property
+    def residual(self) -> float:
+        """Largest change that the EM map makes: means in sds, covariances in correlations."""
+        mean, covariance = self.parameters
+        sd = np.sqrt(np.diag(covariance))
+        of_mean = np.abs((self.image[0] - mean) / sd)
+        of_covariance = np.abs((self.image[1] - covariance) / np.outer(sd, sd))
+        return float(max(of_mean.max(), of_covariance.max()))
+
+    @property
+    def rounding(self) -> float:
+        """By how much the objective may fall without meaning it."""
+        return LOGLIK_ROUNDING * (1.0 + abs(self.objective))
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """Where and why the loop stopped."""
+
+    point: _Point
+    status: Status
+    distance: float
+    prior_rows: float
+    trace: tuple[Iteration, ...]
+
+    @property
+    def n_iter(self) -> int:
+        return len(self.trace) - 1
+
+    def sentence(self, columns: Standardisation, options: _Options) -> str:
+        """What happened, and what to do."""
+        far = (
+            f"the estimated distance to the maximum is {self.distance:.1g} "
+            "(standard deviations, or correlation units)"
+        )
+        if self.status is Status.CONVERGED:
+            return f"Converged after {self.n_iter} iterations; {far}."
+        if self.status is Status.SINGULAR:
+            return (
+                f"The likelihood has no maximum: {columns.dependent_columns(self.point.image[1])}. "
+                f"{self.status.advice}"
+            )
+        limit = f"max_iter={options.max_iter}" if self.out_of_iterations else "the time limit"
+        return (
+            f"Stopped by {limit} after {self.n_iter} iterations, before the maximum was reached: "
+            f"{far}, and tol is {options.tol:g}. {self.status.advice}"
+        )
+
+    @property
+    def out_of_iterations(self) -> bool:
+        return self.status is Status.MAX_ITERATIONS
+
+
+def _climb(rows: WeightedRows, start: Parameters, prior_rows: float, options: _Options) -> _Ending:
+    """Go up from `start` until the objective has no further to rise."""
+    method = METHODS[options.acceleration]()
+    point = _evaluate(rows, start, prior_rows)
+    if point is None:
+        raise ValueError("The covariance of the start must be positive definite.")
+    trace, step = _Trace(options.on_iteration), "start"
+    while True:
+        proposal = None
+        if point.image_position is not None:
+            proposal = method.propose(point.position, point.image_position)
+        distance = _distance(point.residual, method.rate)
+        trace.add(step, distance, point)
+        status = _status(point, distance, trace, options)
+        trial = None
+        if status is None and proposal is not None:
+            step, trial = "accelerated", _evaluate(rows, _parameters(proposal), prior_rows)
+            if trial is None or trial.objective < point.objective - point.rounding:
+                trace.add("rejected", np.inf, trial)
+                method.restart()
+                trial = None
+        if status is None and trial is None:
+            step, trial = "em", _evaluate(rows, point.image, prior_rows)
+            status = Status.SINGULAR if trial is None else None
+        if status is not None:
+            return _Ending(point, status, distance, prior_rows, tuple(trace.iterations))
+        assert trial is not None
+        point = trial
+
+
+def _evaluate(rows: WeightedRows, at: Parameters, prior_rows: float) -> _Point | None:
+    """The EM map and the objective at `at`; None where the covariance is as good as singular."""
+    try:
+        moments = e_step(rows, *at)
+        position = _position(at)
+    except np.linalg.LinAlgError:
+        return None
+    if moments.smallest_eigenvalue < SINGULAR_EIGENVALUE or not np.isfinite(moments.loglik):
+        return None
+    image = m_step(moments, at[0], prior_rows)
+    try:
+        image_position = _position(image)
+    except np.linalg.LinAlgError:
+        image_position = None
+    objective = moments.loglik - _penalty(at[1], prior_rows)
+    return _Point(
+        at, image, position, image_position, moments.loglik, objective, moments.smallest_eigenvalue
+    )
+
+
+def _penalty(covariance: Floats, prior_rows: float) -> float:
+    """What the ridge prior takes off the log-likelihood: ``nu/2 (log|Sigma| + tr Sigma^-1)``."""
+    if not prior_rows:
+        return 0.0
+    log_det = np.linalg.slogdet(covariance)[1]
+    return float(prior_rows / 2 * (log_det + np.trace(np.linalg.inv(covariance))))
+
+
+def _distance(residual: float, rate: float) -> float:
+    """Distance left for an iteration that shrinks it by `rate` and last moved by `residual`."""
+    if residual < MAP_ROUNDING:
+        return residual
+    return np.inf if np.isnan(rate) else residual / (1.0 - rate)
+
+
+def _status(point: _Point, distance: float, trace: _Trace, options: _Options) -> Status | None:
+    """How the loop ends here; None if it goes on."""
+    if point.image_position is None or trace.creeping():
+        return Status.SINGULAR
+    if distance <= options.tol:
+        return Status.CONVERGED
+    if trace.n_iter >= options.max_iter:
+        return Status.MAX_ITERATIONS
+    if options.out_of_time:
+        return Status.TIME_LIMIT
+    return None
+
+
+class _Trace:
+    """The iterations so far, and what they tell of where the loop is going."""
+
+    def __init__(self, on_iteration: Callable[[Iteration], None] | None) -> None:
+        self.iterations: list[Iteration] = []
+        self._on_iteration = on_iteration
+
+    @property
+    def n_iter(self) -> int:
+        return len(self.iterations) - 1
+
+    def add(self, step: str, distance: float, point: _Point | None) -> None:
+        """Keep one evaluation; `point` is None where there was nothing to evaluate."""
+        iteration = Iteration(
+            number=len(self.iterations),
+            loglik=-np.inf if point is None else point.loglik,
+            objective=-np.inf if point is None else point.objective,
+            distance=distance,
+            step=step,
+            smallest_eigenvalue=0.0 if point is None else point.smallest_eigenvalue,
+        )
+        self.iterations.append(iteration)
+        if self._on_iteration is not None:
+            self._on_iteration(iteration)
+
+    def creeping(self) -> bool:
+        """Whether the covariance is drifting towards a singular one, however slowly.
+
+        Near a maximum the accelerated steps aim at it and are accepted. Where there is none they
+        aim at nothing: over a window a good part is rejected, while the objective still rises and
+        the smallest eigenvalue keeps falling in both halves of it.
+        """
+        if self.n_iter < CREEPING_WINDOW or self.iterations[-1].step == "rejected":
+            return False
+        recent = self.iterations[-CREEPING_WINDOW - 1 :]
+        accepted = [record for record in recent if record.step != "rejected"]
+        if len(recent) - len(accepted) < 0.3 * CREEPING_WINDOW:
+            return False
+        first, middle, last = accepted[0], accepted[len(accepted) // 2], accepted[-1]
+        return all(
+            later.smallest_eigenvalue < 0.99 * earlier.smallest_eigenvalue
+            for earlier, later in ((first, middle), (middle, last))
+        )
+
+
+def _all_constant(columns: Standardisation) -> EMResult:
+    model = columns.model((np.zeros(0), np.zeros((0, 0))))
+    message = "Every column is constant; there was nothing to estimate."
+    return EMResult(model, Status.CONVERGED, message, 0.0, 0, 0.0, 0.0, (), columns.decisions)
+
+
+def _climb_with_smallest_prior(
+    rows: WeightedRows, start: Parameters, options: _Options, columns: Standardisation
+) -> tuple[_Ending, tuple[str, ...]]:
+    """Climb without a prior and, where there is no maximum, with the smallest that makes one."""
+    ending = _climb(rows, start, 0.0, options)
+    if ending.status is not Status.SINGULAR:
+        return ending, ()
+    reason = columns.dependent_columns(ending.point.image[1])
+    for share in AUTO_PRIORS:
+        ending = _climb(rows, start, share * rows.n, options)
+        if ending.status is Status.CONVERGED:
+            break
+    return ending, (
+        f"Without a prior the likelihood has no maximum: {reason}. A ridge prior worth "
+        f"{ending.prior_rows:.3g} rows ({share:.1%} of {rows.n}) was added.",
+    )
+
+
+def _position(parameters: Parameters) -> Floats:
+    """Mean and covariance as one unconstrained vector: the factor with its diagonal in logs."""
+    mean, covariance = parameters
+    lower = np.linalg.cholesky(covariance)
+    below = np.tril_indices(len(mean), -1)
+    return np.concatenate([mean, np.log(np.diag(lower)), lower[below]])
+
+
+def _parameters(position: Floats) -> Parameters:
+    """The mean and covariance at a `_position`."""
+    p = (int(np.sqrt(9 + 8 * len(position))) - 3) // 2
+    lower = np.zeros((p, p))
+    lower[np.tril_indices(p, -1)] = position[2 * p :]
+    with np.errstate(over="ignore", invalid="ignore"):
+        # A wild proposal overflows; the E-step then finds that it is no covariance.
+        lower[np.diag_indices(p)] = np.exp(position[p : 2 * p])
+        return position[:p], lower @ lower.T
+
+
+def _require_options(tol: float, max_iter: int, acceleration: str, prior_rows: float | str) -> None:
+    if not 0 < tol < 1:
+        raise ValueError(f"tol must lie between 0 and 1, got {tol}.")
+    if max_iter < 1:
+        raise ValueError(f"max_iter must be at least 1, got {max_iter}.")
+    if acceleration not in METHODS:
+        raise ValueError(f"acceleration must be one of {list(METHODS)}, got {acceleration!r}.")
+    if isinstance(prior_rows, str):
+        if prior_rows != "auto":
+            raise ValueError(f'prior_rows must be a number or "auto", got {prior_rows!r}.')
+    elif not (0 <= prior_rows < np.inf):
+        raise ValueError(f"prior_rows must not be negative, got {prior_rows}.")

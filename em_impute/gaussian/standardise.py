@@ -1,0 +1,114 @@
+"""Between the user's columns and the standardised ones that EM works in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from em_impute.gaussian.expectation import correlation_of
+from em_impute.gaussian.model import GaussianModel
+from em_impute.gaussian.patterns import Floats, Ints, PatternSummary
+
+Parameters = tuple[Floats, Floats]
+"""Mean (p,) and covariance (p, p)."""
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """The columns of a summary: which vary, and what makes them observed mean 0 and sd 1.
+
+    Attributes
+    ----------
+    names : tuple of str
+    n_rows : int
+    varying : ndarray of int64
+        Indices of the columns that are not constant; only these are modelled.
+    centre, scale : ndarray of shape (n_columns,)
+        Observed mean and standard deviation of every column; 1 for the scale of a constant.
+    """
+
+    names: tuple[str, ...]
+    n_rows: int
+    varying: Ints
+    centre: Floats
+    scale: Floats
+
+    @classmethod
+    def of(cls, summary: PatternSummary) -> Self:
+        """The columns of `summary`.
+
+        Raises
+        ------
+        ValueError
+            If there is no row, or a column has no observed cell.
+        """
+        if not summary.n_rows:
+            raise ValueError("There are no rows to fit a model to.")
+        empty = np.flatnonzero(summary.observed_counts == 0)
+        if len(empty):
+            raise ValueError(
+                f"No cell is observed in {_listed([summary.columns[j] for j in empty])}, so "
+                "nothing can be estimated there. Leave such columns out."
+            )
+        scale = summary.observed_sd
+        return cls(
+            summary.columns,
+            summary.n_rows,
+            np.flatnonzero(scale > 0),
+            summary.observed_mean,
+            np.where(scale > 0, scale, 1.0),
+        )
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """A sentence on each column that was treated differently from the others."""
+        constant = np.setdiff1d(np.arange(len(self.names)), self.varying)
+        return tuple(
+            f"Column '{self.names[j]}' is constant: its missing cells get that value, and it says "
+            "nothing about the other columns."
+            for j in constant
+        )
+
+    def standardise(self, model: GaussianModel | None) -> Parameters:
+        """Where to start: at `model`, or at the observed moments without correlation."""
+        v = self.varying
+        if model is None:
+            return np.zeros(len(v)), np.eye(len(v))
+        if model.columns != self.names:
+            raise ValueError(
+                f"The start has columns {list(model.columns)}, the data {list(self.names)}."
+            )
+        scale = self.scale[v]
+        covariance = model.covariance[np.ix_(v, v)] / np.outer(scale, scale)
+        return (model.mean[v] - self.centre[v]) / scale, covariance
+
+    def model(self, parameters: Parameters) -> GaussianModel:
+        """The model on the original scale."""
+        v, scale = self.varying, self.scale[self.varying]
+        mean, covariance = self.centre.copy(), np.zeros((len(self.names), len(self.names)))
+        mean[v] += scale * parameters[0]
+        covariance[np.ix_(v, v)] = np.outer(scale, scale) * parameters[1]
+        return GaussianModel(mean, covariance, self.names)
+
+    def dependent_columns(self, covariance: Floats) -> str:
+        """Which columns make this covariance (nearly) singular, as a clause."""
+        if self.n_rows <= len(self.varying):
+            return f"{self.n_rows} rows do not determine the spread of {len(self.varying)} columns"
+        direction = np.abs(np.linalg.eigh(correlation_of(covariance))[1][:, 0])
+        order = np.argsort(-direction, kind="stable")
+        involved = sorted(self.varying[order[direction[order] > 0.1 * direction.max()]])
+        return (
+            "the data leave no spread in a combination of "
+            f"{_listed([self.names[j] for j in involved])}"
+        )
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    """Names in a sentence: 'a', 'b' and 'c'."""
+    quoted = [f"'{name}'" for name in names[:most]]
+    if len(names) > most:
+        quoted.append(f"{len(names) - most} more")
+    return " and ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]]))

@@ -1,0 +1,133 @@
+"""GaussianModel: what it fills, and its file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from holed_tables import factor_table, reference, tables
+from hypothesis import given, settings
+from numpy.typing import NDArray
+
+from em_impute.gaussian import GaussianModel, fit_gaussian
+
+Floats = NDArray[np.float64]
+
+
+def some_model(p: int, seed: int) -> GaussianModel:
+    X = factor_table(10 * p, p, 0.0, seed)
+    return GaussianModel(X.mean(axis=0), np.cov(X.T), tuple(f"c{j}" for j in range(p)))
+
+
+@settings(deadline=None)
+@given(tables())
+def test_observed_cells_come_back_bit_by_bit(X: Floats) -> None:
+    X.flat[0] = -0.0
+    model = some_model(X.shape[1], seed=1)
+    before = X.tobytes()
+    filled = model.impute(X)
+    observed = ~np.isnan(X)
+    assert filled[observed].tobytes() == X[observed].tobytes()
+    assert np.isfinite(filled).all()
+    assert X.tobytes() == before
+
+
+@settings(deadline=None)
+@given(tables())
+def test_each_missing_cell_is_its_regression_on_the_observed_ones(X: Floats) -> None:
+    model = some_model(X.shape[1], seed=2)
+    cells = model.conditional(X)
+    np.testing.assert_array_equal(
+        np.stack([cells.rows, cells.columns], axis=1), np.argwhere(np.isnan(X))
+    )
+    for i, j, mean, sd in zip(cells.rows, cells.columns, cells.mean, cells.sd, strict=True):
+        o = ~np.isnan(X[i])
+        slopes = np.linalg.solve(model.covariance[np.ix_(o, o)], model.covariance[o, j])
+        expected = model.mean[j] + slopes @ (X[i, o] - model.mean[o])
+        variance = model.covariance[j, j] - slopes @ model.covariance[o, j]
+        assert mean == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        assert sd == pytest.approx(np.sqrt(variance), rel=1e-6)
+
+
+def test_a_row_is_filled_the_same_to_the_last_bit_in_any_company() -> None:
+    X = factor_table(500, 7, 0.3, seed=3)
+    model = some_model(7, seed=4)
+    together = model.impute(X)
+    alone = np.vstack([model.impute(row[None]) for row in X])
+    assert together.tobytes() == alone.tobytes()
+    order = np.random.default_rng(5).permutation(len(X))
+    assert model.impute(X[order]).tobytes() == together[order].tobytes()
+
+
+def test_rows_with_nothing_observed_get_the_means() -> None:
+    model = some_model(4, seed=6)
+    np.testing.assert_array_equal(
+        model.impute(np.full((2, 4), np.nan)), np.tile(model.mean, (2, 1))
+    )
+
+
+def test_a_constant_column_is_filled_with_its_value_and_says_nothing() -> None:
+    model = GaussianModel(np.array([5.0, 1.0]), np.diag([0.0, 2.0]), ("constant", "other"))
+    filled = model.impute(np.array([[np.nan, 3.0], [9.0, np.nan]]))
+    np.testing.assert_array_equal(filled, [[5.0, 3.0], [9.0, 1.0]])
+    assert model.conditional(np.array([[np.nan, 3.0]])).sd.tolist() == [0.0]
+
+
+def test_columns_of_wildly_different_scale() -> None:
+    scale = np.array([1e-12, 1.0, 1e12])
+    X = factor_table(100, 3, 0.2, seed=7)
+    one, other = fit_gaussian(X, tol=1e-9).model, fit_gaussian(X * scale, tol=1e-9).model
+    np.testing.assert_allclose(other.impute(X * scale) / scale, one.impute(X), rtol=1e-7)
+
+
+def test_a_singular_covariance_is_a_sentence() -> None:
+    model = GaussianModel(np.zeros(3), np.ones((3, 3)), ("a", "b", "c"))
+    with pytest.raises(ValueError, match="covariance is singular"):
+        model.impute(np.array([[1.0, 2.0, np.nan]]))
+
+
+def test_infinities_and_other_shapes_are_refused() -> None:
+    model = some_model(3, seed=8)
+    with pytest.raises(ValueError, match="Expected 3 columns, got 2"):
+        model.impute(np.ones((1, 2)))
+    with pytest.raises(ValueError, match="Infinite cells"):
+        model.impute(np.array([[1.0, np.inf, np.nan]]))
+
+
+def test_saved_model_comes_back_bit_by_bit(tmp_path: Path) -> None:
+    model = fit_gaussian(reference("nhanes").X).model
+    model.save(tmp_path / "model.json")
+    loaded = GaussianModel.load(tmp_path / "model.json")
+    assert loaded.columns == model.columns
+    assert loaded.mean.tobytes() == model.mean.tobytes()
+    assert loaded.covariance.tobytes() == model.covariance.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 99}, "expected format em_impute.gaussian version 1"),
+        ({"format": "other"}, "expected format"),
+        ({"mean": [0.0]}, "must have shape"),
+        ({"covariance": [[1.0, 0.5], [0.4, 1.0]]}, "symmetric"),
+        ({"covariance": [[-1.0, 0.0], [0.0, 1.0]]}, "negative"),
+        ({"mean": [0.0, "x"]}, "not a model"),
+        ({"mean": [0.0, float("inf")]}, "finite"),
+    ],
+)
+def test_a_file_that_does_not_hold_together_is_refused(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "model.json"
+    GaussianModel(np.zeros(2), np.eye(2), ("a", "b")).save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=message):
+        GaussianModel.load(path)
+
+
+def test_text_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text("mean: 1")
+    with pytest.raises(ValueError, match=r"model\.json is not a model that can be read"):
+        GaussianModel.load(tmp_path / "model.json")
