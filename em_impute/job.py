@@ -1,0 +1,775 @@
+"""The YAML job: its models, and `load_job`, which reports every mistake at its line and column.
+
+`Job` and its sections say what may stand in a job file; `job_schema` gives the same to editors.
+Below them is the reading: YAML text to plain data with the place of each node, and pydantic's
+findings to sentences.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import io
+import math
+import os
+import zoneinfo
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    PrivateAttr,
+    Strict,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import StringMark, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
+
+Format = Literal["csv", "parquet", "feather"]
+Severity = Literal["critical", "warning", "info"]
+Loc = tuple[str | int, ...]
+Position = tuple[int, int]
+
+_FORMAT_OF_SUFFIX: dict[str, Format] = {
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".feather": "feather",
+    ".arrow": "feather",
+}
+
+
+# --- What can be wrong -------------------------------------------------------------------------
+
+
+class CannotRun(Exception):
+    """The job cannot run as it is written; the message tells the user what to mend."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a job: where it stands, and a sentence on how to mend it."""
+
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+class JobError(CannotRun):
+    """All the mistakes that were found in a job, one per line.
+
+    Attributes
+    ----------
+    problems : tuple of Problem
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the keys and values of a job file stand, as (line, column) counted from 1.
+
+    No field takes part in comparisons: a job is equal to itself wherever it was written.
+    """
+
+    file: Path | None = field(default=None, compare=False)
+    keys: dict[Loc, Position] = field(default_factory=dict, compare=False)
+    values: dict[Loc, Position] = field(default_factory=dict, compare=False)
+
+    def position(self, loc: Loc) -> Position:
+        """Find the node at a path, or its nearest ancestor that is written in the file."""
+        while loc and loc not in self.values:
+            loc = loc[:-1]
+        return self.values[loc]
+
+    def describe(self, position: Position) -> str:
+        """Write a position as editors and terminals link it."""
+        line, column = position
+        return f"{self.file}:{line}:{column}"
+
+
+# --- The models --------------------------------------------------------------------------------
+
+
+def _usable_path(path: Path) -> Path:
+    if path == Path() or "\0" in str(path):
+        raise ValueError("expected the path of a file, such as data/table.csv")
+    if path.parts[0].startswith("~"):
+        raise ValueError("~ is not expanded in a job; write the folder in full")
+    return path
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise ValueError(f"{_listed(twice)}: named more than once in this list; keep one")
+    return names
+
+
+def _at_least_one(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("expected at least one name; leave the key out for the default")
+    return names
+
+
+def _five_fields(cron: str) -> str:
+    if len(cron.split()) != 5:
+        raise ValueError(
+            "expected the five fields of cron (minute, hour, day, month, weekday), "
+            'such as "0 3 * * *"'
+        )
+    return cron
+
+
+def _known_timezone(timezone: str) -> str:
+    zones = zoneinfo.available_timezones()
+    if timezone not in zones:
+        nearest = _did_you_mean(timezone, zones)
+        raise ValueError(f"unknown time zone{nearest}; expected an IANA name such as Europe/Paris")
+    return timezone
+
+
+def _prior_rows(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    with suppress(ValidationError):
+        return handler(value)
+    raise ValueError("expected auto, or a number of pseudo-rows that is 0 or more")
+
+
+def _positive_interval(value: object, handler: ValidatorFunctionWrapHandler) -> timedelta:
+    with suppress(ValidationError):
+        interval: timedelta = handler(value)
+        if interval > timedelta() and not isinstance(value, bool):
+            return interval
+    raise ValueError("expected seconds (above 0), or an ISO 8601 duration such as PT1H30M")
+
+
+def _check_from_yaml(value: object) -> object:
+    """Turn `{expect_x: {column: y, severity: warning}}` into the fields of a Check."""
+    if isinstance(value, Check):
+        return value
+    if not isinstance(value, dict) or len(value) != 1:
+        raise ValueError(
+            "expected one expectation with its options, such as "
+            "{expect_column_values_to_not_be_null: {column: Temp}}"
+        )
+    ((expectation, options),) = value.items()
+    if not isinstance(options, dict):
+        return {"expectation": expectation, "kwargs": options}
+    kwargs = {key: option for key, option in options.items() if key != "severity"}
+    severity = {"severity": options["severity"]} if "severity" in options else {}
+    return {"expectation": expectation, "kwargs": kwargs, **severity}
+
+
+_DURATION = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0},
+        {"type": "string", "format": "duration"},
+    ]
+}
+
+# Strict: `yes`, "1e-6" or true must not pass for a number.
+Number = Annotated[float, Strict()]
+Count = Annotated[int, Strict()]
+_UNIQUE = Field(json_schema_extra={"uniqueItems": True})
+Names = Annotated[tuple[str, ...], AfterValidator(_distinct), _UNIQUE]
+SomeNames = Annotated[
+    Names, AfterValidator(_at_least_one), Field(json_schema_extra={"minItems": 1})
+]
+FilePath = Annotated[Path, AfterValidator(_usable_path)]
+PriorRows = Annotated[Literal["auto"] | Annotated[Number, Field(ge=0)], WrapValidator(_prior_rows)]
+Cron = Annotated[str, AfterValidator(_five_fields)]
+Interval = Annotated[timedelta, WrapValidator(_positive_interval), WithJsonSchema(_DURATION)]
+Timezone = Annotated[str, AfterValidator(_known_timezone)]
+
+
+class Section(BaseModel):
+    """A mapping of the job file: only the keys that it names are allowed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TableFile(Section):
+    """A table in a file; a relative path begins in the folder the program is started in."""
+
+    path: FilePath = Field(description="Path of the file.", examples=["data/table.csv"])
+    format: Format | None = Field(None, description="Format of the file; default: by its suffix.")
+
+    @property
+    def file_format(self) -> Format:
+        """The format that was given, or else the one that the suffix tells."""
+        return self.format or _FORMAT_OF_SUFFIX[self.path.suffix.lower()]
+
+    @model_validator(mode="after")
+    def _format_is_known(self) -> Self:
+        if self.format is None and self.path.suffix.lower() not in _FORMAT_OF_SUFFIX:
+            raise ValueError(
+                "the path does not tell the format, as it would by ending in "
+                f"{', '.join(_FORMAT_OF_SUFFIX)}; add for example `format: csv`"
+            )
+        return self
+
+
+class FileSource(TableFile):
+    """The table to read."""
+
+
+class FileTarget(TableFile):
+    """The table to write: it is replaced in one step, when all else has gone well."""
+
+
+class Columns(Section):
+    """The part that each column plays."""
+
+    impute: SomeNames | None = Field(
+        None,
+        description="Columns to fill; default: every numeric column with missing cells.",
+        examples=[["Ozone", "Solar.R"]],
+    )
+    predictors: Names | None = Field(
+        None,
+        description="Columns that only help to predict; default: every other numeric column.",
+        examples=[["Wind", "Temp"]],
+    )
+    key: Names = Field(
+        (),
+        description="Columns that identify a row; default: the row number.",
+        examples=[["Month", "Day"]],
+    )
+
+    @field_validator("predictors", "key")
+    @classmethod
+    def _not_imputed(cls, names: Names | None, info: ValidationInfo) -> Names | None:
+        imputed = set(info.data.get("impute") or ())
+        if both := [name for name in names or () if name in imputed]:
+            raise ValueError(f"{_listed(both)}: also in columns.impute; remove it from one of them")
+        return names
+
+
+class ModelOptions(Section):
+    """How the mean and covariance are estimated."""
+
+    tol: Number = Field(
+        1e-6, gt=0, lt=1, description="Estimated distance to the optimum, in sd, at which EM stops."
+    )
+    max_iter: Count = Field(1000, ge=1, description="Most iterations of EM.")
+    prior: PriorRows = Field(
+        "auto", description="Pseudo-rows of the ridge prior; auto: none unless the data need it."
+    )
+    acceleration: Literal["anderson", "none"] = Field(
+        "anderson", description="How EM is sped up; the answer is the same."
+    )
+    time_limit: Number | None = Field(
+        None, gt=0, description="Most seconds that the fit may take.", examples=[600]
+    )
+
+
+class Imputation(Section):
+    """What a missing cell is filled with."""
+
+    method: Literal["mean"] = Field(
+        "mean", description="mean: the expected value given what the row does show."
+    )
+
+
+class Check(Section):
+    """One expectation of Great Expectations, in YAML `{expect_x: {column: y, severity: info}}`."""
+
+    expectation: str = Field(description="Name of the expectation, in snake case.")
+    kwargs: dict[str, JsonValue] = Field({}, description="Its options.")
+    severity: Severity = Field(
+        "critical", description="critical: a failure stops the job; warning, info: it is shown."
+    )
+
+    @field_validator("kwargs")
+    @classmethod
+    def _severity_stands_alone(cls, kwargs: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if "severity" in kwargs:
+            raise ValueError("severity is a field of its own, not one of kwargs")
+        return kwargs
+
+    @model_serializer
+    def _to_yaml(self) -> dict[str, dict[str, JsonValue]]:
+        return {self.expectation: {**self.kwargs, "severity": self.severity}}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Describe the YAML form, which is not that of the fields."""
+        severity = cls.model_fields["severity"]
+        options = {
+            "severity": {
+                "description": severity.description,
+                "enum": list(get_args(Severity)),
+                "default": severity.default,
+            },
+        }
+        return {
+            "description": "One expectation of Great Expectations, with its options.",
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": 1,
+            "additionalProperties": {"type": "object", "properties": options},
+            "examples": [{"expect_column_values_to_not_be_null": {"column": "Temp"}}],
+        }
+
+
+CheckList = tuple[Annotated[Check, BeforeValidator(_check_from_yaml)], ...]
+
+
+class Checks(Section):
+    """What must hold before anything is filled, and before anything is published."""
+
+    input: CheckList = Field((), description="Checks of the table that was read.")
+    output: CheckList = Field((), description="Checks of the filled table, before it is published.")
+
+
+class Schedule(Section):
+    """When the job runs by itself: either by cron or at an interval."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["cron"], "properties": {"cron": {"not": {"type": "null"}}}},
+                {"required": ["interval"], "properties": {"interval": {"not": {"type": "null"}}}},
+            ]
+        }
+    )
+
+    cron: Cron | None = Field(
+        None,
+        description="Minute, hour, day, month and weekday, as in crontab.",
+        examples=["0 3 * * *"],
+    )
+    interval: Interval | None = Field(
+        None,
+        description="Seconds from one run to the next, or an ISO 8601 duration.",
+        examples=[3600],
+    )
+    timezone: Timezone = Field("UTC", description="IANA time zone in which cron is read.")
+
+    @model_validator(mode="after")
+    def _one_rhythm(self) -> Self:
+        if (self.cron is None) == (self.interval is None):
+            came = "neither" if self.cron is None else "both"
+            raise ValueError(f"expected either cron or interval, got {came}")
+        return self
+
+
+class Job(Section):
+    """One imputation job: read a table, fill its holes, check the result, publish it."""
+
+    model_config = ConfigDict(title="em_impute job")
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        max_length=100,
+        description="Name of the job: of its run folder, its Prefect runs and its reports.",
+        examples=["airquality"],
+    )
+    source: FileSource = Field(
+        description="The table to read.", examples=[{"path": "data/airquality.csv"}]
+    )
+    columns: Columns = Field(Columns(), description="The part that each column plays.")
+    model: ModelOptions = Field(ModelOptions(), description="How the model is estimated.")
+    imputation: Imputation = Field(Imputation(), description="What a missing cell is filled with.")
+    checks: Checks = Field(Checks(), description="What must hold before and after.")
+    target: FileTarget = Field(
+        description="The table to write.", examples=[{"path": "out/airquality.parquet"}]
+    )
+    schedule: Schedule | None = Field(
+        None,
+        description="When `em-impute serve` runs the job; default: only when asked.",
+        examples=[{"cron": "0 3 * * *"}],
+    )
+
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    @field_validator("target")
+    @classmethod
+    def _keeps_the_source(cls, target: FileTarget, info: ValidationInfo) -> FileTarget:
+        source = info.data.get("source")
+        if source and os.path.realpath(source.path) == os.path.realpath(target.path):
+            raise ValueError(
+                "this is the source's own file, which would be overwritten; choose another path"
+            )
+        return target
+
+    def place(self, *loc: str | int) -> str:
+        """Say where a part of the job is written.
+
+        Parameters
+        ----------
+        *loc : str or int
+            Keys and list positions (from 0) that lead to it, as in the file:
+            ``"checks", "input", 0, "expect_column_to_exist", "column"``.
+
+        Returns
+        -------
+        str
+            "job.yaml:12:5" (line and column of that value, or of the nearest that is written),
+            or "checks.input.0" for a job that was not read from a file.
+        """
+        if self._places.file is None:
+            return _dotted(loc)
+        return self._places.describe(self._places.position(loc))
+
+
+def job_schema() -> dict[str, Any]:
+    """Make the JSON Schema of a job file, for editors (yaml-language-server) and other tools."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {**dialect, **Job.model_json_schema()}
+
+
+# --- From a file to a job ----------------------------------------------------------------------
+
+# Far above any job; reading a file of this size takes seconds, and the time grows with the size.
+_MOST_BYTES = 256 * 1024
+# Aliases (`*a`) can turn a short text into a tree that has no end or that fills the memory.
+_MOST_LEVELS = 40
+_MOST_VALUES = 100_000
+
+_LONGEST_WORD = 60
+
+_YAML_TAG = "tag:yaml.org,2002:"
+_TEXT = {"str", "timestamp", "merge", "value"}
+_VALUES = {"null", "bool", "int", "float"}
+
+# How ruamel.yaml's complaints begin; whether to point to where the broken part was opened; what to
+# say. Its own words are not passed on, because they can quote the file.
+_SYNTAX = (
+    ("found character '\\t'", False, "a tab; indent with spaces only"),
+    ("found character", False, "text that begins with this character must be in quotes"),
+    ("expected ',' or ']'", True, "this [ is not closed, or a comma is missing after it"),
+    ("expected ',' or '}'", True, "this { is not closed, or a comma is missing after it"),
+    ("found unexpected", True, "this quote is not closed"),
+    ("found unknown escape", False, r"in double quotes \ is special; use single quotes"),
+    ("mapping values", False, "a : out of place; check the indentation, or put text in quotes"),
+    ("could not find expected ':'", True, "expected `key: value`; check the indentation too"),
+    ("expected <block", False, "not in line with what stands above; check the indentation"),
+    ("found undefined alias", False, "text that begins with * must be in quotes"),
+    ("but found another document", False, "a second document begins; a file holds one job"),
+)
+
+# What was expected, by pydantic's type of error.
+_EXPECTED = {
+    "model_type": "a mapping (`key: value`)",
+    "dict_type": "a mapping (`key: value`)",
+    "tuple_type": "a list",
+    "string_type": "text",
+    "path_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "greater_than": "a number above {gt:g}",
+    "greater_than_equal": "a number of {ge:g} or more",
+    "less_than": "a number below {lt:g}",
+    "string_too_long": "at most {max_length} characters",
+    "string_pattern_mismatch": "letters, digits, - and _ only, with a letter or digit first",
+    "literal_error": "{expected}",
+}
+
+_KINDS = {
+    type(None): "nothing",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number with a decimal point",
+    str: "text",
+    list: "a list",
+    dict: "a mapping",
+}
+
+
+def load_job(path: Path) -> Job:
+    """Read a job file.
+
+    Parameters
+    ----------
+    path : Path
+        A YAML 1.2 file in UTF-8, of at most 256 KiB.
+
+    Returns
+    -------
+    Job
+
+    Raises
+    ------
+    JobError
+        With all the mistakes in the file, sorted by line.
+    """
+    document = _Document(path)
+    data = document.read()
+    try:
+        job = Job.model_validate(data)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            loc = _loc_in_yaml(details["loc"], data)
+            unknown = details["type"] == "extra_forbidden"
+            position = document.places.keys[loc] if unknown else None
+            document.refuse(loc, _sentence(details, loc), position)
+    if document.mistakes:
+        raise JobError(document.problems())
+    job._places = document.places
+    return job
+
+
+class _Document:
+    """A job file as plain data, with the place of every node and the mistakes found so far."""
+
+    def __init__(self, path: Path) -> None:
+        self.places = Places(path)
+        self.mistakes: dict[tuple[Position, Loc], str] = {}
+        self._path = path
+        self._yaml = YAML(typ="safe", pure=True)
+        # Naming an anchor twice is legal, and the warning would print lines of the file.
+        self._yaml.composer.warn_double_anchors = False
+
+    def read(self) -> Any:
+        text = self._decode()
+        try:
+            root = self._yaml.compose(text)
+        except (YAMLError, ValueError, LookupError, ArithmeticError) as error:
+            # ruamel lets Python's own errors through for some escapes and %YAML directives.
+            raise self._broken(*_syntax_mistake(error, text)) from None
+        except RecursionError:
+            raise self._broken("nested too deeply for a job") from None
+        if root is None:
+            raise self._broken("the file is empty; a job has a name, a source and a target")
+        return self._plain(root, (), _position(root.start_mark))
+
+    def refuse(self, loc: Loc, message: str, position: Position | None = None) -> None:
+        """Note a mistake; a second one at the same place would only be its consequence."""
+        position = position or self.places.position(loc)
+        self.mistakes.setdefault((position, loc), message)
+
+    def problems(self) -> list[Problem]:
+        """List the mistakes from the top of the file to its end."""
+        in_order = sorted(self.mistakes.items(), key=lambda item: item[0][0])
+        return [
+            Problem(
+                self.places.describe(position), ": ".join(filter(None, (_dotted(loc), message)))
+            )
+            for (position, loc), message in in_order
+        ]
+
+    def _decode(self) -> str:
+        data = self._bytes()
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise self._broken(f"not UTF-8 (line {line}); save the file in UTF-8") from None
+
+    def _bytes(self) -> bytes:
+        if self._path.is_dir():
+            raise self._broken("expected a job file, got a folder")
+        try:
+            with self._path.open("rb") as file:
+                data = file.read(_MOST_BYTES + 1)
+        except FileNotFoundError:
+            folder = self._path.absolute().parent
+            raise self._broken(f"no such file in the folder {folder}; check the path") from None
+        except OSError as error:
+            raise self._broken(f"cannot be read: {error.strerror}") from None
+        if len(data) > _MOST_BYTES:
+            raise self._broken(f"larger than a job file may be ({_MOST_BYTES // 1024} KiB)")
+        return data
+
+    def _broken(self, message: str, position: Position | None = None) -> JobError:
+        place = self.places.describe(position) if position else str(self._path)
+        return JobError([Problem(place, message)])
+
+    def _plain(self, node: Node, loc: Loc, position: Position) -> Any:
+        self.places.values[loc] = position
+        if len(loc) > _MOST_LEVELS:
+            raise self._broken("nested too deeply for a job", position)
+        if len(self.places.values) > _MOST_VALUES:
+            raise self._broken(f"more than {_MOST_VALUES:,} values in one job", position)
+        kind = _kind(node)
+        match node:
+            case MappingNode() if kind == "map":
+                return self._mapping(node, loc)
+            case SequenceNode() if kind == "seq":
+                return [
+                    self._plain(item, (*loc, i), _position(item.start_mark))
+                    for i, item in enumerate(node.value)
+                ]
+            case ScalarNode() if kind in _TEXT:
+                return self._text(node.value, loc)
+            case ScalarNode() if kind in _VALUES:
+                return self._value(node, loc)
+        self.refuse(loc, "tags (such as !!python/object) are not accepted in a job")
+        return None
+
+    def _mapping(self, node: MappingNode, loc: Loc) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key, value in node.value:
+            position = _position(key.start_mark)
+            if not _is_key(key):
+                self.refuse((*loc, "?"), "a key must be plain text", position)
+                continue
+            child = (*loc, key.value)
+            if key.value in data:
+                first = self.places.keys[child][0]
+                self.refuse(child, f"this key was already given on line {first}", position)
+                continue
+            self.places.keys[child] = position
+            # To the parser, an empty value stands where the next word begins, lines below.
+            empty = value.start_mark.index == value.end_mark.index
+            start = position if empty else _position(value.start_mark)
+            data[key.value] = self._plain(value, child, start)
+        return data
+
+    def _text(self, text: str, loc: Loc) -> str:
+        if not _is_unicode(text):
+            self.refuse(loc, r"not text: \ud800 to \udfff are halves of characters")
+        return text
+
+    def _value(self, node: ScalarNode, loc: Loc) -> Any:
+        try:
+            value = self._yaml.constructor.construct_object(node)
+        except (ValueError, LookupError):
+            self.refuse(loc, "the text does not fit the tag before it, or the number is too long")
+            return None
+        if isinstance(value, float) and not math.isfinite(value):
+            self.refuse(loc, "expected a finite number; for no limit leave the key out")
+        return value
+
+
+def _syntax_mistake(error: Exception, text: str) -> tuple[str, Position | None]:
+    if isinstance(error, ReaderError):
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        return "a control character, which YAML does not allow; remove it", (line, column)
+    problem = getattr(error, "problem", None) or ""
+    fallback = (False, "not valid YAML; check the quotes, brackets and indentation just before")
+    known = ((opened, say) for begins, opened, say in _SYNTAX if problem.startswith(begins))
+    opened, message = next(known, fallback)
+    marks = ("context_mark", "problem_mark") if opened else ("problem_mark", "context_mark")
+    mark = getattr(error, marks[0], None) or getattr(error, marks[1], None)
+    return message, _position(mark) if mark else None
+
+
+def _position(mark: StringMark) -> Position:
+    return mark.line + 1, mark.column + 1
+
+
+def _kind(node: Node) -> str:
+    return str(node.tag).removeprefix(_YAML_TAG)
+
+
+def _is_key(node: Node) -> bool:
+    known = _kind(node) in _TEXT | _VALUES
+    return known and isinstance(node, ScalarNode) and _is_unicode(node.value)
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+# --- From pydantic's findings to sentences -----------------------------------------------------
+
+
+def _loc_in_yaml(loc: Loc, data: Any) -> Loc:
+    """Give the path in the file: there a check's fields stand under its expectation's name."""
+    if loc[:1] != ("checks",) or len(loc) < 4:
+        return loc
+    (expectation,) = data["checks"][loc[1]][loc[2]]
+    rest = loc[4:] if loc[3] == "kwargs" else loc[3:]
+    return (*loc[:3], expectation, *rest)
+
+
+def _sentence(error: ErrorDetails, loc: Loc) -> str:
+    """Say what was expected and what came: its kind, never the value."""
+    kind, context = error["type"], error.get("ctx", {})
+    siblings = _keys_allowed(loc[:-1])
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "missing":
+        return f"this key is missing{_example(siblings, loc)}"
+    if kind == "extra_forbidden":
+        nearest = _did_you_mean(str(loc[-1]), siblings)
+        return f"unknown key{nearest}; allowed here: {', '.join(siblings)}"
+    expected = _EXPECTED.get(kind, "another value").format_map(context).replace("'", "")
+    came = f", got {_KINDS[type(error['input'])]}" if kind.endswith("_type") else ""
+    return f"expected {expected}{came}{_remedy(error, siblings, loc)}"
+
+
+def _remedy(error: ErrorDetails, siblings: Mapping[str, FieldInfo], loc: Loc) -> str:
+    value, field = error["input"], siblings.get(str(loc[-1])) if loc else None
+    if error["type"] == "string_type" and isinstance(value, bool | int | float):
+        return "; put it in quotes"
+    if value is None and field and not field.is_required():
+        return "; leave the key out for the default"
+    return _example(siblings, loc)
+
+
+def _keys_allowed(loc: Loc) -> Mapping[str, FieldInfo]:
+    """Find the fields of the section at a path; none where the path leads to no section."""
+    fields: Mapping[str, FieldInfo] = Job.model_fields
+    for key in loc:
+        annotation = fields[str(key)].annotation if key in fields else None
+        types = (annotation, *get_args(annotation))
+        sections = (t for t in types if inspect.isclass(t) and issubclass(t, Section))
+        section = next(sections, None)
+        fields = section.model_fields if section else {}
+    return fields
+
+
+def _example(fields: Mapping[str, FieldInfo], loc: Loc) -> str:
+    key = str(loc[-1]) if loc else ""
+    examples = fields[key].examples if key in fields else None
+    if not examples:
+        return ""
+    stream = io.StringIO()
+    YAML(typ="safe", pure=True).dump(examples[0], stream)
+    value = stream.getvalue().removesuffix("...\n").strip()
+    return f"; for example `{key}: {value}`"
+
+
+def _did_you_mean(word: str, words: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(word[:_LONGEST_WORD], words, n=1)
+    return f" (did you mean {nearest[0]}?)" if nearest else ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(_word, names))
+
+
+def _dotted(loc: Loc) -> str:
+    return ".".join(map(_word, loc))
+
+
+def _word(part: str | int) -> str:
+    """Write a name so that it stays on its line and cannot steer a terminal."""
+    text = str(part)
+    shown = text[:_LONGEST_WORD]
+    return shown if shown.isprintable() and shown else ascii(shown)
