@@ -59,7 +59,7 @@ def fit_gaussian(
         Stop when no mean is estimated to be further than this from the maximum in standard
         deviations, and no covariance in correlation units.
     max_iter : int
-        Evaluations of the EM map after the one at the start.
+        Evaluations of the EM map after the one at the start; one more if the last was rejected.
     acceleration : {"anderson", "none"}
     prior_rows : float or "auto"
         Pseudo-rows of a ridge prior towards independent columns at the observed variances. "auto"
@@ -209,15 +209,12 @@ class _Ending:
                 f"The likelihood has no maximum: {columns.dependent_columns(self.point.image[1])}. "
                 f"{self.status.advice}"
             )
-        limit = f"max_iter={options.max_iter}" if self.out_of_iterations else "the time limit"
+        out_of_iterations = self.status is Status.MAX_ITERATIONS
+        limit = f"max_iter={options.max_iter}" if out_of_iterations else "the time limit"
         return (
             f"Stopped by {limit} after {self.n_iter} iterations, before the maximum was reached: "
             f"{far}, and tol is {options.tol:g}. {self.status.advice}"
         )
-
-    @property
-    def out_of_iterations(self) -> bool:
-        return self.status is Status.MAX_ITERATIONS
 
 
 def _climb(rows: WeightedRows, start: Parameters, prior_rows: float, options: _Options) -> _Ending:
@@ -233,21 +230,28 @@ def _climb(rows: WeightedRows, start: Parameters, prior_rows: float, options: _O
             proposal = method.propose(point.position, point.image_position)
         distance = _distance(point.residual, method.rate)
         trace.add(step, distance, point)
-        status = _status(point, distance, trace, options)
-        trial = None
-        if status is None and proposal is not None:
-            step, trial = "accelerated", _evaluate(rows, _parameters(proposal), prior_rows)
-            if trial is None or trial.objective < point.objective - point.rounding:
-                trace.add("rejected", np.inf, trial)
+        status, following = _status(point, distance, trace, options), None
+        if status is None:
+            step, following = _advance(rows, point, proposal, prior_rows)
+            if step == "rejected":
+                trace.add(step, np.inf, following)
                 method.restart()
-                trial = None
-        if status is None and trial is None:
-            step, trial = "em", _evaluate(rows, point.image, prior_rows)
-            status = Status.SINGULAR if trial is None else None
-        if status is not None:
-            return _Ending(point, status, distance, prior_rows, tuple(trace.iterations))
-        assert trial is not None
-        point = trial
+                step, following = _advance(rows, point, None, prior_rows)
+        if following is None:
+            ending = status or Status.SINGULAR
+            return _Ending(point, ending, distance, prior_rows, tuple(trace.iterations))
+        point = following
+
+
+def _advance(
+    rows: WeightedRows, point: _Point, proposal: Floats | None, prior_rows: float
+) -> tuple[str, _Point | None]:
+    """The step and the point that it leads to: the proposed one, or else that of plain EM."""
+    if proposal is None:
+        return "em", _evaluate(rows, point.image, prior_rows)
+    trial = _evaluate(rows, _parameters(proposal), prior_rows)
+    lower = trial is None or trial.objective < point.objective - point.rounding
+    return ("rejected" if lower else "accelerated"), trial
 
 
 def _evaluate(rows: WeightedRows, at: Parameters, prior_rows: float) -> _Point | None:

@@ -34,7 +34,8 @@ _ADVICE = {
     ),
     Status.TIME_LIMIT: "Raise time_limit, or go on from here with start=result.model.",
     Status.SINGULAR: (
-        'Leave out or combine one of these columns, or use a prior (prior_rows="auto").'
+        "Leave out or combine one of these columns, or use a prior "
+        '(prior_rows="auto"; in a job, prior: auto).'
     ),
 }
 

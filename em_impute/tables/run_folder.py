@@ -1,0 +1,224 @@
+"""The folder of a run: where its files are, how they are written, and its manifest.
+
+A file is in the folder whole or not at all, so a retry may trust what it finds there.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from em_impute.job import CannotRun, Job
+
+if TYPE_CHECKING:
+    from em_impute.tables.sources import Snapshot
+    from em_impute.tables.targets import Published
+
+RECORDED_PACKAGES = (
+    "em_impute",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "prefect",
+    "great_expectations",
+)
+
+
+class DiskFullError(OSError):
+    """The disk was full while a file was being written; the message is a whole sentence."""
+
+
+@contextmanager
+def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
+    """Yield the name to write under; give the file its own name once it is complete.
+
+    Parameters
+    ----------
+    path : Path
+        The name of the complete file. A file that is there already is replaced in one step.
+    partial : Path, optional
+        The name until then, on the same device; by default hidden beside `path`. It is removed
+        if the writing fails.
+
+    Raises
+    ------
+    DiskFullError
+        If the device has no room left. Any other OSError comes through as it is.
+    """
+    partial = partial or path.with_name(f".{path.name}.part")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"The disk is full: {path} could not be written; the target is as it was."
+            ) from error
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where one run keeps its files: ``<root>/<job>/<run id>/``."""
+
+    path: Path
+
+    @property
+    def snapshot(self) -> Path:
+        """The source as it was read; a working file."""
+        return self.path / "snapshot.arrow"
+
+    @property
+    def summary(self) -> Path:
+        """The pattern summary that the model was fitted to."""
+        return self.path / "summary.npz"
+
+    @property
+    def model(self) -> Path:
+        """The fitted mean and covariance."""
+        return self.path / "model.json"
+
+    @property
+    def cells(self) -> Path:
+        """The cell ledger: one row per imputed cell."""
+        return self.path / "cells.parquet"
+
+    @property
+    def checks(self) -> Path:
+        """Results of the checks before and after."""
+        return self.path / "checks.json"
+
+    @property
+    def numbers(self) -> Path:
+        """The report's numbers, from which the page can be made again."""
+        return self.path / "report.json"
+
+    @property
+    def report(self) -> Path:
+        """The report as one page."""
+        return self.path / "report.html"
+
+    @property
+    def manifest(self) -> Path:
+        """What ran on what, with which outcome."""
+        return self.path / "manifest.json"
+
+    def staged(self, file_format: str) -> Path:
+        """The filled table until it is published; a working file."""
+        return self.path / f"staged.{file_format}"
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write `manifest` as JSON, whole or not at all."""
+        with written_whole(self.manifest) as partial:
+            text = json.dumps(manifest.to_dict(), indent=2, default=str)
+            partial.write_text(text + "\n", encoding="utf-8")
+
+    def clear(self) -> None:
+        """Remove the working files: the snapshot, a staged table, and whatever is half written."""
+        for pattern in ("snapshot.arrow", "staged.*", ".*.part"):
+            for file in self.path.glob(pattern):
+                file.unlink(missing_ok=True)
+
+
+def open_run_folder(root: Path, job_name: str, run_id: str) -> RunFolder:
+    """Make the folder ``root/job_name/run_id``, or open it if it is there.
+
+    Raises
+    ------
+    CannotRun
+        If the folder cannot be made.
+    """
+    folder = RunFolder(root / job_name / run_id)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotRun(
+            f"The run's folder {folder.path} cannot be made ({reason(error)}); "
+            "choose another folder for the runs."
+        ) from error
+    return folder
+
+
+def reason(error: OSError) -> str:
+    """What the system says went wrong, such as "permission denied", without any path."""
+    return (error.strerror or type(error).__name__).lower()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ran on what, with which outcome.
+
+    Attributes
+    ----------
+    run : str
+        The run's id.
+    job : Job
+    snapshot : Snapshot
+        What was read.
+    published : Published or None
+        What was published; None if the run stopped before.
+    cells : int
+        Imputed cells.
+    started, finished : datetime
+        With their time zone.
+    verdict : str
+        The outcome in a sentence.
+    """
+
+    run: str
+    job: Job
+    snapshot: Snapshot
+    published: Published | None
+    cells: int
+    started: datetime
+    finished: datetime
+    verdict: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest as JSON holds it."""
+        return {
+            "run": self.run,
+            "job": self.job.name,
+            "job_hash": hashlib.sha256(self.job.model_dump_json().encode()).hexdigest(),
+            "source": {
+                "path": self.snapshot.source,
+                "fingerprint": self.snapshot.fingerprint,
+                "rows": self.snapshot.rows,
+                "columns": [column.name for column in self.snapshot.columns],
+            },
+            "target": self.published and asdict(self.published),
+            "cells": self.cells,
+            "versions": installed_versions(),
+            "started": self.started.isoformat(),
+            "finished": self.finished.isoformat(),
+            "verdict": self.verdict,
+        }
+
+
+def installed_versions() -> dict[str, str]:
+    """Version of Python and of every package that has a part in the result."""
+    versions = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions

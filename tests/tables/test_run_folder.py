@@ -1,0 +1,171 @@
+"""The run's folder: files whole or not at all, the manifest, and what a finished run leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from em_impute.job import CannotRun, Job
+from em_impute.tables.run_folder import (
+    DiskFullError,
+    Manifest,
+    RunFolder,
+    installed_versions,
+    open_run_folder,
+    sha256,
+    written_whole,
+)
+from em_impute.tables.sources import Snapshot
+from em_impute.tables.targets import Published
+
+Take = Callable[..., Snapshot]
+
+
+# --- Files -------------------------------------------------------------------------------------
+
+
+def test_file_has_its_name_only_once_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+    with written_whole(path) as partial:
+        partial.write_text("ne")
+        assert path.read_text() == "old"
+        partial.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), OSError(5, "Input/output error")])
+def test_failure_leaves_the_old_file(tmp_path: Path, error: Exception) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+
+    def write() -> None:
+        with written_whole(path) as partial:
+            partial.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        write()
+    assert caught.value is error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    """/dev/full takes no byte, as a disk without room."""
+    (tmp_path / ".x.part").symlink_to("/dev/full")
+    with pytest.raises(DiskFullError) as caught, written_whole(tmp_path / "x") as partial:
+        partial.write_text("content")
+    assert str(caught.value) == (
+        f"The disk is full: {tmp_path}/x could not be written; the target is as it was."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc" * 100_000)
+    assert sha256(tmp_path / "x") == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+# --- The folder --------------------------------------------------------------------------------
+
+
+def test_folder_is_made_once_and_opened_again(tmp_path: Path) -> None:
+    folder = open_run_folder(tmp_path / "runs", "air", "run-1")
+    assert folder.path == tmp_path / "runs" / "air" / "run-1"
+    folder.model.write_text("{}")
+    assert open_run_folder(tmp_path / "runs", "air", "run-1").model.read_text() == "{}"
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    with pytest.raises(CannotRun, match=r"runs/air/run-1 cannot be made \(not a directory\)"):
+        open_run_folder(tmp_path / "runs", "air", "run-1")
+
+
+def test_clear_removes_the_working_files_only(folder: RunFolder) -> None:
+    leave = [
+        folder.summary,
+        folder.model,
+        folder.cells,
+        folder.checks,
+        folder.numbers,
+        folder.report,
+        folder.manifest,
+    ]
+    work = [folder.snapshot, folder.staged("csv"), folder.staged("parquet")]
+    for path in [*leave, *work, folder.path / ".cells.parquet.part"]:
+        path.touch()
+    folder.clear()
+    assert sorted(folder.path.iterdir()) == sorted(leave)
+    folder.clear()
+
+
+# --- The manifest ------------------------------------------------------------------------------
+
+
+def manifest(job: Job, snapshot: Snapshot, published: Published | None) -> Manifest:
+    return Manifest(
+        run="run-1",
+        job=job,
+        snapshot=snapshot,
+        published=published,
+        cells=3,
+        started=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        finished=datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC),
+        verdict="Published.",
+    )
+
+
+def test_manifest_says_what_ran_on_what(
+    folder: RunFolder, take_csv: Take, job: Callable[..., Job]
+) -> None:
+    snapshot = take_csv("a,b\n1,2\n")
+    published = Published(Path("out/y.parquet"), "ab12", 1)
+    folder.write_manifest(manifest(job(), snapshot, published))
+    written = json.loads(folder.manifest.read_text())
+    assert written.pop("versions") == installed_versions()
+    assert written.pop("job_hash") == hashlib.sha256(job().model_dump_json().encode()).hexdigest()
+    assert written == {
+        "run": "run-1",
+        "job": "job",
+        "source": {
+            "path": snapshot.source,
+            "fingerprint": snapshot.fingerprint,
+            "rows": 1,
+            "columns": ["a", "b"],
+        },
+        "target": {"path": "out/y.parquet", "sha256": "ab12", "rows": 1},
+        "cells": 3,
+        "started": "2026-01-02T03:04:05+00:00",
+        "finished": "2026-01-02T03:04:06+00:00",
+        "verdict": "Published.",
+    }
+
+
+def test_job_hash_follows_the_job(take_csv: Take, job: Callable[..., Job]) -> None:
+    snapshot = take_csv("a\n1\n")
+    hashes = [manifest(j, snapshot, None).to_dict()["job_hash"] for j in (job(), job(key=["a"]))]
+    assert hashes[0] != hashes[1]
+
+
+def test_manifest_of_a_refused_run_has_no_target(
+    folder: RunFolder, take_csv: Take, job: Callable[..., Job]
+) -> None:
+    folder.write_manifest(manifest(job(), take_csv("a\n1\n"), None))
+    assert json.loads(folder.manifest.read_text())["target"] is None
+
+
+def test_versions_are_those_installed() -> None:
+    versions = installed_versions()
+    assert versions["python"] == platform.python_version()
+    assert versions["pyarrow"] == version("pyarrow")
+    assert versions["great_expectations"] == version("great-expectations")
