@@ -1,0 +1,1007 @@
+"""Whether a table may be filled, and whether the filled one may be published.
+
+Three kinds of checks, all answered with `CheckResult`: the job's own, carried out by Great
+Expectations (GX), which is used here and nowhere else; preconditions, without which there is
+nothing to estimate; and invariants, that filling has changed nothing but the holes. The verdict on
+them is `Checked`. No result holds a value of the data: only counts, shares, column-wide numbers.
+"""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import functools
+import logging
+import math
+import os
+import re
+import threading
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from em_impute.job import Check, Job, JobError, Problem, Severity
+
+if TYPE_CHECKING:
+    from great_expectations.core.batch_definition import BatchDefinition
+    from great_expectations.data_context.data_context.ephemeral_data_context import (
+        EphemeralDataContext,
+    )
+    from great_expectations.datasource.fluent.interfaces import Batch
+    from great_expectations.expectations.expectation import Expectation
+
+Stage = Literal["input", "output"]
+Source = Literal["great_expectations", "precondition", "invariant"]
+
+
+# --- Results and the verdict -------------------------------------------------------------------
+
+_LONGEST_WORDS = 160
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check expected and what was seen.
+
+    Attributes
+    ----------
+    name : str
+        The GX expectation's name, or that of the precondition or invariant.
+    column : str or None
+        The column, where the check is about exactly one.
+    expected : str
+        What must hold, in words: "Temp between -60 and 140".
+    severity : {"critical", "warning", "info"}
+        What a failure means: the job stops; a warning is shown; it is shown in the table only.
+    success : bool
+    observed : str
+        What was seen, in aggregates only: "3 of 153 rows unexpected (2.0%)".
+    source : {"great_expectations", "precondition", "invariant"}
+    """
+
+    name: str
+    column: str | None
+    expected: str
+    severity: Severity
+    success: bool
+    observed: str
+    source: Source
+
+    def __str__(self) -> str:
+        observed = re.sub(r" \([\d.]+%\)", "", self.observed)
+        return f"{self.expected} ({observed})"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The results of all checks of one table, and the verdict on it.
+
+    Attributes
+    ----------
+    results : tuple of CheckResult
+    stage : {"input", "output"}
+        Which table was checked: the one that was read, or the filled one.
+    """
+
+    results: tuple[CheckResult, ...]
+    stage: Stage = "input"
+
+    def failed(self, severity: Severity) -> tuple[CheckResult, ...]:
+        """Give the failures of one severity."""
+        return tuple(r for r in self.results if not r.success and r.severity == severity)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the job must stop, in one sentence; None if it may go on."""
+        failures = self.failed("critical")
+        if not failures:
+            return None
+        count = "1 critical check" if len(failures) == 1 else f"{len(failures)} critical checks"
+        named = "; ".join(map(str, failures[:_MOST_NAMED]))
+        more = f"; and {len(failures) - _MOST_NAMED} more" if failures[_MOST_NAMED:] else ""
+        return f"Refused before publishing: {count} failed on the {self.stage}: {named}{more}."
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each failure that does not stop the job."""
+        return tuple(f"Not met on the {self.stage}: {r}." for r in self.failed("warning"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Make a plain dict of text and booleans, which is strict JSON."""
+        return {"stage": self.stage, "results": [asdict(result) for result in self.results]}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Checked:
+        """Read what `to_dict` made."""
+        return cls(tuple(CheckResult(**result) for result in content["results"]), content["stage"])
+
+
+# --- The job's checks: before the table is read ------------------------------------------------
+
+
+def verify_checks(job: Job) -> None:
+    """Make sure that GX knows every check of a job and would evaluate it as it is written.
+
+    GX itself drops a check that it cannot build, and passes one that compares with nothing.
+
+    Raises
+    ------
+    JobError
+        With all problems of all checks, each with its place in the job.
+    """
+    if not (job.checks.input or job.checks.output):
+        return
+    with _great_expectations() as table:
+        problems = [
+            Problem(place, message)
+            for place, check in _placed(job)
+            for message in _problems_of(check, table)
+        ]
+    if problems:
+        raise JobError(problems)
+
+
+def check_columns(job: Job, names: Sequence[str]) -> None:
+    """Make sure that the table has the columns that the job's checks name.
+
+    Parameters
+    ----------
+    job : Job
+    names : sequence of str
+        The table's columns.
+
+    Raises
+    ------
+    JobError
+        With a problem for every column that is not there.
+    """
+    problems = [
+        Problem(place, f"{check.expectation}: {_no_such_column(column, names)}")
+        for place, check in _placed(job)
+        if check.expectation != "expect_column_to_exist"
+        for column in _columns_of(check)
+        if column not in names
+    ]
+    if problems:
+        raise JobError(problems)
+
+
+def columns_needed(checks: Sequence[Check], names: Sequence[str]) -> list[str]:
+    """Choose the columns that must be loaded for these checks.
+
+    Parameters
+    ----------
+    checks : sequence of Check
+    names : sequence of str
+        The table's columns.
+
+    Returns
+    -------
+    list of str
+        Only those that the checks name, in the table's order; all of them if a check names none,
+        because it is about the table as a whole.
+    """
+    if any(not _domain_of(check) or "column_index" in check.kwargs for check in checks):
+        return list(names)
+    wanted = {text for check in checks for text in _texts_of(check)}
+    return [name for name in names if name in wanted]
+
+
+def _placed(job: Job) -> Iterator[tuple[str, Check]]:
+    for stage, checks in (("input", job.checks.input), ("output", job.checks.output)):
+        for number, check in enumerate(checks):
+            yield job.place("checks", stage, number), check
+
+
+def _domain_of(check: Check) -> list[str]:
+    """Give the columns that a check is about."""
+    named = [check.kwargs.get(option) for option in ("column", "column_A", "column_B")]
+    listed = check.kwargs.get("column_list")
+    if isinstance(listed, list) and not check.expectation.startswith("expect_table_"):
+        named += listed
+    return [name for name in named if isinstance(name, str)]
+
+
+def _columns_of(check: Check) -> list[str]:
+    """Give the columns whose cells a check reads: those of its row_condition too."""
+    condition = _CONDITION.fullmatch(str(check.kwargs.get("row_condition")))
+    return _domain_of(check) + ([condition["column"]] if condition else [])
+
+
+def _texts_of(check: Check) -> Iterator[str]:
+    """Give all texts among the options: a custom expectation may name columns in any of them."""
+    yield from _columns_of(check)
+    for value in check.kwargs.values():
+        yield from (text for text in _as_list(value) if isinstance(text, str))
+
+
+def _no_such_column(name: str, names: Sequence[str]) -> str:
+    there = _line(", ".join(names), 400)
+    return f"the table has no column {_line(name)}{_nearest(name, names)}, only {there}"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {_line(nearest[0])}?)" if nearest else ""
+
+
+# --- Whether GX would evaluate a check as it is written ----------------------------------------
+
+# Fields of GX's expectations that say nothing about the data; of those, the ones a job may set.
+_BOOKKEEPING = {"batch_id", "library_metadata"}
+_DOCUMENTATION = {"description", "notes"}
+
+# Options without any of which these expectations compare with nothing, and pass.
+_COMPARED_WITH = ("min_value", "max_value", "threshold", "type_list", "column_list", "column_set")
+
+# GX takes a mapping for any option, as the name of a parameter that nobody would give it here.
+_MAPPINGS = {"json_schema", "partition_object", "quantile_ranges"}
+
+# GX's own grammar for row_condition, whole: its parser ignores what follows a first comparison.
+# The other grammar that GX offers, pandas', runs the text as code.
+_CONDITION_OPTIONS = {"row_condition", "condition_parser"}
+_CONDITION = re.compile(
+    r"""col\("(?P<column>[^"`]+)"\)\s*
+        (\.notnull\(\)
+        |([<>]=?|[=!]=)\s*([+-]?\d+(\.\d*)?([eE][+-]?\d+)?|"[^"'`]+"|'[^"'`]+'))""",
+    re.VERBOSE,
+)
+_CONDITION_HELP = (
+    'row_condition must be one comparison such as col("Month") > 5, '
+    'col("Species") == "Adelie" or col("Month").notnull()'
+)
+
+# What was expected, by the type of pydantic's error; a union of types gives one error for each.
+_WANTED = {
+    "type_error.float": "a number",
+    "type_error.integer": "a whole number",
+    "type_error.str": "text",
+    "type_error.list": "a list",
+    "type_error.sequence": "a list",
+    "value_error.date": "a date",
+    "value_error.datetime": "a time",
+    "type_error.bool": "true or false",
+    "type_error.none.not_allowed": "given a value",
+    "value_error.number.not_le": "at most {limit_value:g}",
+    "value_error.number.not_ge": "at least {limit_value:g}",
+    "value_error.const": "one of {permitted}",
+}
+_CAME = {str: "text", list: "a list", dict: "a mapping", type(None): "nothing"}
+
+
+def _problems_of(check: Check, table: BatchDefinition[Any]) -> list[str]:
+    from great_expectations.expectations.registry import (
+        get_expectation_impl,
+        list_registered_expectation_implementations,
+    )
+
+    known = list_registered_expectation_implementations()
+    if check.expectation not in known:
+        return [_unknown_expectation(check.expectation, known)]
+    expectation = get_expectation_impl(check.expectation)
+    options = _options_of(expectation)
+    found = [*_unknown_options(check, options), *_wrong_options(check, options)]
+    found = found or [*_empty_comparisons(check, options)]
+    found = found or [*_not_evaluable(check, expectation, table)]
+    return [f"{check.expectation}: {problem}" for problem in found]
+
+
+def _unknown_expectation(name: str, known: Iterable[str]) -> str:
+    snake_case = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return f"Great Expectations has no expectation {_line(name)}{_nearest(snake_case, known)}"
+
+
+def _options_of(expectation: type[Expectation]) -> dict[str, Any]:
+    """Give the fields of an expectation that a job may set."""
+    from great_expectations.expectations.expectation import Expectation
+
+    hidden = (set(Expectation.__fields__) - _DOCUMENTATION) | _BOOKKEEPING
+    return {name: f for name, f in sorted(expectation.__fields__.items()) if name not in hidden}
+
+
+def _unknown_options(check: Check, options: Mapping[str, Any]) -> Iterator[str]:
+    for name in check.kwargs:
+        if name not in options:
+            nearest = _nearest(name, options)
+            yield f"there is no option {_line(name)}{nearest}, only {', '.join(options)}"
+
+
+def _wrong_options(check: Check, options: Mapping[str, Any]) -> Iterator[str]:
+    if not _is_condition(check.kwargs):
+        yield _CONDITION_HELP
+        return
+    findings = _findings(check)
+    for name in findings:
+        # What is wrong with the options together often follows from what is wrong with one.
+        if name in options or findings.keys() == {"__root__"}:
+            yield _wrong_option(name, check.kwargs.get(name), findings[name])
+    for name in sorted(options.keys() - findings.keys() - _MAPPINGS):
+        if isinstance(check.kwargs.get(name), dict):
+            yield f"{name} must not be a mapping"
+
+
+def _is_condition(kwargs: Mapping[str, Any]) -> bool:
+    condition, parser = kwargs.get("row_condition"), kwargs.get("condition_parser")
+    if condition is None:
+        return parser is None
+    readable = isinstance(condition, str) and _CONDITION.fullmatch(condition)
+    return bool(readable) and parser in (None, "great_expectations")
+
+
+def _findings(check: Check) -> dict[str, list[Mapping[str, Any]]]:
+    """Give what GX has against the options, by option."""
+    from great_expectations.compatibility.pydantic import ValidationError
+    from great_expectations.exceptions.exceptions import GreatExpectationsError
+
+    findings: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    try:
+        _build(check)
+    except ValidationError as error:
+        for detail in error.errors():
+            findings[str(detail["loc"][0])].append(detail)
+    except GreatExpectationsError:
+        findings["row_condition"] = [{"type": "value_error", "msg": _CONDITION_HELP}]
+    return findings
+
+
+def _wrong_option(name: str, value: object, findings: Sequence[Mapping[str, Any]]) -> str:
+    if findings[0]["type"] == "value_error.missing":
+        return f"the option {name} is missing"
+    if findings[0]["type"] == "value_error":
+        return _line(findings[0]["msg"].rstrip("."))
+    known = [finding for finding in findings if finding["type"] in _WANTED]
+    words = [_WANTED[f["type"]].format(**f.get("ctx", {})) for f in known]
+    expected = " or ".join(dict.fromkeys(words)) or "of another kind"
+    return f"{name} must be {expected}, got {_CAME.get(type(value), value)}"
+
+
+def _empty_comparisons(check: Check, options: Mapping[str, Any]) -> Iterator[str]:
+    needed = [name for name in _COMPARED_WITH if name in options and not options[name].required]
+    if needed and all(check.kwargs.get(name, options[name].default) is None for name in needed):
+        yield f"without {' or '.join(needed)} it would check nothing"
+    least, most = check.kwargs.get("min_value"), check.kwargs.get("max_value")
+    if isinstance(least, int | float) and isinstance(most, int | float) and least > most:
+        yield "min_value is above max_value, so that nothing could pass"
+
+
+def _not_evaluable(
+    check: Check, expectation: type[Expectation], table: BatchDefinition[Any]
+) -> Iterator[str]:
+    """Try a check on small tables: what fails on numbers, text and times fails on every table."""
+    if not expectation.__module__.startswith("great_expectations."):
+        return  # one's own expectation may rely on more than the columns that it names
+    # Without its row_condition, which may compare a column of another type.
+    kwargs = {k: value for k, value in check.kwargs.items() if k not in _CONDITION_OPTIONS}
+    every_row = check.model_copy(update={"kwargs": kwargs})
+    failures = []
+    for frame in _small_tables(every_row):
+        failure = _failure_on(frame, every_row, table)
+        if failure is None:
+            return
+        failures.append(failure)
+    if "PandasExecutionEngine" in failures[0]:
+        yield "it works on tables in a database only, not on files"
+    else:
+        yield f"it cannot be evaluated with these options: {_line(failures[0])}"
+
+
+def _failure_on(frame: pd.DataFrame, check: Check, table: BatchDefinition[Any]) -> str | None:
+    try:
+        _evaluate(table.get_batch({"dataframe": frame}), _build(check))
+    except _EvaluationError as failure:
+        return failure.message
+    return None
+
+
+def _small_tables(check: Check) -> Iterator[pd.DataFrame]:
+    times = pd.to_datetime(["2024-01-01", "2025-01-01"])
+    days = [time.date() for time in times]
+    for cells in ([0.0, 1.0], ["2024", "2025"], times, times.tz_localize("UTC"), days):
+        yield pd.DataFrame(dict.fromkeys(_domain_of(check), cells))
+
+
+# --- Great Expectations ------------------------------------------------------------------------
+
+# The counts of a result, without the values that it would show as examples.
+_COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
+
+# Expectations whose observed_value is an aggregate that may be shown, and how it is written.
+# That of the others can be a value of some row: a maximum, a quantile, a set.
+_AGGREGATES: dict[str, str] = {
+    "expect_column_mean_to_be_between": "mean {:.6g}",
+    "expect_column_median_to_be_between": "median {:.6g}",
+    "expect_column_stdev_to_be_between": "standard deviation {:.6g}",
+    "expect_column_sum_to_be_between": "sum {:.6g}",
+    "expect_column_unique_value_count_to_be_between": "{} distinct values",
+    "expect_column_proportion_of_unique_values_to_be_between": "{:.1%} distinct",
+    "expect_column_proportion_of_non_null_values_to_be_between": "{:.1%} observed",
+    "expect_table_row_count_to_be_between": "{} rows",
+    "expect_table_row_count_to_equal": "{} rows",
+    "expect_table_column_count_to_be_between": "{} columns",
+    "expect_table_column_count_to_equal": "{} columns",
+}
+
+
+class _EvaluationError(Exception):
+    """GX could not evaluate an expectation; its message may quote values of the data."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.message = message
+
+
+def check_input(
+    frame: pd.DataFrame, checks: Sequence[Check], preconditions: Sequence[CheckResult]
+) -> Checked:
+    """Check the table that was read.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n_rows, n_columns)
+        At least the columns that `columns_needed` names.
+    checks : sequence of Check
+        The job's checks of the input.
+    preconditions : sequence of CheckResult
+        What `preconditions` found; they come first in the results.
+
+    Returns
+    -------
+    Checked
+    """
+    return Checked((*preconditions, *_carry_out(frame, checks)), "input")
+
+
+def check_output(
+    frame: pd.DataFrame, checks: Sequence[Check], invariants: Sequence[CheckResult]
+) -> Checked:
+    """Check the filled table; the same as `check_input`, with the result of `check_invariants`."""
+    return Checked((*invariants, *_carry_out(frame, checks)), "output")
+
+
+@contextmanager
+def _great_expectations() -> Iterator[BatchDefinition[Any]]:
+    """Open the door to GX, without its telemetry, log lines and warnings, for one thread at a time.
+
+    GX keeps a frame until it gets the next of that name; leaving by this door forgets it.
+    """
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    with _one_at_a_time, _silence("great_expectations"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sources = _context().data_sources
+        asset = sources.add_or_update_pandas("em_impute").add_dataframe_asset("table")
+        try:
+            yield asset.add_batch_definition_whole_dataframe("rows")
+        finally:
+            sources.delete("em_impute")
+
+
+_one_at_a_time = threading.RLock()
+
+
+@contextmanager
+def _silence(name: str) -> Iterator[None]:
+    """Keep a library's log lines from the user's handlers, and from stderr where there are none."""
+    logger, nowhere = logging.getLogger(name), logging.NullHandler()
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(nowhere)
+    try:
+        yield
+    finally:
+        logger.removeHandler(nowhere)
+        logger.propagate = propagate
+
+
+@functools.cache
+def _context() -> EphemeralDataContext:
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return context
+
+
+def _build(check: Check) -> Expectation:
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    kwargs: dict[str, Any] = dict(check.kwargs)
+    if "row_condition" in kwargs:
+        kwargs["condition_parser"] = "great_expectations"
+    return ExpectationConfiguration(type=check.expectation, kwargs=kwargs).to_domain_obj()
+
+
+def _evaluate(batch: Batch, expectation: Expectation) -> tuple[bool, Mapping[str, Any]]:
+    answer = batch.validate(expectation, result_format=_COUNTS_ONLY)
+    info = answer.exception_info or {}
+    # Flat, or one entry for each metric that failed.
+    for entry in [info] if "raised_exception" in info else info.values():
+        if entry["raised_exception"]:
+            kind = _exception_kind(str(entry["exception_traceback"]))
+            raise _EvaluationError(kind, str(entry["exception_message"]))
+    return bool(answer.success), answer.result
+
+
+def _exception_kind(traceback: str) -> str:
+    """Find the last exception that is not one of GX's wrappers; only names of known types."""
+    names: list[str] = re.findall(r"^(?:[\w.]+\.)?(\w+)(?=:|$)", traceback, re.MULTILINE)
+    for name in reversed(names):
+        kind = getattr(builtins, name, None) or getattr(pa, name, None)
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            return name
+    return "an error in Great Expectations"
+
+
+def _carry_out(frame: pd.DataFrame, checks: Sequence[Check]) -> list[CheckResult]:
+    if not checks:
+        return []
+    with _great_expectations() as table:
+        batch = table.get_batch({"dataframe": frame})
+        return [_result(check, batch, frame) for check in checks]
+
+
+def _result(check: Check, batch: Batch, frame: pd.DataFrame) -> CheckResult:
+    try:
+        success, result = _evaluate(batch, _build(check))
+    except Exception as error:  # whatever it was, the check has not passed
+        success, observed = False, _could_not(check, frame, error)
+    else:
+        observed = _observed(check.expectation, success, result)
+    column = check.kwargs.get("column")
+    return CheckResult(
+        name=check.expectation,
+        column=column if isinstance(column, str) else None,
+        expected=_expected(check),
+        severity=check.severity,
+        success=success,
+        observed=observed,
+        source="great_expectations",
+    )
+
+
+def _could_not(check: Check, frame: pd.DataFrame, error: Exception) -> str:
+    kind = error.kind if isinstance(error, _EvaluationError) else type(error).__name__
+    types = dict.fromkeys(str(frame[name].dtype) for name in _domain_of(check) if name in frame)
+    on = f" on a column of type {' and '.join(types)}" if types else ""
+    return f"could not be evaluated{on}: {kind}"
+
+
+def _observed(name: str, success: bool, result: Mapping[str, Any]) -> str:
+    if "element_count" in result:
+        return _observed_rows(result)
+    if name not in _AGGREGATES:
+        return "passed" if success else "failed"
+    value = result.get("observed_value")
+    known = value is not None and math.isfinite(value)
+    return _AGGREGATES[name].format(value) if known else "nothing to compute it from"
+
+
+def _observed_rows(result: Mapping[str, Any]) -> str:
+    missing = int(result.get("missing_count") or 0)
+    rows, unexpected = int(result["element_count"]) - missing, int(result["unexpected_count"])
+    not_judged = f", {missing} missing" if missing else ""
+    if not rows:
+        return f"no row to judge{not_judged}"
+    return f"{unexpected} of {rows} rows unexpected ({unexpected / rows:.1%}){not_judged}"
+
+
+# --- Expectations in words ---------------------------------------------------------------------
+
+# Options that `_expected` says in its own way, or that do not change what is expected.
+_SAID = {
+    *("column", "column_A", "column_B", "column_list", "mostly", "row_condition"),
+    *("min_value", "max_value", "strict_min", "strict_max"),
+    *("condition_parser", "ignore_row_if", "notes"),
+}
+
+
+def _expected(check: Check) -> str:
+    """Say what a check expects: "Temp between -60 and 140 in at least 95% of rows"."""
+    kwargs = check.kwargs
+    if description := kwargs.get("description"):
+        return _line(str(description))
+    mostly, condition = kwargs.get("mostly", 1), kwargs.get("row_condition")
+    share = "" if mostly == 1 else f" in at least {_percent(mostly)} of rows"
+    where = f" where {condition}" if condition else ""
+    return _line(_statement(check) + share + where)
+
+
+def _statement(check: Check) -> str:
+    subject = _line(", ".join(_domain_of(check)), 80)
+    match check.expectation:
+        case "expect_column_values_to_be_between":
+            return f"{subject} {_range(check.kwargs, str)}"
+        case "expect_column_to_exist":
+            return f"{subject} exists"
+        case "expect_column_values_to_not_be_null":
+            return f"{subject} observed"
+        case "expect_column_proportion_of_non_null_values_to_be_between":
+            return f"{_range(check.kwargs, _percent)} of {subject} observed"
+    return f"{subject}: {_plain_words(check)}" if subject else _plain_words(check)
+
+
+def _plain_words(check: Check) -> str:
+    """Turn the name of any expectation into words: "values match regex ^A", "mean at least 5"."""
+    name = re.sub("^expect_(column_)?", "", check.expectation).replace("_to_not_be_", "_not_")
+    words = [re.sub("_to(_be)?(?=_|$)|_between$", "", name).replace("_", " ")]
+    words += [_range(check.kwargs, str)] if name.endswith("_between") else []
+    words += [_option_words(k, v) for k, v in check.kwargs.items() if k not in _SAID]
+    return " ".join(word for word in words if word)
+
+
+def _option_words(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return f"({name.replace('_', ' ')})" if value else ""
+    if isinstance(value, dict):
+        return ""
+    return ", ".join(map(str, _as_list(value)))
+
+
+def _range(kwargs: Mapping[str, Any], write: Callable[[Any], str]) -> str:
+    least, most = kwargs.get("min_value"), kwargs.get("max_value")
+    above = "above" if kwargs.get("strict_min") else "at least"
+    below = "below" if kwargs.get("strict_max") else "at most"
+    if least is not None and most is not None and (above, below) == ("at least", "at most"):
+        return f"between {write(least)} and {write(most)}"
+    lower = [] if least is None else [f"{above} {write(least)}"]
+    upper = [] if most is None else [f"{below} {write(most)}"]
+    return " and ".join(lower + upper)
+
+
+def _percent(share: Any) -> str:
+    return f"{100 * share:g}%" if isinstance(share, int | float) else str(share)
+
+
+def _as_list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _line(text: str, longest: int = _LONGEST_WORDS) -> str:
+    """Make one printable line of bounded length: column names can be anything."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+# --- Preconditions -----------------------------------------------------------------------------
+
+
+class _Profile(Protocol):
+    """A column as it was read: rows from 1; constant, if all observed cells are equal."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def missing(self) -> int: ...
+    @property
+    def infinite(self) -> int: ...
+    @property
+    def first_infinite_row(self) -> int | None: ...
+    @property
+    def constant(self) -> bool: ...
+
+
+def preconditions(
+    rows: int, columns: Sequence[_Profile], model_columns: Sequence[str]
+) -> tuple[CheckResult, ...]:
+    """Check that the model can be estimated from a table at all.
+
+    Parameters
+    ----------
+    rows : int
+        Number of rows of the table.
+    columns : sequence of ColumnProfile
+        Of all columns of the table.
+    model_columns : sequence of str
+        The numeric columns that the model is about.
+
+    Returns
+    -------
+    tuple of CheckResult
+        One result for a precondition that holds; one for each column where it does not.
+    """
+    size = f"{rows} rows"
+    has_rows = _precondition("table_not_empty", "at least one row", "critical", size, rows > 0)
+    if not rows:
+        return (has_rows,)
+    profiles = [column for column in columns if column.name in model_columns]
+    return (
+        has_rows,
+        *_by_column("no_infinities", "{} finite", "critical", profiles, _infinities),
+        *_by_column(
+            "observed_cells",
+            "{} observed in some row",
+            "critical",
+            profiles,
+            lambda column: _NONE_OBSERVED if column.missing >= rows else None,
+        ),
+        # What follows from these two, the fit decides and says.
+        *_by_column("not_constant", "{} not constant", "info", profiles, _constancy),
+        _precondition(
+            "more_rows_than_columns",
+            "more rows than columns in the model, or else a prior",
+            "info",
+            f"{size}, {len(profiles)} columns",
+            rows > len(profiles),
+        ),
+    )
+
+
+_NONE_OBSERVED = "all cells missing; leave it out of columns.impute and columns.predictors"
+
+
+def _infinities(column: _Profile) -> str | None:
+    if not column.infinite:
+        return None
+    cells = "1 infinite cell" if column.infinite == 1 else f"{column.infinite} infinite cells"
+    return f"{cells}, the first in row {column.first_infinite_row}; mend them or make them missing"
+
+
+def _constancy(column: _Profile) -> str | None:
+    if not column.constant:
+        return None
+    return "one value only: it predicts nothing, and its holes are filled with that value"
+
+
+def _by_column(
+    name: str,
+    expected: str,
+    severity: Severity,
+    columns: Sequence[_Profile],
+    fault: Callable[[_Profile], str | None],
+) -> list[CheckResult]:
+    faults = [(column.name, observed) for column in columns if (observed := fault(column))]
+    if not faults:
+        words = expected.format("every column of the model")
+        return [_precondition(name, words, severity, f"all {len(columns)} columns", True)]
+    return [
+        _precondition(name, expected.format(column), severity, observed, False, column)
+        for column, observed in faults
+    ]
+
+
+def _precondition(
+    name: str,
+    expected: str,
+    severity: Severity,
+    observed: str,
+    success: bool,
+    column: str | None = None,
+) -> CheckResult:
+    words = _line(expected)
+    return CheckResult(name, column, words, severity, success, observed, "precondition")
+
+
+# --- Invariants --------------------------------------------------------------------------------
+
+
+def check_invariants(
+    before: Iterable[pa.RecordBatch],
+    after: Iterable[pa.RecordBatch],
+    imputed: Sequence[str],
+    key: Sequence[str],
+) -> tuple[CheckResult, ...]:
+    """Compare the table that was read with the filled one, cell by cell.
+
+    Parameters
+    ----------
+    before, after : iterable of RecordBatch
+        The rows of both tables, in order; the batches of one need not fit those of the other.
+    imputed : sequence of str
+        The columns that were filled.
+    key : sequence of str
+        The columns that identify a row.
+
+    Returns
+    -------
+    tuple of CheckResult
+        All critical. A table that cannot be read to its end is one failure, never an exception.
+    """
+    try:
+        return tuple(_compare(_Rows(before), _Rows(after), tuple(imputed), tuple(key)))
+    except (pa.ArrowException, OSError) as error:
+        unreadable = f"could not be read to its end: {type(error).__name__}"
+        return (_kept("readable", "both tables can be read again", unreadable),)
+
+
+@dataclass(frozen=True)
+class _Invariant:
+    name: str
+    expected: str
+    columns: tuple[str, ...]
+    holds: Callable[[pa.Array, pa.Array], bool]
+
+
+def _invariants(
+    names: Sequence[str], imputed: tuple[str, ...], key: tuple[str, ...]
+) -> list[_Invariant]:
+    others = tuple(name for name in names if name not in {*imputed, *key})
+    filled = ", ".join(imputed)
+    invariants = [
+        _Invariant("same_keys", f"key of every row kept ({', '.join(key)})", key, _identical),
+        _Invariant("other_cells", "every cell of the other columns kept", others, _identical),
+        _Invariant("observed_cells", f"observed cells of {filled} kept", imputed, _observed_kept),
+        _Invariant("no_missing_cell", f"no missing cell in {filled}", imputed, _none_missing),
+        _Invariant("no_infinite_cell", f"no infinite cell in {filled}", imputed, _none_infinite),
+    ]
+    return [invariant for invariant in invariants if invariant.columns]
+
+
+def _compare(
+    before: _Rows, after: _Rows, imputed: tuple[str, ...], key: tuple[str, ...]
+) -> Iterator[CheckResult]:
+    invariants = _invariants(before.schema.names, imputed, key)
+    broken: dict[str, str] = {}
+    for start, old, new in _side_by_side(before, after):
+        for invariant in invariants:
+            if invariant.name not in broken and (first := _first_break(invariant, old, new)):
+                row, column = first
+                broken[invariant.name] = f"not so in row {start + row}, column {_line(column)}"
+    shape = _other_columns(before.schema, after.schema, imputed)
+    yield _kept("same_columns", "columns kept, with their order and types", shape, after.taken)
+    yield _kept("same_rows", "number of rows kept", _other_rows(before, after), after.taken)
+    for invariant in invariants:
+        yield _kept(invariant.name, invariant.expected, broken.get(invariant.name), after.taken)
+
+
+def _kept(name: str, expected: str, broken: str | None, rows: int = 0) -> CheckResult:
+    observed = broken or f"{rows} rows compared"
+    return CheckResult(
+        name, None, _line(expected), "critical", broken is None, observed, "invariant"
+    )
+
+
+class _Rows:
+    """The rows of a table, taken in portions of any size."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._batches = iter(batches)
+        self._rest: Any = next(self._batches, None)
+        self.schema = pa.schema([]) if self._rest is None else self._rest.schema
+        self.taken = 0
+
+    def ready(self) -> int:
+        """Give the number of rows that can be taken at once; 0 at the end."""
+        while self._rest is not None and not self._rest.num_rows:
+            self._rest = next(self._batches, None)
+        return 0 if self._rest is None else int(self._rest.num_rows)
+
+    def take(self, rows: int) -> pa.RecordBatch:
+        portion, self._rest = self._rest.slice(0, rows), self._rest.slice(rows)
+        self.taken += rows
+        return portion
+
+
+def _side_by_side(
+    before: _Rows, after: _Rows
+) -> Iterator[tuple[int, pa.RecordBatch, pa.RecordBatch]]:
+    """Pair portions of equally many rows, with the number of their first, to the end of both."""
+    while rows := min(before.ready(), after.ready()):
+        yield before.taken + 1, before.take(rows), after.take(rows)
+    for table in (before, after):
+        while rows := table.ready():
+            table.take(rows)
+
+
+def _other_rows(before: _Rows, after: _Rows) -> str | None:
+    if before.taken == after.taken:
+        return None
+    return f"{before.taken} rows before, {after.taken} after"
+
+
+def _other_columns(before: pa.Schema, after: pa.Schema, imputed: Sequence[str]) -> str | None:
+    if lost := [name for name in before.names if name not in after.names]:
+        return f"column {_line(lost[0])} is not there any more"
+    if added := [name for name in after.names if name not in before.names]:
+        return f"column {_line(added[0])} has been added"
+    if before.names != after.names:
+        return "they are in another order"
+    for old, new in zip(before, after, strict=True):
+        widened = old.name in imputed and pa.types.is_integer(old.type) and new.type == pa.float64()
+        if not widened and _plain_type(old.type) != _plain_type(new.type):
+            return f"column {_line(old.name)} was {old.type}, is {new.type}"
+    return None
+
+
+def _first_break(
+    invariant: _Invariant, before: pa.RecordBatch, after: pa.RecordBatch
+) -> tuple[int, str] | None:
+    """Find the first row (from 0) and column for which an invariant does not hold."""
+    breaks = []
+    for name in invariant.columns:
+        old, new = (batch.schema.get_field_index(name) for batch in (before, after))
+        if old < 0 or new < 0:
+            breaks.append((0, name))
+        elif (row := _bisect(invariant.holds, before.column(old), after.column(new))) is not None:
+            breaks.append((row, name))
+    return min(breaks, default=None)
+
+
+def _bisect(
+    holds: Callable[[pa.Array, pa.Array], bool], before: pa.Array, after: pa.Array
+) -> int | None:
+    """Find the first row (from 0) that breaks what holds of all rows as long as of each."""
+    if _safely(holds, before, after):
+        return None
+    first, length = 0, len(before)
+    while length > 1:
+        half = length // 2
+        if _safely(holds, before.slice(first, half), after.slice(first, half)):
+            first, length = first + half, length - half
+        else:
+            length = half
+    return first
+
+
+def _safely(holds: Callable[[pa.Array, pa.Array], bool], before: pa.Array, after: pa.Array) -> bool:
+    """Take it for broken where Arrow cannot even compare."""
+    with suppress(pa.ArrowException):
+        return holds(before, after)
+    return False
+
+
+def _identical(before: pa.Array, after: pa.Array) -> bool:
+    before, after = _plain(before), _plain(after)
+    if before.type != after.type:
+        return False
+    return bool(_bits(before).equals(_bits(after)))
+
+
+def _observed_kept(before: pa.Array, after: pa.Array) -> bool:
+    observed = pc.invert(pc.is_null(before, nan_is_null=True))
+    kept = pc.if_else(observed, after, pa.scalar(None, after.type))
+    if pa.types.is_integer(before.type) and after.type == pa.float64():
+        return bool(kept.cast(before.type).equals(before))  # refuses what is not that integer
+    return _identical(pc.if_else(observed, before, pa.scalar(None, before.type)), kept)
+
+
+def _none_missing(_: pa.Array, after: pa.Array) -> bool:
+    return not pc.any(pc.is_null(after, nan_is_null=True)).as_py()
+
+
+def _none_infinite(_: pa.Array, after: pa.Array) -> bool:
+    return not pc.any(pc.is_inf(after)).as_py()
+
+
+def _plain(array: pa.Array) -> pa.Array:
+    """Look through encodings: a file may come back with another dictionary of the same values."""
+    if isinstance(array, pa.ExtensionArray):
+        return _plain(array.storage)
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _plain_type(type_: pa.DataType) -> pa.DataType:
+    return type_.value_type if pa.types.is_dictionary(type_) else type_
+
+
+def _bits(array: pa.Array) -> pa.Array:
+    """View floats as integers: for `equals`, NaN differs from itself and -0.0 is 0.0."""
+    bits = _bit_type(array.type)
+    if bits == array.type:
+        return array
+    if not pa.types.is_floating(array.type):
+        return array.view(bits)
+    # Every NaN alike: CSV cannot keep which of them it was.
+    nan = pa.scalar(math.nan, pa.float64()).cast(array.type)
+    return pc.if_else(pc.is_nan(array), nan, array).view(bits)
+
+
+def _bit_type(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_floating(type_):
+        return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[type_.bit_width]
+    if pa.types.is_list(type_):
+        return pa.list_(_bit_type(type_.value_type))
+    if pa.types.is_large_list(type_):
+        return pa.large_list(_bit_type(type_.value_type))
+    if pa.types.is_fixed_size_list(type_):
+        return pa.list_(_bit_type(type_.value_type), type_.list_size)
+    if pa.types.is_struct(type_):
+        return pa.struct([(field.name, _bit_type(field.type)) for field in type_])
+    return type_
