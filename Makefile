@@ -1,0 +1,84 @@
+# Everything runs in .venv of this checkout, made on demand with uv where it is installed and with
+# venv and pip elsewhere. No environment has to be active.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(shell command -v uv 2>/dev/null)
+
+# Your own Prefect is left alone: none of its settings reach the runs here, nor ours its home.
+unexport $(filter PREFECT_%,$(.VARIABLES))
+export PREFECT_HOME := $(CURDIR)/.prefect
+export PREFECT_SERVER_ALLOW_EPHEMERAL_MODE := true
+export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+export GX_ANALYTICS_ENABLED := false
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint clean browser
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed ## Run the quickstart job: New York's air of 1973, holes filled
+	@$(BIN)/em-impute run configs/quickstart.yaml
+
+# Two tests at a time, so each keeps to one thread; those that share a Prefect server stay together.
+test: $(VENV)/installed-dev browser ## Run the tests
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/installed-dev ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean: ## Remove the environment, the caches and what the demo made
+	rm -rf $(VENV) .prefect build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf out/airquality.parquet runs/airquality
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+ifdef UV
+install = $(UV) pip install --quiet --python $(BIN)/python
+else
+install = $(BIN)/python -m pip install -qq --disable-pip-version-check
+endif
+
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	@echo "Installing em_impute into $(VENV); without uv this takes a minute or two."
+	@$(install) --editable .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+	@echo "Installing em_impute and its tests' tools into $(VENV); without uv this takes some minutes."
+	@$(install) --editable '.[dev]'
+	@touch $(VENV)/installed $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null || { \
+		echo "em_impute needs Python 3.11 to 3.14, and $(PYTHON) is" \
+			"$$(command -v $(PYTHON) >/dev/null && $(PYTHON) --version 2>&1 || echo 'not there')." \
+			"Name another one, for instance: make $(or $(MAKECMDGOALS),demo) PYTHON=python3.12"; \
+		exit 1; }
+	@rm -rf $(VENV)
+ifdef UV
+	@$(UV) venv --quiet --seed --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+else
+	@$(PYTHON) -m venv $(VENV)
+endif
+
+# The tests look at the report in a real browser. Debian's package is installed where that is allowed.
+has_browser = { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+apt_get     = $$(test "$$(id -u)" = 0 || echo sudo --non-interactive) \
+	env DEBIAN_FRONTEND=noninteractive apt-get
+
+browser:
+	@$(has_browser) >/dev/null || { \
+		echo "Installing Chromium, in which the tests look at the report."; \
+		{ $(apt_get) update && $(apt_get) install --yes chromium; } </dev/null >/dev/null 2>&1; \
+		$(has_browser) >/dev/null; \
+	} || { \
+		echo "It could not be installed: install Chromium or Chrome so that chromium," \
+			"chromium-browser or google-chrome is a command, and run make test again."; \
+		exit 1; }

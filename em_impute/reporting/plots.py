@@ -1,0 +1,333 @@
+"""The pictures of the report, from its numbers: figures, and the SVG and PNG made of them.
+
+Colours are Okabe & Ito's, which colour-blind readers tell apart: blue is what was missing and
+imputed, vermilion what went wrong, ink and grey all else. In SVG, ink follows the page's text
+colour and the other two its custom properties, so one file reads in light, dark and print.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from em_impute.reporting.diagnostics import Distribution, Evaluation, Fit, Patterns
+
+INK, GREY, PAPER = "#24292f", "#8b949e", "#ffffff"
+IMPUTED, ALARM = "#0072b2", "#d55e00"
+VERDICT_COLOURS = {
+    "published": "#009e73",
+    "published with warnings": "#e69f00",
+    "not published": ALARM,
+}
+PAGE_COLOURS = {
+    INK: "currentColor",
+    IMPUTED: f"var(--imputed, {IMPUTED})",
+    ALARM: f"var(--alarm, {ALARM})",
+}
+WIDTH = 5.2  # inches
+MAX_LABEL = 22
+PALETTE = 64
+MAX_MARKERS = 60
+# Characters that show nothing or turn the reading direction; joiners of emoji are not among them.
+INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+SUPERSCRIPTS = str.maketrans(
+    "-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
+)
+
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": GREY,
+    "axes.formatter.use_mathtext": False,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9,
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": 0.08,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "savefig.facecolor": PAPER,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "em_impute",
+    "text.color": INK,
+    # A column may be called "$x": names are never mathematics.
+    "text.parse_math": False,
+    "xtick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.color": GREY,
+    "ytick.labelcolor": INK,
+}
+
+
+@matplotlib.rc_context(STYLE)
+def trace(fit: Fit) -> Figure:
+    """Draw the log-likelihood and the estimated distance by iteration."""
+    figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    _draw_loglik(upper, fit)
+    _draw_distance(lower, fit)
+    lower.set_xlabel("iteration (evaluation of the EM map)")
+    lower.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def patterns(patterns: Patterns) -> Figure:
+    """Draw patterns by columns, missing cells filled, with the rows of each as bars."""
+    labels = [label(name) for name in patterns.columns]
+    longest = max(map(len, labels), default=0)
+    upright = len(labels) * longest > 36
+    height = 0.2 * len(patterns.rows) + (0.08 * longest if upright else 0.0) + 0.4
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    share = min(max(0.09 * len(labels), 0.4), 0.76)
+    matrix, bars = figure.subplots(1, 2, sharey=True, width_ratios=(share, 1 - share))
+    _draw_matrix(matrix, patterns)
+    matrix.set_xticks(range(len(labels)), labels)
+    if upright:
+        pitch = 72 * WIDTH * share / len(labels)
+        matrix.tick_params(axis="x", labelsize=min(8.5, 0.9 * pitch), labelrotation=90)
+    _draw_counts(bars, patterns)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def distribution(distribution: Distribution) -> Figure:
+    """Draw one column's observed cells above its imputed ones."""
+    figure = Figure(figsize=(3.5, 1.75), layout="constrained")
+    _draw_halves(figure.subplots(), distribution)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def distributions(distributions: Sequence[Distribution], across: int = 2) -> Figure:
+    """Draw `distribution` for several columns on one sheet, titled with their names."""
+    down = math.ceil(len(distributions) / across)
+    figure = Figure(figsize=(WIDTH, 1.75 * down), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False).flat
+    for axes, item in zip(grid, distributions, strict=False):
+        _draw_halves(axes, item)
+        axes.set_title(label(item.column))
+    for axes in list(figure.axes)[len(distributions) :]:
+        axes.set_axis_off()
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def bar(colour: str) -> Figure:
+    """Make a thin bar of one colour, for pages that cannot colour their own text."""
+    return Figure(figsize=(WIDTH, 0.08), facecolor=colour)
+
+
+@matplotlib.rc_context(STYLE)
+def png(figure: Figure, dpi: float = 120) -> bytes:
+    """Return the figure as PNG, on an opaque light ground so that it reads on a dark page."""
+    drawn, small = io.BytesIO(), io.BytesIO()
+    ground = PAPER if figure.axes else figure.get_facecolor()
+    figure.savefig(drawn, format="png", dpi=dpi, facecolor=ground)
+    # A palette is a third of the size, and the pictures have few colours.
+    Image.open(drawn).convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE).save(
+        small, format="png", optimize=True
+    )
+    return small.getvalue()
+
+
+@matplotlib.rc_context(STYLE)
+def svg(figure: Figure, name: str, alt: str) -> str:
+    """Return the figure as an `<svg>` element to stand in a page.
+
+    Parameters
+    ----------
+    figure : Figure
+        What to draw; its ground is left transparent.
+    name : str
+        Prefix of the element's ids: unique within the page.
+    alt : str
+        The picture in words, for those who cannot see it.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    root = ElementTree.fromstring(buffer.getvalue())
+    for metadata in root.findall("{*}metadata"):
+        root.remove(metadata)
+    for element in root.iter():
+        _settle(element, name)
+    root.attrib.pop("width")
+    root.attrib.pop("height")
+    root.attrib |= {"xmlns": "http://www.w3.org/2000/svg", "role": "img", "aria-label": alt}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def legible(text: str) -> str:
+    """Return a text on one line, with a box for each character that hides or turns it."""
+    return INVISIBLE.sub("\u25a1", " ".join(text.split()))
+
+
+def label(name: str, longest: int = MAX_LABEL) -> str:
+    """Return a name, legible, as the font can draw it, cut in the middle if it is long.
+
+    Characters that the font lacks become a box: matplotlib would draw one too, with a warning.
+    """
+    font = get_font(findfont(STYLE["font.family"]))
+    drawn = "".join(c if font.get_char_index(ord(c)) else "\u25a1" for c in legible(name))
+    if len(drawn) <= longest:
+        return drawn
+    return f"{drawn[: longest - 7]}\u2026{drawn[-6:]}"
+
+
+def _settle(element: ElementTree.Element, name: str) -> None:
+    """Make an element of a standalone SVG one of a page: no namespaces, own ids, its colours."""
+    element.tag = element.tag.rpartition("}")[2]
+    for key, value in list(element.attrib.items()):
+        del element.attrib[key]
+        key = key.rpartition("}")[2]
+        if key == "id":
+            value = f"{name}-{value}"
+        elif key == "href":
+            value = value.replace("#", f"#{name}-")
+        else:
+            value = value.replace("url(#", f"url(#{name}-")
+            for colour, on_page in PAGE_COLOURS.items():
+                value = value.replace(colour, on_page)
+        element.set(key, value)
+
+
+def _draw_loglik(axes: Axes, fit: Fit) -> None:
+    accepted = [e for e in fit.trace if e.step != "rejected" and e.objective is not None]
+    title = "penalised log-likelihood" if fit.prior_rows else "log-likelihood"
+    axes.set_title(title)
+    if not accepted:
+        return
+    heights = [e.objective for e in accepted if e.objective is not None]
+    _draw_line(axes, accepted, heights)
+    axes.margins(y=0.2)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter(_thousands)
+    axes.annotate(
+        _thousands(round(heights[-1], 2)),
+        (accepted[-1].number, heights[-1]),
+        xytext=(0, 5),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+    )
+    _mark_rejected(axes, fit, floor=min(heights))
+
+
+def _mark_rejected(axes: Axes, fit: Fit, floor: float) -> None:
+    # A rejected step can be far below, or nowhere: it is marked, at the foot of the panel if
+    # need be, and must not flatten the accepted ones.
+    rejected = [e for e in fit.trace if e.step == "rejected"]
+    if not rejected:
+        return
+    heights = [floor if e.objective is None else max(e.objective, floor) for e in rejected]
+    axes.plot([e.number for e in rejected], heights, "x", color=ALARM, markersize=5)
+    axes.annotate(
+        f"{fit.rejected:,} rejected",
+        (rejected[-1].number, heights[-1]),
+        xytext=(0, 6) if heights[-1] == floor else (0, -6),
+        textcoords="offset points",
+        ha="center",
+        va="bottom" if heights[-1] == floor else "top",
+        color=ALARM,
+    )
+
+
+def _draw_distance(axes: Axes, fit: Fit) -> None:
+    points = [e for e in fit.trace if e.step != "rejected" and e.distance]
+    axes.set_title("estimated distance to the maximum (sd / correlation units)")
+    if not points:
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_power_of_ten)
+    axes.minorticks_off()
+    _draw_line(axes, points, [e.distance for e in points if e.distance is not None])
+    if fit.tol is not None:
+        axes.axhline(fit.tol, color=GREY, linewidth=0.8, dashes=(4, 3))
+        axes.annotate(
+            f"asked for: {fit.tol:g}".replace("-", "\u2212"),
+            (0, fit.tol),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, 2),
+            textcoords="offset points",
+            fontsize=8.5,
+        )
+
+
+def _draw_line(axes: Axes, points: Sequence[Evaluation], heights: Sequence[float]) -> None:
+    marker = "o" if len(points) <= MAX_MARKERS else ""
+    axes.plot([e.number for e in points], heights, color=INK, lw=1.2, marker=marker, markersize=3)
+
+
+def _draw_matrix(axes: Axes, patterns: Patterns) -> None:
+    for row, pattern in enumerate(patterns.rows):
+        for cells, colour, alpha in ((True, GREY, 0.22), (False, IMPUTED, 1.0)):
+            spans = [(j - 0.45, 0.9) for j, seen in enumerate(pattern.observed) if seen is cells]
+            axes.broken_barh(spans, (row - 0.4, 0.8), color=colour, alpha=alpha, linewidth=0)
+    axes.set_xlim(-0.5, len(patterns.columns) - 0.5)
+    axes.set_ylim(len(patterns.rows) - 0.5, -0.5)
+    axes.set_yticks([])
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_counts(axes: Axes, patterns: Patterns) -> None:
+    counts = [pattern.count for pattern in patterns.rows]
+    axes.barh(range(len(counts)), counts, height=0.62, color=GREY, alpha=0.6)
+    for row, count in enumerate(counts):
+        share = f"{count / patterns.total_rows:.1%}"
+        axes.annotate(
+            f"{count:,}  ({share})",
+            (count, row),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.set_xlim(0, 2.1 * max(counts, default=1))
+    axes.set_xticks([0], ["rows"], ha="left")
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_halves(axes: Axes, item: Distribution) -> None:
+    # Conditional means crowd together, and there may be few of them: on one density scale they
+    # would flatten the observed cells, so each half is scaled to its own peak.
+    halves = ((item.observed, 1, GREY), (item.imputed, -1, IMPUTED))
+    for counts, side, colour in halves:
+        density = item.density(counts)
+        height = side * density / (density.max() or 1.0)
+        axes.stairs(height, item.edges, fill=True, color=colour, linewidth=0)
+    axes.axhline(0, color=INK, linewidth=0.7)
+    axes.set_ylim(-1.08, 1.08)
+    labels = f"{sum(item.observed):,} observed", f"{sum(item.imputed):,} imputed"
+    axes.set_yticks([0.5, -0.5], labels)
+    axes.yaxis.get_ticklabels()[1].set_color(IMPUTED)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def _thousands(value: float, _position: float = 0) -> str:
+    return f"{value:,.12g}".replace("-", "\u2212")
+
+
+def _power_of_ten(value: float, _position: float = 0) -> str:
+    exponent = math.log10(value)
+    if not math.isclose(exponent, round(exponent), abs_tol=1e-9):
+        return f"{value:g}"
+    return "10" + str(round(exponent)).translate(SUPERSCRIPTS) if round(exponent) else "1"

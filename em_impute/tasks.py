@@ -1,0 +1,487 @@
+"""The steps of a run as Prefect tasks: each a thin wrapper, importable on its own.
+
+Tasks hand each other paths and small records, never tables. What a step knows is logged in whole
+sentences; what the user got wrong is raised as `CannotRun` or `Refused` and logged as a sentence
+too, without a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from prefect import get_run_logger, runtime, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+
+from em_impute import validation
+from em_impute.gaussian import (
+    ConvergenceWarning,
+    EMResult,
+    Iteration,
+    PatternSummary,
+    Status,
+    fit_gaussian,
+)
+from em_impute.job import CannotRun, Check, Job, load_job
+from em_impute.reporting import diagnostics, render
+from em_impute.tables import columns, sources, summarise, targets
+from em_impute.tables import fill as filling
+from em_impute.tables.columns import Roles
+from em_impute.tables.fill import Staged
+from em_impute.tables.run_folder import Manifest, RunFolder, open_run_folder, written_whole
+from em_impute.tables.sources import Snapshot
+from em_impute.tables.targets import Published
+from em_impute.validation import Checked
+
+# EM reports its progress to Prefect at most this often, in seconds.
+PROGRESS_INTERVAL = 1.0
+
+
+class Refused(Exception):
+    """The table must not be published; the message is the reason, a sentence."""
+
+
+EXPECTED = (CannotRun, Refused, OSError)
+"""What may stop a run without being a fault of the program."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a job.
+
+    Attributes
+    ----------
+    id : str
+        Name of the run's folder.
+    job : Job
+    folder : RunFolder
+    started : datetime
+    """
+
+    id: str
+    job: Job
+    folder: RunFolder
+    started: datetime
+
+    @property
+    def key(self) -> str:
+        """The job's name as Prefect accepts it in artifact keys."""
+        return re.sub(r"[^a-z0-9]+", "-", self.job.name.lower()).strip("-")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the fit step leaves: the columns' parts, and the model, None with nothing to impute."""
+
+    roles: Roles
+    result: EMResult | None
+
+
+@dataclass
+class Found:
+    """What a run has found so far; the report is made of it, wherever the run stopped."""
+
+    snapshot: Snapshot | None = None
+    before: Checked | None = None
+    fitted: Fitted | None = None
+    staged: Staged | None = None
+    after: Checked | None = None
+    published: Published | None = None
+    stopped_by: Exception | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what a reader should know before trusting the table."""
+        result = self.fitted.result if self.fitted else None
+        return (
+            *(self.before.warnings if self.before else ()),
+            *(result.decisions if result else ()),
+            *([result.message] if result and not result.converged else ()),
+            *(self.after.warnings if self.after else ()),
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes
+    ----------
+    verdict : Verdict
+        Published, published with warnings or not published, and why.
+    stopped_by : Exception or None
+        What stopped the run.
+    fit : str
+        How the fit ended, a sentence; empty if there was none.
+    cells : tuple of (str, int)
+        Imputed cells of each column.
+    target, report : Path
+    """
+
+    verdict: diagnostics.Verdict
+    stopped_by: Exception | None
+    fit: str
+    cells: tuple[tuple[str, int], ...]
+    target: Path
+    report: Path
+
+
+class _SentencesOnly(logging.Filter):
+    """Drops the traceback of what is the user's to mend: the message says it all."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], EXPECTED):
+            record.exc_info = None
+        return True
+
+
+logging.getLogger("prefect.task_runs").addFilter(_SentencesOnly())
+
+
+def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
+    """Whether trying again may help: not where the job or the source is wrong."""
+    return isinstance(state.result(raise_on_failure=False), OSError)
+
+
+def open_run(job: Path | Job, runs: Path) -> Run:
+    """Read the job, see that its target can be written, and make the run's folder under `runs`.
+
+    Raises
+    ------
+    CannotRun
+        If the job or the target is wrong.
+    """
+    job = job if isinstance(job, Job) else load_job(job)
+    targets.check_target(job.target)
+    started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
+    flow_run_id = str(runtime.flow_run.id or "")
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{flow_run_id[:8] or 'local'}"
+    return Run(run_id, job, open_run_folder(runs, job.name, run_id), started)
+
+
+@task(
+    name="load",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=_is_transient,
+)
+def load(run: Run) -> Snapshot:
+    """Read the source into the run's folder."""
+    snapshot = sources.take_snapshot(run.job.source, run.folder.snapshot)
+    get_run_logger().info(
+        "Read %s rows and %s columns from %s.",
+        f"{snapshot.rows:,}",
+        len(snapshot.columns),
+        run.job.source.path,
+    )
+    return snapshot
+
+
+@task(name="check input", cache_policy=NO_CACHE)
+def check_input(run: Run, snapshot: Snapshot) -> Checked:
+    """Check the table as it was read: preconditions of ours, then the job's own checks."""
+    checks, names = run.job.checks.input, [column.name for column in snapshot.columns]
+    roles = columns.assign_roles(snapshot, run.job)
+    targets.check_types(filling.filled_schema(snapshot, roles), run.job.target.file_format)
+    validation.check_columns(run.job, names)
+    validation.verify_checks(run.job)
+    preconditions = validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns)
+    frame = _frame(sources.read_schema(snapshot.path), sources.read_batches(snapshot.path), checks)
+    return _logged(validation.check_input(frame, checks, preconditions))
+
+
+@task(name="fit", cache_policy=NO_CACHE)
+def fit(run: Run, snapshot: Snapshot) -> Fitted:
+    """Estimate the model: one pass over the snapshot, then EM on the summary."""
+    logger = get_run_logger()
+    roles = columns.assign_roles(snapshot, run.job)
+    if not roles.impute:
+        logger.info("No column is to be imputed, so no model is fitted.")
+        return Fitted(roles, None)
+    summary = summarise.summarise(snapshot, roles.model_columns)
+    summary.save(run.folder.summary)
+    logger.info(
+        "Fitting %s columns; their cells are missing in %s patterns.",
+        len(roles.model_columns),
+        f"{len(summary.patterns):,}",
+    )
+    options = run.job.model
+    with warnings.catch_warnings(), _progress(run) as report_progress:
+        # The status is in the result, the log and the verdict.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        result = fit_gaussian(
+            summary,
+            tol=options.tol,
+            max_iter=options.max_iter,
+            acceleration=options.acceleration,
+            prior_rows=options.prior,
+            time_limit=options.time_limit,
+            on_iteration=report_progress,
+        )
+    result.model.save(run.folder.model)
+    for sentence in result.decisions:
+        logger.warning(sentence)
+    logger.log(logging.INFO if result.converged else logging.WARNING, result.message)
+    return Fitted(roles, result)
+
+
+@task(name="fill", cache_policy=NO_CACHE)
+def fill(run: Run, snapshot: Snapshot, fitted: Fitted) -> Staged:
+    """Stage the table with its holes filled, in the target's format, and write the cell ledger."""
+    model = fitted.result.model if fitted.result else None
+    staged = filling.fill(snapshot, model, fitted.roles, run.job.target, run.folder)
+    get_run_logger().info("Filled %s cells of %s rows.", f"{staged.cells:,}", f"{staged.rows:,}")
+    return staged
+
+
+@task(name="check output", cache_policy=NO_CACHE)
+def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -> Checked:
+    """Check the staged table: nothing but the holes has changed, then the job's own checks."""
+    schema = filling.filled_schema(snapshot, fitted.roles)
+    invariants = validation.check_invariants(
+        sources.read_batches(snapshot.path),
+        targets.read_staged(staged.path, staged.format, schema),
+        fitted.roles.impute,
+        fitted.roles.key,
+    )
+    checks = run.job.checks.output
+    frame = _frame(schema, targets.read_staged(staged.path, staged.format, schema), checks)
+    return _logged(validation.check_output(frame, checks, invariants))
+
+
+@task(
+    name="publish",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=_is_transient,
+)
+def publish(run: Run, staged: Staged) -> Published:
+    """Move the staged table onto the target, in one atomic step."""
+    published = targets.publish(staged, run.job.target)
+    get_run_logger().info("Published %s rows to %s.", f"{published.rows:,}", published.path)
+    return published
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def report(run: Run, found: Found) -> Outcome:
+    """Leave what was found: checks, numbers, report and manifest on disk, artifacts in Prefect."""
+    numbers = _numbers(run, found)
+    found_checks = [checked.to_dict() for checked in (found.before, found.after) if checked]
+    _write(run.folder.checks, json.dumps(found_checks, indent=1))
+    _write(run.folder.numbers, json.dumps(numbers.to_dict()))
+    _write(run.folder.report, render.html(numbers))
+    if found.snapshot:
+        run.folder.write_manifest(_manifest(run, found.snapshot, found, numbers))
+    run.folder.clear()
+    create_markdown_artifact(render.markdown(numbers), key=f"{run.key}-report")
+    create_table_artifact(render.column_table(numbers), key=f"{run.key}-columns")
+    get_run_logger().info("The report is in %s.", run.folder.report)
+    return Outcome(
+        verdict=numbers.verdict,
+        stopped_by=found.stopped_by,
+        fit=numbers.fit.message if numbers.fit else "",
+        cells=found.staged.imputed if found.staged else (),
+        target=run.job.target.path,
+        report=run.folder.report,
+    )
+
+
+def stop_if_refused(found: Found) -> None:
+    """Stop the run if what was found forbids publishing.
+
+    Raises
+    ------
+    Refused
+        With the reason.
+    """
+    result = found.fitted.result if found.fitted else None
+    if result and result.status is Status.SINGULAR:
+        raise Refused(f"Refused before publishing: {result.message}")
+    for checked in (found.before, found.after):
+        if checked and checked.refusal:
+            raise Refused(checked.refusal)
+
+
+def _frame(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], checks: Sequence[Check]
+) -> pd.DataFrame:
+    """The columns that the checks need, as Great Expectations takes them."""
+    needed = validation.columns_needed(checks, schema.names)
+    selected = pa.schema([schema.field(name) for name in needed])
+    rows = [batch.select(needed) for batch in batches] if needed else []
+    frame: pd.DataFrame = pa.Table.from_batches(rows, selected).to_pandas()
+    return frame
+
+
+def _logged(checked: Checked) -> Checked:
+    logger = get_run_logger()
+    for sentence in (checked.refusal, *checked.warnings):
+        if sentence:
+            logger.warning(sentence)
+    if not (checked.refusal or checked.warnings):
+        logger.info("All %s checks of the %s passed.", len(checked.results), checked.stage)
+    return checked
+
+
+@contextmanager
+def _progress(run: Run) -> Iterator[Callable[[Iteration], None]]:
+    """A progress artifact that follows EM: how far the distance has come down to the tolerance."""
+    # Outside of an event loop Prefect's functions answer themselves, not with a coroutine.
+    artifact = cast(
+        UUID,
+        create_progress_artifact(
+            0.0, key=f"{run.key}-em", description="EM: how near the estimate is to the maximum."
+        ),
+    )
+    last, farthest = time.monotonic(), 0.0
+
+    def show(iteration: Iteration) -> None:
+        nonlocal last, farthest
+        if not math.isfinite(iteration.distance):
+            return
+        farthest = max(farthest, iteration.distance)
+        if time.monotonic() - last < PROGRESS_INTERVAL:
+            return
+        last = time.monotonic()
+        to_go = math.log(iteration.distance / run.job.model.tol)
+        all_of_it = math.log(max(farthest / run.job.model.tol, math.e))
+        update_progress_artifact(artifact, 100.0 * min(max(1 - to_go / all_of_it, 0.0), 1.0))
+        get_run_logger().info(
+            "EM iteration %s: log-likelihood %.6f, estimated distance %.2g.",
+            iteration.number,
+            iteration.loglik,
+            iteration.distance,
+        )
+
+    yield show
+    update_progress_artifact(artifact, 100.0)
+
+
+def _numbers(run: Run, found: Found) -> diagnostics.Report:
+    """What the report says, as far as the run came."""
+    snapshot, fitted, staged = found.snapshot, found.fitted, found.staged
+    result = fitted.result if fitted else None
+    summary = PatternSummary.load(run.folder.summary) if result else None
+    imputed = _imputed_values(staged) if staged else {}
+    described = diagnostics.describe_columns(
+        _roles(snapshot, fitted),
+        {column.name: column.missing for column in snapshot.columns} if snapshot else {},
+        snapshot.rows if snapshot else 0,
+        summary=summary,
+        model=result.model if result else None,
+        imputed={name: diagnostics.moments(values) for name, values in imputed.items()},
+    )
+    return diagnostics.Report(
+        job=run.job.name,
+        run=run.id,
+        started=run.started.isoformat(timespec="seconds"),
+        source=str(run.job.source.path),
+        target=str(run.job.target.path),
+        verdict=diagnostics.judge(
+            refusal=str(found.stopped_by) if found.stopped_by else None,
+            warnings=found.warnings,
+            imputed_cells=staged.cells if staged else 0,
+            target=str(run.job.target.path),
+        ),
+        rows=snapshot.rows if snapshot else 0,
+        columns=described,
+        fit=diagnostics.describe_fit(result, run.job.model.tol) if result else None,
+        patterns=diagnostics.describe_patterns(summary) if summary else None,
+        distributions=tuple(
+            diagnostics.describe_distribution(name, _observed(snapshot, name), imputed[name])
+            for name in diagnostics.most_imputed(described)
+            if snapshot
+        ),
+        checks=tuple(
+            diagnostics.CheckRow(
+                checked.stage,
+                check.name,
+                check.expected,
+                check.observed,
+                check.severity,
+                check.success,
+                check.column,
+            )
+            for checked in (found.before, found.after)
+            if checked
+            for check in checked.results
+        ),
+        decisions=result.decisions if result else (),
+    )
+
+
+def _roles(snapshot: Snapshot | None, fitted: Fitted | None) -> dict[str, diagnostics.Role]:
+    """The part of every column of the table, in its order."""
+    if snapshot is None:
+        return {}
+    parts: dict[str, diagnostics.Role] = {c.name: "passthrough" for c in snapshot.columns}
+    if fitted:
+        parts |= dict.fromkeys(fitted.roles.key, "key")
+        parts |= dict.fromkeys(fitted.roles.impute, "impute")
+        parts |= dict.fromkeys(fitted.roles.predictors, "predictor")
+    return parts
+
+
+def _imputed_values(staged: Staged) -> dict[str, NDArray[np.float64]]:
+    """The filled cells of each imputed column, from the ledger."""
+    ledger = pq.read_table(staged.ledger, columns=["column", "value"])
+    names = ledger["column"].combine_chunks().dictionary_decode() if ledger.num_rows else None
+    values = ledger["value"].to_numpy()
+    return {
+        name: values[pc.equal(names, name).to_numpy(zero_copy_only=False)]
+        for name, cells in staged.imputed
+        if cells
+    }
+
+
+def _observed(snapshot: Snapshot, name: str) -> NDArray[np.float64]:
+    """The observed cells of a column."""
+    batches = sources.read_batches(snapshot.path, [name])
+    cells: NDArray[np.float64] = np.concatenate(
+        [columns.to_matrix(batch, [name])[:, 0] for batch in batches]
+    )
+    return cells[~np.isnan(cells)]
+
+
+def _manifest(run: Run, snapshot: Snapshot, found: Found, numbers: diagnostics.Report) -> Manifest:
+    return Manifest(
+        run=run.id,
+        job=run.job,
+        snapshot=snapshot,
+        published=found.published,
+        cells=found.staged.cells if found.staged else 0,
+        started=run.started,
+        finished=datetime.now(UTC),
+        verdict=numbers.verdict.sentence,
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The flows: the only place where the order of the steps is written."""

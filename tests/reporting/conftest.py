@@ -1,0 +1,85 @@
+"""Reports of tables taken through fit and fill, as a run would do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from em_impute.gaussian import PatternSummary, fit_gaussian
+from em_impute.reporting import diagnostics
+from em_impute.reporting.diagnostics import CheckRow, Report
+
+ReportOn = Callable[[pd.DataFrame], Report]
+TARGET = "out/airquality.parquet"
+TOL = 1e-6
+
+
+def report_on(frame: pd.DataFrame) -> Report:
+    """Report on a run that filled every column of `frame` that has holes."""
+    summary = PatternSummary.from_array(frame.to_numpy(float), list(frame.columns))
+    result = fit_gaussian(summary, tol=TOL, prior_rows=1.0)
+    whole = result.model.impute(frame.to_numpy(float))
+    holes = frame.isna().to_numpy()
+    imputed = {name: whole[holes[:, j], j] for j, name in enumerate(frame.columns)}
+    columns = diagnostics.describe_columns(
+        {name: "impute" if len(imputed[name]) else "predictor" for name in frame.columns},
+        {name: len(imputed[name]) for name in frame.columns},
+        len(frame),
+        summary=summary,
+        model=result.model,
+        imputed={name: diagnostics.moments(cells) for name, cells in imputed.items()},
+    )
+    return Report(
+        job="airquality",
+        run="calm-otter",
+        started="2026-11-22 03:00 UTC",
+        source="data/airquality.csv",
+        target=TARGET,
+        verdict=diagnostics.judge(
+            refusal=None, warnings=(), imputed_cells=int(holes.sum()), target=TARGET
+        ),
+        rows=len(frame),
+        columns=columns,
+        fit=diagnostics.describe_fit(result, TOL),
+        patterns=diagnostics.describe_patterns(summary),
+        distributions=tuple(
+            diagnostics.describe_distribution(name, frame[name].dropna().to_numpy(), imputed[name])
+            for name in diagnostics.most_imputed(columns)
+        ),
+        checks=tuple(
+            CheckRow("input", "not_constant", "two values or more", "many", "warning", True, name)
+            for name in frame.columns
+        ),
+        decisions=result.decisions,
+    )
+
+
+@pytest.fixture(scope="session", name="report_on")
+def report_on_fixture() -> ReportOn:
+    """Give the function that fits, fills and reports on a table."""
+    return report_on
+
+
+@pytest.fixture(scope="session")
+def airquality() -> pd.DataFrame:
+    """153 days of New York air; 44 cells of Ozone and Solar.R are missing."""
+    path = Path(__file__).parents[1] / "reference" / "airquality.csv"
+    return pd.read_csv(path).astype(float)
+
+
+@pytest.fixture(scope="session")
+def report(airquality: pd.DataFrame) -> Report:
+    """Report on airquality, all in order."""
+    return report_on(airquality)
+
+
+@pytest.fixture(scope="session")
+def imputed(airquality: pd.DataFrame) -> pd.DataFrame:
+    """Hold the cells that `report` says were filled, and nothing else."""
+    values = airquality.to_numpy()
+    fit = fit_gaussian(PatternSummary.from_array(values), tol=TOL, prior_rows=1.0)
+    whole = pd.DataFrame(fit.model.impute(values), columns=airquality.columns)
+    return whole.where(airquality.isna())

@@ -1,0 +1,446 @@
+"""The pages: their numbers, that no name can break them, and that they stay small."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from em_impute.gaussian import PatternSummary
+from em_impute.reporting import render
+from em_impute.reporting.diagnostics import (
+    MAX_DISTRIBUTIONS,
+    CheckRow,
+    Column,
+    Moments,
+    Pattern,
+    Report,
+    describe_columns,
+    describe_distribution,
+    describe_patterns,
+    judge,
+)
+
+ReportOn = Callable[[pd.DataFrame], Report]
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "</svg><script>alert(1)</script>",
+    "a|b",
+    "`code` ``",
+    "[x](javascript:alert(1))",
+    "![x](http://example.org/x.png)",
+    "<http://example.org>",
+    "**b** _i_ __init__ ~~s~~",
+    "$\\alpha$ \\| \\",
+    "&amp; \"q\" 'q'",
+    "{{ report.job }} {% raw %}",
+    "😀 データ",
+    "n" * 190 + "_the_end",
+]
+# What markdown would make of them.
+MEANINGS = {"html_block", "html_inline", "link_open", "code_inline", "em_open", "s_open"}
+BROKEN = ["line\nbreak | x", "\x1b[31m", "ab\u202egnp.exe"]
+
+
+def holed_frame(names: list[str], rows: int = 60) -> pd.DataFrame:
+    """Make correlated normal columns, a tenth of the cells missing."""
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(rows, len(names))) + rng.normal(size=(rows, 1))
+    values[rng.random(values.shape) < 0.1] = np.nan
+    return pd.DataFrame(values, columns=names)
+
+
+class Page(HTMLParser):
+    """Elements, what they load or point to, and the text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text: list[str] = []
+        self.rows: list[list[str]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag == "tr":
+            self.rows.append([])
+        if tag in {"td", "th"}:
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data
+
+    def values(self, *names: str) -> set[str]:
+        return {value or "" for name, value in self.attributes if name in names}
+
+    @property
+    def cells(self) -> list[list[str]]:
+        return [[cell.strip() for cell in row] for row in self.rows]
+
+    def row(self, first: str) -> list[str]:
+        return next(row for row in self.cells if row[:1] == [first])
+
+
+def markdown_tokens(text: str) -> list[Token]:
+    """Parse with raw HTML, tables and links of any kind: the most that a viewer may do."""
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    parser.validateLink = lambda url: True
+    return [t for block in parser.parse(text) for t in (block, *(block.children or ()))]
+
+
+def shown(tokens: list[Token]) -> str:
+    return "\n".join(t.content for t in tokens if t.type in {"text", "text_special"})
+
+
+def table_rows(tokens: list[Token]) -> list[list[str]]:
+    rows: list[list[str]] = []
+    for token, after in itertools.pairwise(tokens):
+        if token.type == "tr_open":
+            rows.append([])
+        if token.type in {"td_open", "th_open"}:
+            cells = after.children or []
+            rows[-1].append("".join(child.content for child in cells))
+    return rows
+
+
+def with_names(report: Report, names: list[str]) -> Report:
+    """Put each name wherever a user's text can come in, pictures included."""
+    column, distribution = report.columns[0], report.distributions[0]
+    check = CheckRow("input", "name", "expected", "observed", "warning", False)
+    sentences = [f"Column {name} was left out." for name in names]
+    assert report.patterns
+    assert report.fit
+    return dataclasses.replace(
+        report,
+        columns=tuple(dataclasses.replace(column, name=name) for name in names),
+        distributions=tuple(dataclasses.replace(distribution, column=n) for n in names[:2]),
+        patterns=dataclasses.replace(
+            report.patterns,
+            columns=tuple(names),
+            rows=(Pattern((True,) * len(names), 9),),
+        ),
+        fit=dataclasses.replace(report.fit, message=" ".join(sentences)),
+        verdict=judge(refusal=None, warnings=sentences, imputed_cells=44, target="t"),
+        checks=tuple(
+            dataclasses.replace(check, name=n, column=n, expected=n, observed=n) for n in names
+        ),
+        decisions=tuple(sentences),
+    )
+
+
+def without_pictures(report: Report, name: str) -> Report:
+    """Name the run itself."""
+    return dataclasses.replace(
+        report,
+        job=name,
+        run=name,
+        source=name,
+        target=name,
+        fit=None,
+        patterns=None,
+        distributions=(),
+    )
+
+
+@pytest.fixture(scope="module")
+def page(report: Report) -> Page:
+    return Page(render.html(report))
+
+
+@pytest.fixture(scope="module")
+def hostile_page(report: Report) -> Page:
+    return Page(render.html(with_names(report, HOSTILE + BROKEN)))
+
+
+@pytest.fixture(scope="module")
+def hostile_tokens(report: Report) -> list[Token]:
+    return markdown_tokens(render.markdown(with_names(report, HOSTILE + BROKEN)))
+
+
+@pytest.fixture(scope="module")
+def wide(report: Report) -> Report:
+    """Report on 200 columns and as many patterns, with all the pictures there can be."""
+    frame = holed_frame([f"a_column_with_a_long_name_{i}" for i in range(200)], rows=300)
+    summary = PatternSummary.from_array(frame.to_numpy(), list(frame))
+    columns = describe_columns(
+        dict.fromkeys(frame, "impute"), frame.isna().sum().to_dict(), len(frame), summary=summary
+    )
+    ranked = sorted(frame, key=lambda name: frame[name].count())
+    return dataclasses.replace(
+        report,
+        rows=len(frame),
+        columns=columns,
+        patterns=describe_patterns(summary),
+        distributions=tuple(
+            describe_distribution(name, frame[name].dropna().to_numpy(), np.linspace(-1, 1, 20))
+            for name in ranked[:MAX_DISTRIBUTIONS]
+        ),
+    )
+
+
+def test_page_shows_the_columns_numbers(page: Page, airquality: pd.DataFrame) -> None:
+    ozone = airquality["Ozone"]
+    row = page.row("Ozone")
+    assert row[:5] == ["Ozone", "imputed", "116", "37", f"{ozone.isna().mean():.1%}"]
+    assert row[5:7] == [f"{ozone.mean():.1f}", f"{ozone.std(ddof=0):.1f}"]
+    assert page.row("Wind")[9:] == ["0", "–", "–"]
+
+
+def test_page_says_what_became_of_the_run(page: Page, report: Report) -> None:
+    text = " ".join(page.text)
+    assert "published 44 missing cells were filled" in " ".join(text.split())
+    assert report.fit
+    assert report.fit.message in text
+    assert "0 of them rejected" not in text
+
+
+def test_page_has_a_picture_for_each_part_and_every_id_once(page: Page) -> None:
+    assert page.tags.count("svg") == 4
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_page_needs_no_network_and_no_script(page: Page) -> None:
+    assert page.values("href", "src", "xlink:href") - {"data:,"} <= {
+        f"#{name}" for name in page.values("id")
+    }
+    assert not {"script", "iframe", "object", "base"} & set(page.tags)
+    assert any("default-src 'none'" in value for value in page.values("content"))
+    style = "".join(page.values("style")) + "".join(page.text)
+    assert "@import" not in style
+    assert not re.search(r"url\((?!#)", style)
+
+
+def test_no_name_makes_an_element_of_the_page(page: Page, hostile_page: Page) -> None:
+    assert set(hostile_page.tags) <= set(page.tags) | {"ul", "li"}
+    assert not [name for name, _ in hostile_page.attributes if name.startswith("on")]
+    assert hostile_page.values("href", "src", "xlink:href") - {"data:,"} <= {
+        f"#{name}" for name in hostile_page.values("id")
+    }
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_every_name_is_legible_in_the_page(hostile_page: Page, name: str) -> None:
+    assert hostile_page.row(name)
+    assert ["failed", "input", *[name] * 4, "warning"] in hostile_page.cells
+    assert f"Column {name} was left out." in hostile_page.text
+
+
+def test_no_name_has_a_meaning_in_markdown(hostile_tokens: list[Token]) -> None:
+    types = {token.type for token in hostile_tokens}
+    assert not MEANINGS & types
+    pictures = [str(t.attrs["src"]) for t in hostile_tokens if t.type == "image"]
+    assert len(pictures) == 4
+    assert all(source.startswith("data:image/png") for source in pictures)
+    assert {len(row) for row in table_rows(hostile_tokens)} == {6, 7}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_every_name_is_legible_in_markdown(hostile_tokens: list[Token], name: str) -> None:
+    legible = name if len(name) < 72 else "n" * 51 + "…" + name[-20:]
+    assert any(row[0] == legible for row in table_rows(hostile_tokens))
+    assert ["failed", *[legible] * 4, "warning"] in table_rows(hostile_tokens)
+    assert f"Column {legible} was left out." in shown(hostile_tokens)
+
+
+@pytest.mark.parametrize(
+    ("name", "legible"),
+    list(zip(BROKEN, ["line break | x", "□[31m", "ab□gnp.exe"], strict=True)),
+)
+def test_what_a_name_hides_is_shown(
+    hostile_page: Page, hostile_tokens: list[Token], name: str, legible: str
+) -> None:
+    assert name not in hostile_page.text
+    assert hostile_page.row(legible)
+    assert ["failed", *[legible] * 4, "warning"] in table_rows(hostile_tokens)
+
+
+@pytest.mark.parametrize("name", HOSTILE + BROKEN)
+def test_no_name_of_a_run_breaks_its_pages(report: Report, page: Page, name: str) -> None:
+    named = without_pictures(report, name)
+    hostile = Page(render.html(named))
+    assert set(hostile.tags) <= set(page.tags)
+    assert hostile.values("href", "src") == {"data:,"}
+    tokens = markdown_tokens(render.markdown(named))
+    assert not MEANINGS & {token.type for token in tokens}
+    assert next(token.tag for token in tokens if token.type == "heading_open") == "h1"
+
+
+def test_markdown_shows_the_columns_numbers(report: Report, airquality: pd.DataFrame) -> None:
+    ozone = airquality["Ozone"]
+    rows = table_rows(markdown_tokens(render.markdown(report)))
+    [row] = [row for row in rows if row[0] == "Ozone"]
+    assert row[1:4] == ["imputed", "116", f"37 ({ozone.isna().mean():.1%})"]
+    assert row[4] == f"{ozone.mean():.1f} ({ozone.std(ddof=0):.1f})"
+
+
+def test_markdown_has_a_bar_and_a_picture_for_each_part(report: Report) -> None:
+    tokens = markdown_tokens(render.markdown(report))
+    assert next(t.content for t in tokens if t.type == "image") == "published"
+    assert sum(t.type == "image" for t in tokens) == 4
+
+
+def test_markdown_leaves_the_last_pictures_out_when_they_are_too_large(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = render.markdown(report)
+    monkeypatch.setattr(render, "MARKDOWN_BYTES", len(whole.encode()) - 1)
+    text = render.markdown(report)
+    assert "The picture of the distributions is left out" in text
+    assert text.count("data:image/png") == 3
+    monkeypatch.setattr(render, "MARKDOWN_BYTES", 100)
+    text = render.markdown(report)
+    assert "data:image/png" not in text
+    assert "The picture of the fit is left out" in text
+
+
+def test_two_hundred_columns_make_pages_of_bearable_size(wide: Report) -> None:
+    assert len(render.html(wide).encode()) < 3_000_000
+    assert len(render.markdown(wide).encode()) < 300_000
+
+
+def test_markdown_shows_the_forty_columns_with_the_most_missing_cells(wide: Report) -> None:
+    text = render.markdown(wide)
+    rows = table_rows(markdown_tokens(text))
+    names = [row[0] for row in rows if row[1:2] == ["imputed"]]
+    most = sorted(wide.columns, key=lambda column: -column.missing)[:40]
+    assert names == [column.name for column in most]
+    assert "the other 160 are in the table artifact" in text
+
+
+def test_two_hundred_hostile_columns_with_endless_texts_stay_below_the_limit(
+    report: Report,
+) -> None:
+    """The text alone is bounded, whatever names, messages and checks a job brings."""
+    column = dataclasses.replace(report.columns[0], name="<|> " * 5000)
+    check = CheckRow("input", "`" * 9999, "|" * 9999, "<" * 9999, "warning", False, "&" * 9999)
+    text = render.markdown(
+        dataclasses.replace(report, columns=(column,) * 200, checks=(check,) * 1000)
+    )
+    assert len(text.encode()) < 1_000_000
+    assert "These are 60 of 1000 checks, failed ones first." in text
+
+
+def test_failed_checks_come_first(report: Report) -> None:
+    passed = CheckRow("input", "a", "x", "x", "critical", True)
+    failed = CheckRow("output", "b", "x", "y", "warning", False)
+    mixed = dataclasses.replace(report, checks=(passed, failed))
+    checks = [row for row in Page(render.html(mixed)).cells if row[0] in {"passed", "failed"}]
+    assert [row[:3] for row in checks] == [["failed", "output", "b"], ["passed", "input", "a"]]
+
+
+def test_run_refused_before_the_fit_reads_well(report: Report) -> None:
+    refused = dataclasses.replace(
+        report,
+        verdict=judge(refusal="Temp is out of range.", warnings=(), imputed_cells=0, target="t"),
+        columns=describe_columns({"Temp": "impute", "Day": "key"}, {"Temp": 3, "Day": 0}, 153),
+        fit=None,
+        patterns=None,
+        distributions=(),
+    )
+    page = Page(render.html(refused))
+    for text in (" ".join(page.text), render.markdown(refused)):
+        assert "Temp is out of range. The target t is as it was before this run." in text
+        assert "No model was fitted: the run ended before." in text
+        assert "None" not in text
+    assert "svg" not in page.tags
+    assert page.row("Temp")[2:] == ["150", "3", "2.0%", *"––––", "0", "–", "–"]
+
+
+def test_run_that_could_not_read_its_table_reads_well(report: Report) -> None:
+    unread = dataclasses.replace(
+        report,
+        verdict=judge(refusal="No such file: x.csv.", warnings=(), imputed_cells=0, target="t"),
+        rows=0,
+        columns=(),
+        fit=None,
+        patterns=None,
+        distributions=(),
+        checks=(),
+    )
+    page = Page(render.html(unread))
+    assert "table" not in page.tags
+    assert "No such file: x.csv." in " ".join(page.text)
+    assert not table_rows(markdown_tokens(render.markdown(unread)))
+
+
+def test_table_without_holes_reads_well(report: Report, airquality: pd.DataFrame) -> None:
+    whole = dataclasses.replace(
+        report,
+        verdict=judge(refusal=None, warnings=(), imputed_cells=0, target="t"),
+        columns=describe_columns({"Wind": "predictor"}, {"Wind": 0}, len(airquality)),
+        fit=None,
+        patterns=None,
+        distributions=(),
+    )
+    for text in (" ".join(Page(render.html(whole)).text), render.markdown(whole)):
+        assert "No cell was to be filled and the table was written to t" in text
+        assert "No model was needed: no cell was to be filled." in text
+
+
+def test_fit_without_holes_has_no_distributions(report_on: ReportOn) -> None:
+    complete = report_on(holed_frame(["a", "b"]).fillna(0.5))
+    page = Page(render.html(complete))
+    assert complete.distributions == ()
+    assert page.tags.count("svg") == 2
+    assert "Observed against imputed" not in " ".join(page.text)
+    assert render.markdown(complete).count("data:image/png") == 3
+
+
+def test_one_row_reads_well(report_on: ReportOn) -> None:
+    one = report_on(pd.DataFrame({"a": [1.0], "b": [2.0]}))
+    page = Page(render.html(one))
+    assert page.row("a")[5:9] == ["1.00", "0.00", "1.00", "0.00"]
+    assert "| a | predictor | 1 | 0 (0%) | 1.00 (0.00) |" in render.markdown(one)
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "shown"),
+    [
+        (42.129, 32.98, ["42.1", "33.0"]),
+        (-0.004, 3.3, ["0.00", "3.30"]),
+        (-9.5772, 3.51, ["−9.58", "3.51"]),
+        (5_848_380.4, 1_234_567.8, ["5,848,380", "1,234,568"]),
+        (1.5e-12, 2e-13, ["1.5e−12", "2e−13"]),
+        (3e15, 1e14, ["3e+15", "1e+14"]),
+        (None, None, ["–", "–"]),
+    ],
+)
+def test_numbers_show_their_column_s_spread_to_three_digits(
+    report: Report, mean: float | None, sd: float | None, shown: list[str]
+) -> None:
+    column = Column("x", "impute", 0, Moments(9, mean, sd), Moments(0), Moments(0))
+    page = Page(render.html(dataclasses.replace(report, columns=(column,))))
+    assert page.row("x")[5:7] == shown
+
+
+def test_column_table_is_strict_json_of_plain_values(report: Report) -> None:
+    odd = dataclasses.replace(report.columns[0], name="odd", em=Moments(3, np.nan, np.inf))
+    rows = render.column_table(dataclasses.replace(report, columns=(*report.columns, odd)))
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+    assert {type(cell) for row in rows for cell in row.values()} == {str, int, float, type(None)}
+    assert (rows[-1]["EM mean"], rows[-1]["EM sd"]) == (None, None)
+
+
+def test_column_table_has_every_column_with_its_numbers(
+    report: Report, airquality: pd.DataFrame
+) -> None:
+    rows = pd.DataFrame(render.column_table(report)).set_index("column")
+    assert rows["observed"].tolist() == airquality.count().tolist()
+    assert rows["missing %"].tolist() == (100 * airquality.isna().mean()).round(2).tolist()
+    assert np.allclose(rows["observed mean"], airquality.mean(), rtol=1e-5)
+    assert rows.loc["Wind", ["imputed", "imputed mean"]].tolist()[0] == 0

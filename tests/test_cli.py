@@ -1,0 +1,425 @@
+"""The command line: what it prints, its exit codes, and that a failed run touches nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+from conftest import ROOT, PrefectServer, WriteJob
+
+from em_impute import cli
+from em_impute.tables import targets
+
+pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+
+OLD = b"the table of yesterday\n"
+
+
+def em_impute(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+def table(**columns: list[Any]) -> str:
+    return pd.DataFrame(columns).to_csv(index=False)
+
+
+def good_rows(n: int = 40) -> dict[str, list[Any]]:
+    """Two related columns, the second with a hole in every fifth row."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(10, 2, n).round(3)
+    y = (3 * x + rng.normal(0, 1, n)).round(3)
+    return {"x": x.tolist(), "y": [None if i % 5 == 0 else v for i, v in enumerate(y.tolist())]}
+
+
+@pytest.fixture
+def old_target(tmp_path: Path) -> Path:
+    """Yesterday's table, at the target of `write_job`."""
+    path = tmp_path / "out" / "filled.csv"
+    path.parent.mkdir()
+    path.write_bytes(OLD)
+    return path
+
+
+def test_quickstart_publishes_the_reference_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """44 cells of New York's air, filled from the maximum that R's norm finds."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "quickstart.yaml")
+    assert result.exit_code == 0, result.output
+    assert "44 missing cells were filled" in result.output
+    assert "Ozone 37, Solar.R 7" in result.output
+    before = pd.read_csv("data/airquality.csv")
+    after = pq.read_table("out/airquality.parquet").to_pandas()
+    assert len(after) == 153
+    assert list(after.columns) == list(before.columns)
+    assert after.notna().all(axis=None)
+    for name in before:
+        shown = before[name].notna()
+        assert before[name][shown].to_numpy(float).tobytes() == (
+            after[name][shown].to_numpy(float).tobytes()
+        )
+    known = json.loads((ROOT / "tests" / "reference" / "airquality.json").read_text())
+    mean, covariance = np.array(known["mean"]), np.array(known["cov"])
+    row = before[before.Ozone.isna() & before["Solar.R"].isna()].index[0]
+    slopes = np.linalg.solve(covariance[2:, 2:], covariance[2:, :2])
+    expected = mean[:2] + (before.loc[row, ["Wind", "Temp"]].to_numpy(float) - mean[2:]) @ slopes
+    np.testing.assert_allclose(
+        after.loc[row, ["Ozone", "Solar.R"]].to_numpy(float), expected, rtol=1e-5
+    )
+
+
+def test_penguins_ride_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "penguins.yaml")
+    assert result.exit_code == 0, result.output
+    before = pd.read_csv("data/penguins.csv", keep_default_na=False)
+    after = pd.read_csv("out/penguins.csv", keep_default_na=False)
+    assert len(after) == 344
+    pd.testing.assert_frame_equal(
+        before[["species", "island", "sex"]], after[["species", "island", "sex"]]
+    )
+    assert pd.read_csv("out/penguins.csv")["body_mass_g"].notna().all()
+
+
+def test_a_run_leaves_its_folder_and_nothing_else(write_job: WriteJob, tmp_path: Path) -> None:
+    result = em_impute("run", write_job(table(**good_rows())))
+    assert result.exit_code == 0, result.output
+    (folder,) = (tmp_path / "runs" / "test").iterdir()
+    assert {file.name for file in folder.iterdir()} == {
+        "manifest.json",
+        "model.json",
+        "summary.npz",
+        "cells.parquet",
+        "checks.json",
+        "report.json",
+        "report.html",
+    }
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"filled.csv"}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["cells"] == 8
+    assert manifest["source"]["rows"] == 40
+    assert pq.read_table(folder / "cells.parquet").num_rows == 8
+
+
+def test_nothing_to_impute_publishes_the_table_as_it_is(write_job: WriteJob) -> None:
+    rows = {"name": ["a", "b", "c"], "x": [1, 2, 4]}
+    result = em_impute("run", write_job(table(**rows)))
+    assert result.exit_code == 0, result.output
+    assert "No cell was to be filled" in result.output
+    pd.testing.assert_frame_equal(pd.read_csv("out/filled.csv"), pd.DataFrame(rows))
+
+
+# --- What is wrong with the job, its source or its target: exit code 2 --------------------------
+
+
+def without_a_table(_: Path) -> None:
+    """No in.csv at all."""
+
+
+def of(text: str | bytes) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    return write
+
+
+GOOD = table(**good_rows())
+WRONG_SOURCES = {
+    "no such file": (without_a_table, {}, "in.csv: no such file"),
+    "a picture": (of(b"\x89PNG\r\n\x1a\n" + bytes(50)), {}, "not a CSV file: it is a PNG picture"),
+    "parquet named csv": (of(b"PAR1" + bytes(20) + b"PAR1"), {}, "say `format: parquet`"),
+    "an empty file": (of(""), {}, "in.csv is empty"),
+    "a ragged line": (of("a,b\n1,2\n3\n4,5\n"), {}, "row 2 has 1 field"),
+    "duplicate names": (of("a,b,a\n1,2,3\n"), {}, "'a' names columns 1 and 3"),
+    "a column that is not there": (
+        of("Ozone,Wind\n1,2\n,3\n"),
+        {"columns": {"impute": ["Ozon"]}},
+        "job.yaml:2:12: columns.impute: the table has no column 'Ozon'; did you mean 'Ozone'?",
+    ),
+    "text in a numeric column": (
+        of("x,y\n1,2\n2,\nthree,4\n"),
+        {"columns": {"impute": ["y"], "predictors": ["x"]}},
+        "column 'x' holds text at row 3 (a word of 5 letters)",
+    ),
+    "an unknown expectation": (
+        of(GOOD),
+        {"checks": {"input": [{"expect_column_to_exit": {"column": "x"}}]}},
+        "has no expectation expect_column_to_exit (did you mean expect_column_to_exist?)",
+    ),
+    "a bad option of a check": (
+        of(GOOD),
+        {"checks": {"output": [{"expect_column_to_exist": {"colum": "x"}}]}},
+        "there is no option colum (did you mean column?)",
+    ),
+    "a check of a column that is not there": (
+        of(GOOD),
+        {"checks": {"input": [{"expect_column_values_to_not_be_null": {"column": "z"}}]}},
+        "the table has no column z",
+    ),
+    "an unknown key": (of(GOOD), {"sorce": 1}, "unknown key (did you mean source?)"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_SOURCES)
+def test_what_is_wrong_is_said_with_exit_code_2_and_touches_nothing(
+    write_job: WriteJob, old_target: Path, case: str
+) -> None:
+    write_source, changes, message = WRONG_SOURCES[case]
+    path = write_job(**changes)
+    write_source(Path("in.csv"))
+    result = em_impute("run", path)
+    assert message in result.output
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert "three" not in result.output.replace("a word of 5 letters", "")
+    assert old_target.read_bytes() == OLD
+    assert [file.name for file in old_target.parent.iterdir()] == ["filled.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n- b\n", "job.yaml:1:1: expected a mapping (`key: value`), got a list"),
+        ("name: a\n\tsource: b\n", "a tab; indent with spaces only"),
+        ("name: !!python/object/apply:os.system [ls]\n", "tags (such as !!python/object)"),
+        ("name: x\nname: y\n", "already given on line 1"),
+    ],
+    ids=["no mapping", "a tab", "a python object", "a key twice"],
+)
+def test_a_file_that_is_no_job_is_exit_code_2(
+    write_job: WriteJob, old_target: Path, text: str, message: str
+) -> None:
+    write_job(GOOD).write_text(text)
+    result = em_impute("run", "job.yaml")
+    assert message in result.output
+    assert result.exit_code == 2
+    assert old_target.read_bytes() == OLD
+
+
+def test_a_target_that_cannot_be_written_is_found_before_the_work(write_job: WriteJob) -> None:
+    Path("file").write_text("in the way")
+    result = em_impute("run", write_job(GOOD, target={"path": "file/filled.csv"}))
+    assert "The target file/filled.csv cannot be written" in result.output
+    assert result.exit_code == 2
+    assert not Path("runs").exists()
+
+
+# --- What the checks refuse: exit code 1 ---------------------------------------------------------
+
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "an empty table": ("x,y\n", {}, "at least one row (0 rows)"),
+    "a column all missing": (
+        table(**good_rows(), z=[None] * 40),
+        {"columns": {"impute": ["y", "z"]}},
+        "z observed in some row (all cells missing",
+    ),
+    "infinities": (
+        table(**{**good_rows(), "x": [float("inf"), *good_rows()["x"][1:]]}),
+        {},
+        "x finite (1 infinite cell, the first in row 1",
+    ),
+    "a critical check of the input": (
+        GOOD,
+        {
+            "checks": {
+                "input": [{"expect_column_max_to_be_between": {"column": "x", "max_value": 0}}]
+            }
+        },
+        "1 critical check failed on the input",
+    ),
+    "a critical check of the output": (
+        GOOD,
+        {
+            "checks": {
+                "output": [{"expect_column_mean_to_be_between": {"column": "y", "max_value": 0}}]
+            }
+        },
+        "1 critical check failed on the output",
+    ),
+    "identical columns without a prior": (
+        table(**good_rows(), twin=good_rows()["x"]),
+        {"model": {"prior": 0}},
+        "'x' and 'twin'",
+    ),
+    "fewer rows than columns without a prior": (
+        "a,b,c,d\n1,2,3,4\n2,1,,3\n5,5,4,1\n",
+        {"model": {"prior": 0}},
+        "3 rows do not determine the spread of 4 columns",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_is_exit_code_1_with_a_report_and_touches_nothing(
+    write_job: WriteJob, old_target: Path, case: str
+) -> None:
+    source, changes, message = REFUSED[case]
+    result = em_impute("run", write_job(source, **changes))
+    assert message in result.output
+    assert result.exit_code == 1
+    assert "Not published: Refused before publishing" in result.output
+    assert "Traceback" not in result.output
+    assert old_target.read_bytes() == OLD
+    (folder,) = Path("runs/test").iterdir()
+    assert "not published" in (folder / "report.html").read_text().lower()
+    assert not (folder / "snapshot.arrow").exists()
+
+
+# --- What is published with a warning: exit code 0 -----------------------------------------------
+
+WARNED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "a constant column": (table(**good_rows(), z=[None] + [7] * 39), {}, "z"),
+    "identical columns": (table(**good_rows(), twin=good_rows()["x"]), {}, "'x' and 'twin'"),
+    "fewer rows than columns": ("a,b,c,d\n1,2,3,4\n2,1,,3\n5,5,4,1\n", {}, "3 rows"),
+    "a warning of the input": (
+        GOOD,
+        {
+            "checks": {
+                "input": [
+                    {
+                        "expect_column_max_to_be_between": {
+                            "column": "x",
+                            "max_value": 0,
+                            "severity": "warning",
+                        }
+                    }
+                ]
+            }
+        },
+        "Not met on the input",
+    ),
+    "not converged": (table(**good_rows()), {"model": {"max_iter": 1}}, "max_iter=1"),
+}
+
+
+@pytest.mark.parametrize("case", WARNED)
+def test_what_is_only_odd_is_published_with_warnings(write_job: WriteJob, case: str) -> None:
+    source, changes, message = WARNED[case]
+    result = em_impute("run", write_job(source, **changes))
+    assert result.exit_code == 0, result.output
+    assert "Published with warnings" in result.output
+    assert message in result.output
+    assert not pd.read_csv("out/filled.csv").isna().any(axis=None)
+
+
+# --- What nobody can help: exit code 3, or no code at all ----------------------------------------
+
+
+def test_a_full_disk_is_a_sentence_and_touches_nothing(
+    write_job: WriteJob,
+    old_target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The disk is full from the moment that the filled table is written."""
+
+    def full(self: object, batch: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(targets._CsvWriter, "write_batch", full)
+    result = em_impute("run", write_job(GOOD))
+    assert "The disk is full" in result.output
+    assert "Traceback" not in result.output
+    assert result.exit_code == 3
+    assert old_target.read_bytes() == OLD
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from em_impute.cli import main
+
+def die(point):
+    if point == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+replace = os.replace
+def replace_and_die(source, target, **options):
+    if Path(target).name == "filled.csv":
+        die("before")
+        replace(source, target, **options)
+        die("after")
+    else:
+        replace(source, target, **options)
+
+os.replace = replace_and_die
+Path.replace = lambda self, target: (replace_and_die(self, target), Path(target))[1]
+main(["run", "job.yaml"])
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_kill_9_during_publish_leaves_the_old_table_or_the_new_one(
+    prefect_server: PrefectServer, write_job: WriteJob, old_target: Path, moment: str
+) -> None:
+    write_job(GOOD)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, moment],
+        env=prefect_server.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    if moment == "before":
+        assert old_target.read_bytes() == OLD
+    else:
+        assert not pd.read_csv(old_target).isna().any(axis=None)
+    assert [file.name for file in old_target.parent.iterdir()] == ["filled.csv"]
+    assert em_impute("run", "job.yaml").exit_code == 0
+    assert not pd.read_csv(old_target).isna().any(axis=None)
+
+
+# --- The other commands --------------------------------------------------------------------------
+
+
+def test_check_says_what_would_happen_and_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("check", ROOT / "configs" / "quickstart.yaml")
+    assert result.exit_code == 0, result.output
+    assert "airquality: 153 rows from data/airquality.csv" in result.output
+    lines = {line.split()[0]: line.split() for line in result.output.splitlines() if line.strip()}
+    assert lines["Ozone"] == ["Ozone", "int64", "impute", "37", "(24.2%)"]
+    assert lines["Wind"] == ["Wind", "double", "predictor", "0", "(0.0%)"]
+    assert lines["Month"][2] == "key"
+    assert "would fill 44 cells and write out/airquality.parquet" in result.output
+    assert not Path("out/airquality.parquet").exists()
+    assert not Path("runs").exists()
+
+
+def test_check_finds_what_a_run_would_refuse(write_job: WriteJob) -> None:
+    result = em_impute("check", write_job("x,y\n"))
+    assert result.exit_code == 1
+    assert "at least one row" in result.output
+    result = em_impute("check", write_job("x,y\n1,2\n,3\n", columns={"impute": ["z"]}))
+    assert result.exit_code == 2
+    assert "the table has no column 'z'" in result.output
+
+
+def test_schema_is_json_and_describes_a_job() -> None:
+    schema = json.loads(em_impute("schema").output)
+    assert {"name", "source", "target", "checks"} <= set(schema["properties"])
+
+
+def test_serving_two_jobs_of_one_name_is_refused(write_job: WriteJob) -> None:
+    job = write_job(GOOD)
+    result = em_impute("serve", job, job)
+    assert result.exit_code == 2
+    assert "names of their own" in result.output

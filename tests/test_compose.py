@@ -1,0 +1,143 @@
+"""docker-compose.yml as the real Compose reads it; no Docker daemon is needed for that."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sysconfig
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+COMPOSE = Path(sysconfig.get_path("scripts"), "docker-compose")
+Services = dict[str, dict[str, Any]]
+EXACT_TAG = re.compile(r":\d+\.\d+(\.\d+)?(-[a-z-]+)?$")
+PASSWORD = "s3cret of the test: $ @ # /"
+
+
+def compose_config(env_file: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """`docker-compose config` with this env file only, and nothing of the caller's environment."""
+    return subprocess.run(
+        [COMPOSE, "--file", "docker-compose.yml", "--env-file", env_file, "config", *options],
+        cwd=ROOT,
+        env={"PATH": os.defpath, "HOME": str(env_file.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Services:
+    """The services with anchors merged and variables filled in."""
+    env_file = tmp_path_factory.mktemp("compose") / "env"
+    env_file.write_text(f"POSTGRES_PASSWORD='{PASSWORD}'\n", encoding="utf-8")
+    answer = compose_config(env_file, "--format", "json")
+    assert answer.returncode == 0, answer.stderr
+    resolved: Services = json.loads(answer.stdout)["services"]
+    return resolved
+
+
+def test_example_environment_is_enough() -> None:
+    answer = compose_config(ROOT / ".env.example", "--quiet")
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_missing_password_is_said_in_a_sentence(tmp_path: Path) -> None:
+    empty = tmp_path / "env"
+    empty.touch()
+    answer = compose_config(empty, "--quiet")
+    assert answer.returncode != 0
+    assert "POSTGRES_PASSWORD is missing a value: set it in .env, as .env.example" in answer.stderr
+
+
+def test_ports_are_open_to_this_machine_only(services: Services) -> None:
+    hosts = [port["host_ip"] for service in services.values() for port in service.get("ports", [])]
+    assert hosts == ["127.0.0.1"]
+
+
+def test_image_tags_are_exact(services: Services) -> None:
+    bases = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.M)
+    images = [*bases, *(service["image"] for service in services.values())]
+    assert [image for image in images if not EXACT_TAG.search(image)] == []
+
+
+def test_server_worker_and_deploy_share_one_image(services: Services) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "version"
+    ]
+    images = {services[name]["image"] for name in ("server", "worker", "deploy")}
+    assert images == {f"em-impute:{version}"}
+    assert [name for name, service in services.items() if "build" in service] == ["server"]
+
+
+def test_container_user_is_not_root() -> None:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    users = [line.split()[1] for line in lines if line.startswith("USER ")]
+    assert users[-1:] == ["em_impute"]
+
+
+def test_each_service_waits_until_the_one_before_it_is_ready(
+    services: Services,
+) -> None:
+    waits = {
+        (name, other, wait["condition"])
+        for name, service in services.items()
+        for other, wait in service.get("depends_on", {}).items()
+    }
+    assert waits == {
+        ("server", "postgres", "service_healthy"),
+        ("deploy", "server", "service_healthy"),
+        ("worker", "server", "service_healthy"),
+        ("worker", "deploy", "service_completed_successfully"),
+    }
+
+
+@pytest.mark.parametrize("name", ["postgres", "server", "worker"])
+def test_long_running_service_is_checked_and_restarted(services: Services, name: str) -> None:
+    assert services[name]["healthcheck"]["test"]
+    assert services[name]["restart"] == "unless-stopped"
+
+
+def test_password_reaches_only_database_and_server(services: Services) -> None:
+    holders = {
+        (name, variable)
+        for name, service in services.items()
+        for variable, value in service.get("environment", {}).items()
+        if value == PASSWORD.replace("$", "$$")
+    }
+    assert holders == {
+        ("postgres", "POSTGRES_PASSWORD"),
+        ("server", "PREFECT_SERVER_DATABASE_PASSWORD"),
+    }
+
+
+def test_no_secret_is_written_down() -> None:
+    """Every variable that names a secret takes it from the environment, and no URL carries one."""
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    written = YAML(typ="safe").load(text)
+    secrets = [
+        value
+        for service in written["services"].values()
+        for variable, value in service.get("environment", {}).items()
+        if re.search("PASSWORD|SECRET|TOKEN|KEY|AUTH", variable)
+    ]
+    assert len(secrets) == 2
+    assert all(value.startswith("${POSTGRES_PASSWORD:?") for value in secrets)
+    assert not re.search(r"://[^/\s]*:[^/\s]*@", text)
+
+
+def test_worker_serves_the_pool_that_the_jobs_are_deployed_to(
+    services: Services,
+) -> None:
+    deployments = YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]
+    [pool] = {one["work_pool"]["name"] for one in deployments}
+    command = services["worker"]["command"]
+    assert command[command.index("--pool") + 1] == pool
+    assert f"work-pool create --type process {pool}" in services["deploy"]["command"][-1]

@@ -1,0 +1,207 @@
+"""Who may import whom, and that the jobs in configs/ are what prefect.yaml deploys.
+
+The import rules are the project's floor plan: three wings (gaussian, tables, reporting) that do not
+know each other, one staircase (flows over tasks), and heavy libraries behind one door each.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+
+# A room and the other rooms it may import. A module is in the room of the longest name that fits.
+ROOMS = {
+    "em_impute": {"em_impute.gaussian", "em_impute.estimator"},
+    "em_impute.gaussian": set[str](),
+    "em_impute.estimator": {"em_impute.gaussian"},
+    "em_impute.job": set[str](),
+    "em_impute.tables": {"em_impute.gaussian", "em_impute.job"},
+    "em_impute.validation": {"em_impute.job"},
+    "em_impute.reporting": {"em_impute.gaussian"},
+    "em_impute.tasks": {
+        "em_impute.gaussian",
+        "em_impute.job",
+        "em_impute.tables",
+        "em_impute.validation",
+        "em_impute.reporting",
+    },
+    "em_impute.flows": {"em_impute.job", "em_impute.tasks"},
+    "em_impute.cli": {
+        "em_impute.job",
+        "em_impute.tables",
+        "em_impute.validation",
+        "em_impute.reporting",
+        "em_impute.tasks",
+        "em_impute.flows",
+    },
+}
+
+# A heavy library (or a room that brings it along), and who may import it: at the top of the module,
+# or only where it is used.
+DOORS = {
+    "prefect": {"em_impute.tasks": "top", "em_impute.flows": "top", "em_impute.cli": "inside"},
+    "em_impute.tasks": {"em_impute.flows": "top", "em_impute.cli": "inside"},
+    "em_impute.flows": {"em_impute.cli": "inside"},
+    "great_expectations": {"em_impute.validation": "inside"},
+    "matplotlib": {"em_impute.reporting.plots": "top"},
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    importer: str
+    imported: str
+    inside: bool  # a function, or `if TYPE_CHECKING`: not carried out when the module is imported
+
+    def __str__(self) -> str:
+        return f"{self.importer} imports {self.imported}"
+
+
+def source_files() -> dict[str, Path]:
+    """Every module of ours by the name it is installed under."""
+    files = [*ROOT.glob("em_impute/**/*.py"), *ROOT.glob("flows/**/*.py")]
+    return {module_name(path.relative_to(ROOT)): path for path in files}
+
+
+def module_name(path: Path) -> str:
+    parts = path.with_suffix("").parts
+    parts = parts if parts[0] == "em_impute" else ("em_impute", *parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(module: str, path: Path) -> Iterator[Import]:
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node, inside in walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (Import(module, alias.name, inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = absolute(node, package)
+            submodules = {f"{source}.{alias.name}" for alias in node.names} & MODULES.keys()
+            yield from (Import(module, name, inside) for name in submodules or {source})
+
+
+def walk(node: ast.AST, inside: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+    yield node, inside
+    for child in ast.iter_child_nodes(node):
+        deeper = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or (
+            isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        )
+        yield from walk(child, inside or deeper)
+
+
+def absolute(node: ast.ImportFrom, package: str) -> str:
+    parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+    return ".".join([*parents, *([node.module] if node.module else [])])
+
+
+def is_within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def room_of(module: str) -> str:
+    return max((room for room in ROOMS if is_within(module, room)), key=len)
+
+
+MODULES = source_files()
+IMPORTS = [found for module, path in MODULES.items() for found in imports_of(module, path)]
+
+
+def test_every_module_is_in_a_room() -> None:
+    """A module beside the rooms would escape the rules below."""
+    assert [m for m in MODULES if room_of(m) == "em_impute" and m != "em_impute"] == []
+
+
+def test_rooms_import_only_the_rooms_they_may() -> None:
+    crossings = [
+        found
+        for found in IMPORTS
+        if is_within(found.imported, "em_impute")
+        and not may_cross(room_of(found.importer), room_of(found.imported))
+    ]
+    assert not crossings, "; ".join(map(str, crossings))
+
+
+def may_cross(importer: str, imported: str) -> bool:
+    return imported == importer or imported in ROOMS[importer]
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_heavy_library_comes_in_by_its_door(library: str) -> None:
+    strays = [
+        found
+        for found in IMPORTS
+        if is_within(found.imported, library)
+        and not is_within(found.importer, library)
+        and not may_enter(found, DOORS[library])
+    ]
+    assert not strays, "; ".join(map(str, strays))
+
+
+def may_enter(found: Import, doors: dict[str, str]) -> bool:
+    return any(
+        is_within(found.importer, room) and (found.inside or where == "top")
+        for room, where in doors.items()
+    )
+
+
+def test_gaussian_needs_only_numpy_and_scipy() -> None:
+    foreign = [
+        found
+        for found in IMPORTS
+        if room_of(found.importer) == "em_impute.gaussian"
+        and found.imported.split(".")[0]
+        not in {"em_impute", "numpy", "scipy", "threadpoolctl", *sys.stdlib_module_names}
+    ]
+    assert not foreign, "; ".join(map(str, foreign))
+
+
+def test_numbers_of_the_report_do_not_know_its_pages() -> None:
+    upward = [
+        found
+        for found in IMPORTS
+        if found.importer == "em_impute.reporting.diagnostics"
+        and found.imported in {"em_impute.reporting.plots", "em_impute.reporting.render"}
+    ]
+    assert not upward, "; ".join(map(str, upward))
+
+
+def test_import_em_impute_is_light() -> None:
+    heavy = "{'prefect', 'great_expectations', 'matplotlib'}"
+    program = f"import sys, em_impute; print(*sorted({heavy} & sys.modules.keys()))"
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == ""
+
+
+JOB_FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("configs/*.yaml"))
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    content: dict[str, Any] = YAML(typ="safe").load(ROOT / path)
+    return content
+
+
+def test_every_job_in_configs_is_deployed_once() -> None:
+    deployments = read_yaml("prefect.yaml")["deployments"]
+    assert sorted(one["parameters"]["job"] for one in deployments) == JOB_FILES
+
+
+@pytest.mark.parametrize("path", JOB_FILES)
+def test_deployment_has_the_name_and_schedule_of_its_job(path: str) -> None:
+    job = read_yaml(path)
+    [deployment] = [
+        one for one in read_yaml("prefect.yaml")["deployments"] if one["parameters"]["job"] == path
+    ]
+    schedules = [job["schedule"]] if "schedule" in job else []
+    assert (deployment["name"], deployment.get("schedules", [])) == (job["name"], schedules)
