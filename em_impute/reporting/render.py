@@ -198,7 +198,7 @@ def _number(value: float | None, decimals: int) -> str:
 def _mean_and_sd(moments: Moments, decimals: int) -> str:
     if moments.mean is None:
         return "\u2013"
-    return f"{_number(moments.mean, decimals)} ({_number(moments.sd, decimals)})"
+    return f"{_number(moments.mean, decimals)}\u00a0({_number(moments.sd, decimals)})"
 
 
 def _short(text: str, longest: int = MARKDOWN_CELL) -> str:

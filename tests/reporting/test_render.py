@@ -113,7 +113,7 @@ def table_rows(tokens: list[Token]) -> list[list[str]]:
             rows.append([])
         if token.type in {"td_open", "th_open"}:
             cells = after.children or []
-            rows[-1].append("".join(child.content for child in cells))
+            rows[-1].append("".join(child.content for child in cells).replace("\u00a0", " "))
     return rows
 
 
@@ -405,7 +405,8 @@ def test_one_row_reads_well(report_on: ReportOn) -> None:
     one = report_on(pd.DataFrame({"a": [1.0], "b": [2.0]}))
     page = Page(render.html(one))
     assert page.row("a")[5:9] == ["1.00", "0.00", "1.00", "0.00"]
-    assert "| a | predictor | 1 | 0 (0%) | 1.00 (0.00) |" in render.markdown(one)
+    rows = table_rows(markdown_tokens(render.markdown(one)))
+    assert ["a", "predictor", "1", "0 (0%)", "1.00 (0.00)", "1.00 (0.00)", "–"] in rows
 
 
 @pytest.mark.parametrize(
