@@ -20,9 +20,9 @@ import click
 from em_impute.job import CannotRun, Job, job_schema, load_job
 
 if TYPE_CHECKING:
+    from em_impute.findings import Outcome
     from em_impute.tables.columns import Roles
     from em_impute.tables.sources import Snapshot
-    from em_impute.tasks import Outcome
 
 PUBLISHED, REFUSED, CANNOT_RUN, FAILED = range(4)
 
@@ -127,7 +127,7 @@ def _sentences() -> Iterator[None]:
 
 
 def _exit_code(outcome: Outcome) -> int:
-    from em_impute.tasks import Refused
+    from em_impute.findings import Refused
 
     match outcome.stopped_by:
         case None:

@@ -10,23 +10,17 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from prefect import get_run_logger, runtime, task
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -38,116 +32,32 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from em_impute import validation
+from em_impute.findings import (
+    EXPECTED,
+    Fitted,
+    Found,
+    Outcome,
+    Run,
+    manifest,
+    report_numbers,
+)
 from em_impute.gaussian import (
     ConvergenceWarning,
-    EMResult,
     Iteration,
-    PatternSummary,
-    Status,
     fit_gaussian,
 )
-from em_impute.job import CannotRun, Check, Job, load_job
-from em_impute.reporting import diagnostics, render
+from em_impute.job import Check, Job, load_job
+from em_impute.reporting import render
 from em_impute.tables import columns, sources, summarise, targets
 from em_impute.tables import fill as filling
-from em_impute.tables.columns import Roles
 from em_impute.tables.fill import Staged
-from em_impute.tables.run_folder import Manifest, RunFolder, open_run_folder, written_whole
+from em_impute.tables.run_folder import open_run_folder, written_whole
 from em_impute.tables.sources import Snapshot
 from em_impute.tables.targets import Published
 from em_impute.validation import Checked
 
 # EM reports its progress to Prefect at most this often, in seconds.
 PROGRESS_INTERVAL = 1.0
-
-
-class Refused(Exception):
-    """The table must not be published; the message is the reason, a sentence."""
-
-
-EXPECTED = (CannotRun, Refused, OSError)
-"""What may stop a run without being a fault of the program."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of a job.
-
-    Attributes
-    ----------
-    id : str
-        Name of the run's folder.
-    job : Job
-    folder : RunFolder
-    started : datetime
-    """
-
-    id: str
-    job: Job
-    folder: RunFolder
-    started: datetime
-
-    @property
-    def key(self) -> str:
-        """The job's name as Prefect accepts it in artifact keys."""
-        return re.sub(r"[^a-z0-9]+", "-", self.job.name.lower()).strip("-")
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What the fit step leaves: the columns' parts, and the model, None with nothing to impute."""
-
-    roles: Roles
-    result: EMResult | None
-
-
-@dataclass
-class Found:
-    """What a run has found so far; the report is made of it, wherever the run stopped."""
-
-    snapshot: Snapshot | None = None
-    before: Checked | None = None
-    fitted: Fitted | None = None
-    staged: Staged | None = None
-    after: Checked | None = None
-    published: Published | None = None
-    stopped_by: Exception | None = None
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Sentences on what a reader should know before trusting the table."""
-        result = self.fitted.result if self.fitted else None
-        return (
-            *(self.before.warnings if self.before else ()),
-            *(result.decisions if result else ()),
-            *([result.message] if result and not result.converged else ()),
-            *(self.after.warnings if self.after else ()),
-        )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes
-    ----------
-    verdict : Verdict
-        Published, published with warnings or not published, and why.
-    stopped_by : Exception or None
-        What stopped the run.
-    fit : str
-        How the fit ended, a sentence; empty if there was none.
-    cells : tuple of (str, int)
-        Imputed cells of each column.
-    target, report : Path
-    """
-
-    verdict: diagnostics.Verdict
-    stopped_by: Exception | None
-    fit: str
-    cells: tuple[tuple[str, int], ...]
-    target: Path
-    report: Path
 
 
 class _SentencesOnly(logging.Filter):
@@ -291,13 +201,13 @@ def publish(run: Run, staged: Staged) -> Published:
 @task(name="report", cache_policy=NO_CACHE)
 def report(run: Run, found: Found) -> Outcome:
     """Leave what was found: checks, numbers, report and manifest on disk, artifacts in Prefect."""
-    numbers = _numbers(run, found)
+    numbers = report_numbers(run, found)
     found_checks = [checked.to_dict() for checked in (found.before, found.after) if checked]
     _write(run.folder.checks, json.dumps(found_checks, indent=1))
     _write(run.folder.numbers, json.dumps(numbers.to_dict()))
     _write(run.folder.report, render.html(numbers))
     if found.snapshot:
-        run.folder.write_manifest(_manifest(run, found.snapshot, found, numbers))
+        run.folder.write_manifest(manifest(run, found.snapshot, found, numbers))
     run.folder.clear()
     create_markdown_artifact(render.markdown(numbers), key=f"{run.key}-report")
     create_table_artifact(render.column_table(numbers), key=f"{run.key}-columns")
@@ -310,22 +220,6 @@ def report(run: Run, found: Found) -> Outcome:
         target=run.job.target.path,
         report=run.folder.report,
     )
-
-
-def stop_if_refused(found: Found) -> None:
-    """Stop the run if what was found forbids publishing.
-
-    Raises
-    ------
-    Refused
-        With the reason.
-    """
-    result = found.fitted.result if found.fitted else None
-    if result and result.status is Status.SINGULAR:
-        raise Refused(f"Refused before publishing: {result.message}")
-    for checked in (found.before, found.after):
-        if checked and checked.refusal:
-            raise Refused(checked.refusal)
 
 
 def _frame(
@@ -369,7 +263,7 @@ def _progress(run: Run) -> Iterator[Callable[[Iteration], None]]:
         if time.monotonic() - last < PROGRESS_INTERVAL:
             return
         last = time.monotonic()
-        to_go = math.log(iteration.distance / run.job.model.tol)
+        to_go = math.log(max(iteration.distance / run.job.model.tol, 1.0))
         all_of_it = math.log(max(farthest / run.job.model.tol, math.e))
         update_progress_artifact(artifact, 100.0 * min(max(1 - to_go / all_of_it, 0.0), 1.0))
         get_run_logger().info(
@@ -381,105 +275,6 @@ def _progress(run: Run) -> Iterator[Callable[[Iteration], None]]:
 
     yield show
     update_progress_artifact(artifact, 100.0)
-
-
-def _numbers(run: Run, found: Found) -> diagnostics.Report:
-    """What the report says, as far as the run came."""
-    snapshot, fitted, staged = found.snapshot, found.fitted, found.staged
-    result = fitted.result if fitted else None
-    summary = PatternSummary.load(run.folder.summary) if result else None
-    imputed = _imputed_values(staged) if staged else {}
-    described = diagnostics.describe_columns(
-        _roles(snapshot, fitted),
-        {column.name: column.missing for column in snapshot.columns} if snapshot else {},
-        snapshot.rows if snapshot else 0,
-        summary=summary,
-        model=result.model if result else None,
-        imputed={name: diagnostics.moments(values) for name, values in imputed.items()},
-    )
-    return diagnostics.Report(
-        job=run.job.name,
-        run=run.id,
-        started=run.started.isoformat(timespec="seconds"),
-        source=str(run.job.source.path),
-        target=str(run.job.target.path),
-        verdict=diagnostics.judge(
-            refusal=str(found.stopped_by) if found.stopped_by else None,
-            warnings=found.warnings,
-            imputed_cells=staged.cells if staged else 0,
-            target=str(run.job.target.path),
-        ),
-        rows=snapshot.rows if snapshot else 0,
-        columns=described,
-        fit=diagnostics.describe_fit(result, run.job.model.tol) if result else None,
-        patterns=diagnostics.describe_patterns(summary) if summary else None,
-        distributions=tuple(
-            diagnostics.describe_distribution(name, _observed(snapshot, name), imputed[name])
-            for name in diagnostics.most_imputed(described)
-            if snapshot
-        ),
-        checks=tuple(
-            diagnostics.CheckRow(
-                checked.stage,
-                check.name,
-                check.expected,
-                check.observed,
-                check.severity,
-                check.success,
-                check.column,
-            )
-            for checked in (found.before, found.after)
-            if checked
-            for check in checked.results
-        ),
-        decisions=result.decisions if result else (),
-    )
-
-
-def _roles(snapshot: Snapshot | None, fitted: Fitted | None) -> dict[str, diagnostics.Role]:
-    """The part of every column of the table, in its order."""
-    if snapshot is None:
-        return {}
-    parts: dict[str, diagnostics.Role] = {c.name: "passthrough" for c in snapshot.columns}
-    if fitted:
-        parts |= dict.fromkeys(fitted.roles.key, "key")
-        parts |= dict.fromkeys(fitted.roles.impute, "impute")
-        parts |= dict.fromkeys(fitted.roles.predictors, "predictor")
-    return parts
-
-
-def _imputed_values(staged: Staged) -> dict[str, NDArray[np.float64]]:
-    """The filled cells of each imputed column, from the ledger."""
-    ledger = pq.read_table(staged.ledger, columns=["column", "value"])
-    names = ledger["column"].combine_chunks().dictionary_decode() if ledger.num_rows else None
-    values = ledger["value"].to_numpy()
-    return {
-        name: values[pc.equal(names, name).to_numpy(zero_copy_only=False)]
-        for name, cells in staged.imputed
-        if cells
-    }
-
-
-def _observed(snapshot: Snapshot, name: str) -> NDArray[np.float64]:
-    """The observed cells of a column."""
-    batches = sources.read_batches(snapshot.path, [name])
-    cells: NDArray[np.float64] = np.concatenate(
-        [columns.to_matrix(batch, [name])[:, 0] for batch in batches]
-    )
-    return cells[~np.isnan(cells)]
-
-
-def _manifest(run: Run, snapshot: Snapshot, found: Found, numbers: diagnostics.Report) -> Manifest:
-    return Manifest(
-        run=run.id,
-        job=run.job,
-        snapshot=snapshot,
-        published=found.published,
-        cells=found.staged.cells if found.staged else 0,
-        started=run.started,
-        finished=datetime.now(UTC),
-        verdict=numbers.verdict.sentence,
-    )
 
 
 def _write(path: Path, text: str) -> None:

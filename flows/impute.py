@@ -8,11 +8,9 @@ from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from em_impute.findings import EXPECTED, Found, Outcome, stop_if_refused
 from em_impute.job import CannotRun, Job
 from em_impute.tasks import (
-    EXPECTED,
-    Found,
-    Outcome,
     check_input,
     check_output,
     fill,
@@ -21,7 +19,6 @@ from em_impute.tasks import (
     open_run,
     publish,
     report,
-    stop_if_refused,
 )
 
 

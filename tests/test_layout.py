@@ -28,15 +28,24 @@ ROOMS = {
     "em_impute.tables": {"em_impute.gaussian", "em_impute.job"},
     "em_impute.validation": {"em_impute.job"},
     "em_impute.reporting": {"em_impute.gaussian"},
-    "em_impute.tasks": {
+    "em_impute.findings": {
         "em_impute.gaussian",
         "em_impute.job",
         "em_impute.tables",
         "em_impute.validation",
         "em_impute.reporting",
     },
-    "em_impute.flows": {"em_impute.job", "em_impute.tasks"},
+    "em_impute.tasks": {
+        "em_impute.findings",
+        "em_impute.gaussian",
+        "em_impute.job",
+        "em_impute.tables",
+        "em_impute.validation",
+        "em_impute.reporting",
+    },
+    "em_impute.flows": {"em_impute.findings", "em_impute.job", "em_impute.tasks"},
     "em_impute.cli": {
+        "em_impute.findings",
         "em_impute.job",
         "em_impute.tables",
         "em_impute.validation",

@@ -1,0 +1,228 @@
+"""What a run is and what it has found, from which its report is made. No Prefect in here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from em_impute.gaussian import EMResult, PatternSummary, Status
+from em_impute.job import CannotRun, Job
+from em_impute.reporting import diagnostics
+from em_impute.tables.columns import Roles, to_matrix
+from em_impute.tables.fill import Staged
+from em_impute.tables.run_folder import Manifest, RunFolder
+from em_impute.tables.sources import Snapshot, read_batches
+from em_impute.tables.targets import Published
+from em_impute.validation import Checked
+
+
+class Refused(Exception):
+    """The table must not be published; the message is the reason, a sentence."""
+
+
+EXPECTED = (CannotRun, Refused, OSError)
+"""What may stop a run without being a fault of the program."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a job.
+
+    Attributes
+    ----------
+    id : str
+        Name of the run's folder.
+    job : Job
+    folder : RunFolder
+    started : datetime
+    """
+
+    id: str
+    job: Job
+    folder: RunFolder
+    started: datetime
+
+    @property
+    def key(self) -> str:
+        """The job's name as Prefect accepts it in artifact keys."""
+        return re.sub(r"[^a-z0-9]+", "-", self.job.name.lower()).strip("-")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the fit step leaves: the columns' parts, and the model, None with nothing to impute."""
+
+    roles: Roles
+    result: EMResult | None
+
+
+@dataclass
+class Found:
+    """What a run has found so far; the report is made of it, wherever the run stopped."""
+
+    snapshot: Snapshot | None = None
+    before: Checked | None = None
+    fitted: Fitted | None = None
+    staged: Staged | None = None
+    after: Checked | None = None
+    published: Published | None = None
+    stopped_by: Exception | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what a reader should know before trusting the table."""
+        result = self.fitted.result if self.fitted else None
+        return (
+            *(self.before.warnings if self.before else ()),
+            *(result.decisions if result else ()),
+            *([result.message] if result and not result.converged else ()),
+            *(self.after.warnings if self.after else ()),
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes
+    ----------
+    verdict : Verdict
+        Published, published with warnings or not published, and why.
+    stopped_by : Exception or None
+        What stopped the run.
+    fit : str
+        How the fit ended, a sentence; empty if there was none.
+    cells : tuple of (str, int)
+        Imputed cells of each column.
+    target, report : Path
+    """
+
+    verdict: diagnostics.Verdict
+    stopped_by: Exception | None
+    fit: str
+    cells: tuple[tuple[str, int], ...]
+    target: Path
+    report: Path
+
+
+def stop_if_refused(found: Found) -> None:
+    """Stop the run if what was found forbids publishing.
+
+    Raises
+    ------
+    Refused
+        With the reason.
+    """
+    result = found.fitted.result if found.fitted else None
+    if result and result.status is Status.SINGULAR:
+        raise Refused(f"Refused before publishing: {result.message}")
+    for checked in (found.before, found.after):
+        if checked and checked.refusal:
+            raise Refused(checked.refusal)
+
+
+def report_numbers(run: Run, found: Found) -> diagnostics.Report:
+    """What the report says, as far as the run came."""
+    snapshot, fitted, staged = found.snapshot, found.fitted, found.staged
+    result = fitted.result if fitted else None
+    summary = PatternSummary.load(run.folder.summary) if result else None
+    imputed = _imputed_values(staged) if staged else {}
+    described = diagnostics.describe_columns(
+        _roles(snapshot, fitted),
+        {column.name: column.missing for column in snapshot.columns} if snapshot else {},
+        snapshot.rows if snapshot else 0,
+        summary=summary,
+        model=result.model if result else None,
+        imputed={name: diagnostics.moments(values) for name, values in imputed.items()},
+    )
+    return diagnostics.Report(
+        job=run.job.name,
+        run=run.id,
+        started=run.started.isoformat(timespec="seconds"),
+        source=str(run.job.source.path),
+        target=str(run.job.target.path),
+        verdict=diagnostics.judge(
+            refusal=str(found.stopped_by) if found.stopped_by else None,
+            warnings=found.warnings,
+            imputed_cells=staged.cells if staged else 0,
+            target=str(run.job.target.path),
+        ),
+        rows=snapshot.rows if snapshot else 0,
+        columns=described,
+        fit=diagnostics.describe_fit(result, run.job.model.tol) if result else None,
+        patterns=diagnostics.describe_patterns(summary) if summary else None,
+        distributions=tuple(
+            diagnostics.describe_distribution(name, _observed(snapshot, name), imputed[name])
+            for name in diagnostics.most_imputed(described)
+            if snapshot
+        ),
+        checks=tuple(
+            diagnostics.CheckRow(
+                checked.stage,
+                check.name,
+                check.expected,
+                check.observed,
+                check.severity,
+                check.success,
+                check.column,
+            )
+            for checked in (found.before, found.after)
+            if checked
+            for check in checked.results
+        ),
+        decisions=result.decisions if result else (),
+    )
+
+
+def _roles(snapshot: Snapshot | None, fitted: Fitted | None) -> dict[str, diagnostics.Role]:
+    """The part of every column of the table, in its order."""
+    if snapshot is None:
+        return {}
+    parts: dict[str, diagnostics.Role] = {c.name: "passthrough" for c in snapshot.columns}
+    if fitted:
+        parts |= dict.fromkeys(fitted.roles.key, "key")
+        parts |= dict.fromkeys(fitted.roles.impute, "impute")
+        parts |= dict.fromkeys(fitted.roles.predictors, "predictor")
+    return parts
+
+
+def _imputed_values(staged: Staged) -> dict[str, NDArray[np.float64]]:
+    """The filled cells of each imputed column, from the ledger."""
+    ledger = pq.read_table(staged.ledger, columns=["column", "value"])
+    names = ledger["column"].combine_chunks().dictionary_decode() if ledger.num_rows else None
+    values = ledger["value"].to_numpy()
+    return {
+        name: values[pc.equal(names, name).to_numpy(zero_copy_only=False)]
+        for name, cells in staged.imputed
+        if cells
+    }
+
+
+def _observed(snapshot: Snapshot, name: str) -> NDArray[np.float64]:
+    """The observed cells of a column."""
+    batches = read_batches(snapshot.path, [name])
+    cells: NDArray[np.float64] = np.concatenate(
+        [to_matrix(batch, [name])[:, 0] for batch in batches]
+    )
+    return cells[~np.isnan(cells)]
+
+
+def manifest(run: Run, snapshot: Snapshot, found: Found, numbers: diagnostics.Report) -> Manifest:
+    """What ran on what, with which outcome."""
+    return Manifest(
+        run=run.id,
+        job=run.job,
+        snapshot=snapshot,
+        published=found.published,
+        cells=found.staged.cells if found.staged else 0,
+        started=run.started,
+        finished=datetime.now(UTC),
+        verdict=numbers.verdict.sentence,
+    )

@@ -1,0 +1,169 @@
+"""The flow from Python: what it returns, what it retries, and what it leaves in Prefect."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from holed_tables import factor_table, reference
+from prefect.artifacts import Artifact
+
+from em_impute import GaussianModel, fit_gaussian
+from em_impute.findings import Outcome
+from em_impute.flows.impute import impute
+from em_impute.gaussian import PatternSummary
+from em_impute.job import Job
+from em_impute.reporting.diagnostics import Report
+from em_impute.tables import sources, targets
+
+pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A job on the boys' growth data: 748 rows, 613 cells missing in 9 patterns."""
+    monkeypatch.chdir(tmp_path)
+    known = reference("boys")
+    pd.DataFrame(known.X, columns=list(known.columns)).to_parquet("boys.parquet")
+    return Job.model_validate(
+        {
+            "name": "Boys_growth",
+            "source": {"path": "boys.parquet"},
+            "target": {"path": "boys-filled.feather"},
+        }
+    )
+
+
+def run(job: Job) -> tuple[Any, Outcome]:
+    state = impute(job, return_state=True)
+    outcome = state.result(raise_on_failure=False)
+    assert isinstance(outcome, Outcome), outcome
+    return state, outcome
+
+
+def test_a_job_made_in_python_is_run(job: Job) -> None:
+    state, outcome = run(job)
+    assert state.is_completed()
+    assert state.message == outcome.verdict.sentence
+    known = reference("boys")
+    filled = pd.read_feather("boys-filled.feather")
+    missing = np.isnan(known.X)
+    assert filled.to_numpy()[~missing].tobytes() == known.X[~missing].tobytes()
+    folder = outcome.report.parent
+    model = GaussianModel.load(folder / "model.json")
+    assert filled.to_numpy().tobytes() == model.impute(known.X).tobytes()
+    assert fit_gaussian(PatternSummary.load(folder / "summary.npz")).loglik == pytest.approx(
+        known.loglik, abs=1e-6
+    )
+
+
+def test_the_ledger_accounts_for_every_imputed_cell(job: Job) -> None:
+    _, outcome = run(job)
+    known = reference("boys")
+    ledger = pd.read_parquet(outcome.report.parent / "cells.parquet")
+    assert len(ledger) == np.isnan(known.X).sum() == sum(cells for _, cells in outcome.cells)
+    filled = pd.read_feather("boys-filled.feather")
+    values = [filled.loc[r - 1, c] for r, c in zip(ledger["row"], ledger["column"], strict=True)]
+    assert ledger["value"].tolist() == values
+    assert (ledger["sd"] > 0).all()
+
+
+def test_artifacts_have_the_jobs_name_and_the_report_can_be_made_again(job: Job) -> None:
+    _, outcome = run(job)
+    markdown = Artifact.get("boys-growth-report")
+    table = Artifact.get("boys-growth-columns")
+    progress = Artifact.get("boys-growth-em")
+    assert markdown is not None
+    assert table is not None
+    assert progress is not None
+    assert "613 missing cells were filled" in str(markdown.data).replace("&#", "")
+    rows = json.loads(str(table.data))
+    assert [row["column"] for row in rows] == list(reference("boys").columns)
+    assert float(str(progress.data)) == 100.0
+    numbers = Report.from_dict(json.loads((outcome.report.parent / "report.json").read_text()))
+    assert numbers.imputed_cells == 613
+    assert numbers.fit is not None
+    assert numbers.fit.status == "converged"
+
+
+@pytest.mark.parametrize("step", ["load", "publish"])
+def test_input_and_output_are_tried_again(
+    job: Job, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """A file system that fails once, as network shares do."""
+    module, name = (sources, "take_snapshot") if step == "load" else (targets, "publish")
+    real, calls = getattr(module, name), []
+
+    def fails_once(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(*arguments)
+
+    monkeypatch.setattr(module, name, fails_once)
+    state, _ = run(job)
+    assert state.is_completed()
+    assert len(calls) == 2
+
+
+def test_what_trying_again_does_not_mend_is_not_tried_again(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = sources.take_snapshot, []
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(sources, "take_snapshot", counted)
+    Path("boys.parquet").unlink()
+    state, outcome = run(job)
+    assert state.is_failed()
+    assert "no such file" in outcome.verdict.sentence
+    assert len(calls) == 1
+
+
+def test_progress_moves_while_em_works(
+    job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[float] = []
+    monkeypatch.setattr("em_impute.tasks.PROGRESS_INTERVAL", 0.0)
+    monkeypatch.setattr(
+        "em_impute.tasks.update_progress_artifact", lambda _, progress: seen.append(progress)
+    )
+    X = factor_table(300, 6, 0.5, seed=1)
+    pd.DataFrame(X, columns=list("abcdef")).to_parquet("boys.parquet")
+    run(job)
+    assert len(seen) > 5
+    assert seen[0] < seen[-1] == 100.0
+    assert all(0.0 <= percent <= 100.0 for percent in seen)
+
+
+def test_a_secret_value_is_nowhere_but_in_the_table(job: Job) -> None:
+    """A refused run, whose report, log and artifacts speak of the column that holds the value."""
+    frame = pd.read_parquet("boys.parquet")
+    frame.loc[3, "hgt"] = 123456.789
+    frame["note"] = "Xanadu-42"
+    frame.to_parquet("boys.parquet")
+    checks = {
+        "input": [{"expect_column_values_to_be_between": {"column": "hgt", "max_value": 300}}]
+    }
+    refused = Job.model_validate(job.model_dump(mode="json") | {"checks": checks})
+    state, outcome = run(refused)
+    assert state.is_failed()
+    report = Artifact.get("boys-growth-report")
+    assert report is not None
+    left = [
+        str(report.data),
+        state.message,
+        *(path.read_bytes().decode(errors="replace") for path in outcome.report.parent.iterdir()),
+    ]
+    for text in left:
+        assert "123456" not in text.replace(",", "")
+        assert "Xanadu" not in text
