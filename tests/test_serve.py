@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -36,7 +35,11 @@ def test_a_cron_schedule_fires_by_itself(
             while not target.exists() and server.poll() is None and time.monotonic() < deadline:
                 time.sleep(1)
         finally:
-            server.send_signal(signal.SIGINT)
+            server.terminate()
+            try:
+                server.wait(60)
+            except subprocess.TimeoutExpired:
+                server.kill()
     assert target.exists(), log.read_text()
     assert pd.read_csv(target)["y"].notna().all()
     assert next((tmp_path / "runs" / "test").iterdir()).is_dir()
