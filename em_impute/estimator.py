@@ -57,7 +57,7 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
     >>> import numpy as np
     >>> X = np.array([[1.0, 2.0], [2.0, np.nan], [3.0, 5.0], [4.0, 9.0]])
     >>> EMImputer().fit_transform(X).round(2).tolist()
-    [[1.0, 2.0], [2.0, 3.5], [3.0, 5.0], [4.0, 9.0]]
+    [[1.0, 2.0], [2.0, 3.86], [3.0, 5.0], [4.0, 9.0]]
     """
 
     def __init__(

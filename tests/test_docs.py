@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import ROOT
 
-from em_impute import cli
+from em_impute import cli, estimator
+from em_impute.gaussian import em, patterns
 from em_impute.job import load_job
 
 README = (ROOT / "README.md").read_text()
@@ -57,3 +60,10 @@ def test_every_job_in_configs_is_run_by_a_test() -> None:
     tests = (ROOT / "tests" / "test_cli.py").read_text()
     for config in (ROOT / "configs").glob("*.yaml"):
         assert f'"{config.name}"' in tests
+
+
+@pytest.mark.parametrize("module", [estimator, em, patterns], ids=lambda m: m.__name__)
+def test_examples_in_docstrings_run(module: ModuleType) -> None:
+    failures, tried = doctest.testmod(module)
+    assert tried
+    assert not failures

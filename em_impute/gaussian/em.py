@@ -92,7 +92,7 @@ def fit_gaussian(
     >>> X = np.array([[1.0, 2.0], [2.0, np.nan], [3.0, 5.0], [4.0, 9.0]])
     >>> result = fit_gaussian(X)
     >>> result.status.value, result.model.mean.round(3).tolist()
-    ('converged', [2.5, 4.643])
+    ('converged', [2.5, 4.964])
     """
     _require_options(tol, max_iter, acceleration, prior_rows)
     summary = data if isinstance(data, PatternSummary) else PatternSummary.from_array(data)
