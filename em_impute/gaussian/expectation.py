@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,18 @@ from scipy import linalg
 
 from em_impute.gaussian.conditional import split_columns, submatrices
 from em_impute.gaussian.patterns import Bools, Floats, Ints, PatternSummary
+from em_impute.gaussian.threads import one_blas_thread, spread
+
+Result = TypeVar("Result")
 
 # Batches hold stacks of about this many numbers, which fit the cache.
-BATCH_NUMBERS = 2**18
+BATCH_NUMBERS = 2**16
+# Batches of up to this many weighted rows are filled up to one length.
+PADDED_ROWS = 2**12
+# Up to this size blocks are inverted by sweeping.
+LARGEST_SWEPT = 20
+# Below this many numbers in all, threads cost more than they gain.
+WORTH_THREADS = 2**17
 # Beyond this condition number the missing-block form loses digits that the other keeps.
 ILL_CONDITIONED = 1e6
 
@@ -34,6 +43,8 @@ class Batch:
         Weighted rows ``z``, zero where missing.
     weights : ndarray of shape (s, q)
         Their weights ``c``.
+    cells : ndarray of shape (s, q, m), int64
+        Where the missing cells of the rows are, counted through all numbers of the batch.
     """
 
     observed: Ints
@@ -41,6 +52,7 @@ class Batch:
     counts: Ints
     rows: Floats
     weights: Floats
+    cells: Ints
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,15 @@ class WeightedRows:
     n_cells: int
     log_jacobian: float
     batches: tuple[Batch, ...]
+
+    def map(self, function: Callable[[Batch], Result]) -> list[Result]:
+        """Apply `function` to every batch, on several cores where that pays."""
+        numbers = sum(
+            batch.rows.size + batch.missing.size**2 // len(batch.counts) for batch in self.batches
+        )
+        if numbers < WORTH_THREADS:
+            return [function(batch) for batch in self.batches]
+        return spread(function, self.batches)
 
     @classmethod
     def of(cls, summary: PatternSummary, columns: Ints, centre: Floats, scale: Floats) -> Self:
@@ -124,60 +145,65 @@ def e_step(data: WeightedRows, mean: Floats, covariance: Floats) -> ExpectedMome
     numpy.linalg.LinAlgError
         If the covariance is not positive definite.
     """
-    eigenvalues = np.linalg.eigvalsh(correlation_of(covariance))
-    well_conditioned = eigenvalues[-1] < ILL_CONDITIONED * eigenvalues[0]
-    factor = linalg.cho_factor(covariance, lower=True)
-    log_det = 2.0 * float(np.log(np.diag(factor[0])).sum())
-    precision = linalg.cho_solve(factor, np.eye(len(mean)))
-    total, cross = np.zeros_like(mean), np.zeros_like(covariance)
-    deviance = data.n_cells * np.log(2 * np.pi)
-    for batch in data.batches:
-        X = batch.rows - batch.weights[:, :, None] * mean
-        np.put_along_axis(X, batch.missing[:, None, :], 0.0, axis=2)
-        if well_conditioned and batch.missing.shape[1] <= batch.observed.shape[1]:
-            uncertain, log_dets, distance = fill_by_missing_block(X, batch, precision)
-            log_dets += log_det
-        else:
-            uncertain, log_dets, distance = fill_by_observed_block(X, batch, covariance)
-        filled = X.reshape(-1, len(mean))
-        total += batch.weights.ravel() @ filled
-        cross += filled.T @ filled
-        _add_blocks(cross, batch.missing, batch.counts[:, None, None] * uncertain)
-        deviance += float(batch.counts @ log_dets) + distance
-    loglik = -0.5 * deviance - data.log_jacobian
-    return ExpectedMoments(data.n, total, cross, loglik, float(eigenvalues[0]))
+    with one_blas_thread():
+        eigenvalues = np.linalg.eigvalsh(correlation_of(covariance))
+        well_conditioned = bool(eigenvalues[-1] < ILL_CONDITIONED * eigenvalues[0])
+        lower = linalg.cho_factor(covariance, lower=True)
+        log_det = 2.0 * float(np.log(np.diag(lower[0])).sum())
+        precision = linalg.cho_solve(lower, np.eye(len(mean)))
+
+        def expect(batch: Batch) -> tuple[Floats, Floats, float]:
+            X = batch.rows - batch.weights[:, :, None] * mean
+            X.reshape(-1)[batch.cells] = 0.0
+            if well_conditioned and batch.missing.shape[1] <= batch.observed.shape[1]:
+                filled = fill_by_missing_block(X, batch, precision, log_det)
+            else:
+                filled = fill_by_observed_block(X, batch, covariance)
+            return _moments_of(X, batch, filled)
+
+        totals, crosses, deviances = zip(*data.map(expect), strict=True)
+    deviance = data.n_cells * np.log(2 * np.pi) + sum(deviances)
+    return ExpectedMoments(
+        n=data.n,
+        total=np.sum(totals, axis=0),
+        cross=np.sum(crosses, axis=0),
+        loglik=float(-0.5 * deviance - data.log_jacobian),
+        smallest_eigenvalue=float(eigenvalues[0]),
+    )
 
 
-def fill_by_missing_block(
-    X: Floats, batch: Batch, precision: Floats
-) -> tuple[Floats, Floats, float]:
-    """Fill the centred rows `X` (s, q, p) in place, from ``K = Sigma^-1``.
+@dataclass(frozen=True)
+class Filled:
+    """What filling the rows of a batch tells besides.
 
-    Returns
-    -------
+    Attributes
+    ----------
     uncertain : ndarray of shape (s, m, m)
         Conditional covariance of the missing columns.
     log_dets : ndarray of shape (s,)
-        ``log|K_MM| = log|Sigma_OO| - log|Sigma|``.
+        ``log|Sigma_OO|``.
     distance : float
-        Sum of the squared Mahalanobis distances of the observed cells.
+        Sum over the rows of the squared Mahalanobis distances of the observed cells.
     """
-    hidden = batch.missing[:, None, :]
-    block = submatrices(precision, batch.missing, batch.missing)
-    lower = np.linalg.cholesky(block)
-    log_dets = _log_det_of_factor(lower)
-    uncertain = np.linalg.inv(block)
-    uncertain = (uncertain + np.swapaxes(uncertain, 1, 2)) / 2
-    gradient = np.take_along_axis(X @ precision, hidden, axis=2)
-    np.put_along_axis(X, hidden, -gradient @ uncertain, axis=2)
-    flat = X.reshape(-1, X.shape[2])
-    return uncertain, log_dets, float(np.vdot(flat, flat @ precision))
+
+    uncertain: Floats
+    log_dets: Floats
+    distance: float
 
 
-def fill_by_observed_block(
-    X: Floats, batch: Batch, covariance: Floats
-) -> tuple[Floats, Floats, float]:
-    """The same from ``Sigma_OO``; `log_dets` is ``log|Sigma_OO|``."""
+def fill_by_missing_block(X: Floats, batch: Batch, precision: Floats, log_det: float) -> Filled:
+    """Fill the centred rows `X` (s, q, p) in place, from ``K = Sigma^-1`` and ``log|Sigma|``."""
+    product = X.reshape(-1, X.shape[2]) @ precision
+    gradient = product.reshape(-1)[batch.cells]
+    uncertain, log_dets = inverses(precision, batch.missing)
+    distance = np.vdot(X, product)
+    means = -gradient @ uncertain
+    X.reshape(-1)[batch.cells] = means
+    return Filled(uncertain, log_det + log_dets, float(distance + np.vdot(gradient, means)))
+
+
+def fill_by_observed_block(X: Floats, batch: Batch, covariance: Floats) -> Filled:
+    """Fill the centred rows `X` (s, q, p) in place, from ``Sigma_OO``."""
     shown, hidden = batch.observed, batch.missing
     lower = np.linalg.cholesky(submatrices(covariance, shown, shown))
     observed = np.swapaxes(np.take_along_axis(X, shown[:, None, :], axis=2), 1, 2)
@@ -186,8 +212,52 @@ def fill_by_observed_block(
     whitened = np.linalg.solve(lower, np.concatenate([across, observed], axis=2))
     slopes, scores = np.split(whitened, [hidden.shape[1]], axis=2)
     uncertain = submatrices(covariance, hidden, hidden) - np.swapaxes(slopes, 1, 2) @ slopes
-    np.put_along_axis(X, hidden[:, None, :], np.swapaxes(scores, 1, 2) @ slopes, axis=2)
-    return uncertain, _log_det_of_factor(lower), float(np.vdot(scores, scores))
+    X.reshape(-1)[batch.cells] = np.swapaxes(scores, 1, 2) @ slopes
+    return Filled(uncertain, _log_det_of_factor(lower), float(np.vdot(scores, scores)))
+
+
+def inverses(matrix: Floats, columns: Ints) -> tuple[Floats, Floats]:
+    """Inverse (s, m, m) and log-determinant (s,) of each ``matrix[columns, columns]``.
+
+    Small blocks are inverted by sweeping all of them at once, pivot after pivot, which takes a
+    third of the time of as many calls of LAPACK.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a block is not positive definite.
+    """
+    m = columns.shape[1]
+    if m > LARGEST_SWEPT:
+        blocks = submatrices(matrix, columns, columns)
+        log_dets = _log_det_of_factor(np.linalg.cholesky(blocks))
+        inverse = np.linalg.inv(blocks)
+        return (inverse + np.swapaxes(inverse, 1, 2)) / 2, log_dets
+    # The blocks come last, so that each step is a few long vector operations.
+    swept = matrix[columns.T[:, None, :], columns.T[None, :, :]]
+    log_dets = np.zeros(len(columns))
+    for j in range(m):
+        pivot, column = swept[j, j].copy(), swept[:, j].copy()
+        if not pivot.min() > 0:
+            raise np.linalg.LinAlgError("A block is not positive definite.")
+        log_dets += np.log(pivot)
+        row = column / pivot
+        swept -= column[:, None] * row
+        swept[:, j] = swept[j] = row
+        swept[j, j] = -1.0 / pivot
+    return np.ascontiguousarray(np.negative(swept, out=swept).transpose(2, 0, 1)), log_dets
+
+
+def _moments_of(X: Floats, batch: Batch, filled: Filled) -> tuple[Floats, Floats, float]:
+    """Expected total (p,), cross-products (p, p) and deviance of a batch of filled rows."""
+    p = X.shape[2]
+    rows = X.reshape(-1, p)
+    places = batch.missing[:, :, None] * p + batch.missing[:, None, :]
+    blocks = batch.counts[:, None, None] * filled.uncertain
+    scattered = np.bincount(places.ravel(), weights=blocks.ravel(), minlength=p * p)
+    cross = rows.T @ rows + scattered.reshape(p, p)
+    deviance = float(batch.counts @ filled.log_dets) + filled.distance
+    return batch.weights.ravel() @ rows, cross, deviance
 
 
 def correlation_of(covariance: Floats) -> Floats:
@@ -209,28 +279,48 @@ def correlation_of(covariance: Floats) -> Floats:
 def _batches(
     patterns: Bools, counts: Ints, rows: Floats, weights: Floats, pattern_of_row: Ints
 ) -> Iterator[Batch]:
+    p = patterns.shape[1]
     lengths = np.bincount(pattern_of_row, minlength=len(patterns))
     starts = np.cumsum(lengths) - lengths
-    p = patterns.shape[1]
-    shapes = np.stack([patterns.sum(axis=1), lengths], axis=1)
-    for k, q in np.unique(shapes[counts > 0], axis=0):
-        members = np.flatnonzero((shapes == (k, q)).all(axis=1) & (counts > 0))
-        step = max(1, BATCH_NUMBERS // (p * max(p, q)))
+    # A row of zeros of weight 0 for patterns to be filled up with.
+    rows, weights = np.vstack([rows, np.zeros(p)]), np.append(weights, 0.0)
+    for members in _alike(patterns.sum(axis=1), np.where(counts > 0, lengths, 0)):
+        q = int(lengths[members].max())
+        observed, missing = split_columns(patterns[members])
+        step = max(1, BATCH_NUMBERS // (p * q + missing.shape[1] ** 2))
         for at in range(0, len(members), step):
-            chosen = members[at : at + step]
-            observed, missing = split_columns(patterns[chosen])
-            which = starts[chosen][:, None] + np.arange(q)
-            yield Batch(observed, missing, counts[chosen], rows[which], weights[which])
+            part, chosen = slice(at, at + step), members[at : at + step]
+            position = np.arange(q)
+            which = np.where(
+                position < lengths[chosen][:, None], starts[chosen][:, None] + position, -1
+            )
+            first_cells = np.arange(len(chosen) * q).reshape(-1, q, 1) * p
+            yield Batch(
+                observed[part],
+                missing[part],
+                counts[chosen],
+                rows[which],
+                weights[which],
+                first_cells + missing[part][:, None, :],
+            )
+
+
+def _alike(n_observed: Ints, lengths: Ints) -> Iterator[Ints]:
+    """Yield indices of patterns to go together: equally many missing, about equally many rows.
+
+    A few large batches are quicker than many small ones, so short patterns are put to longer ones
+    where filling them up costs little.
+    """
+    for k in np.unique(n_observed[lengths > 0]):
+        members = np.flatnonzero((n_observed == k) & (lengths > 0))
+        size = np.ceil(np.log2(lengths[members]))
+        if len(members) * lengths[members].max() <= PADDED_ROWS:
+            size[:] = 0
+        for one in np.unique(size):
+            yield members[size == one]
 
 
 def _log_det_of_factor(lower: NDArray[np.floating[Any]]) -> Floats:
     """Log-determinants (s,) of the matrices whose Cholesky factors these are."""
     log_dets: Floats = 2.0 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
     return log_dets
-
-
-def _add_blocks(matrix: Floats, columns: Ints, blocks: Floats) -> None:
-    """Add each block (m, m) to the rows and columns (m,) of `matrix` that it belongs to."""
-    p = len(matrix)
-    places = columns[:, :, None] * p + columns[:, None, :]
-    matrix += np.bincount(places.ravel(), weights=blocks.ravel(), minlength=p * p).reshape(p, p)

@@ -18,13 +18,23 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from em_impute.gaussian.threads import one_blas_thread, spread
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+Numbers = NDArray[np.float64] | NDArray[np.float32]
 
 FORMAT_VERSION = 1
-# Rows are taken in chunks of about this many cells, which bounds the memory beyond the input.
-CHUNK_CELLS = 2**22
+# Rows are taken in chunks of at most so many rows and cells, which bounds the memory needed
+# beyond the input: some 100 bytes per row and one per cell of a chunk.
+CHUNK_ROWS, CHUNK_CELLS = 2**20, 2**26
+# Rows of one pattern are gathered in blocks of so many, which fit the cache.
+BLOCK_ROWS = 4096
+# So many rows tell what a typical value of a column is.
+TYPICAL_ROWS = 256
+# Parts into which the patterns of a chunk are dealt out to threads.
+SHARES = 4
 # Below this pivot (in units of the column's own scatter) a Gram matrix has lost half the digits.
 SMALLEST_PIVOT = 1e-6
 
@@ -86,7 +96,7 @@ class PatternSummary:
         ValueError
             If `X` is not two-dimensional, has infinite cells, or does not fit `columns`.
         """
-        X = as_matrix(X)
+        X = _as_numbers(X)
         return cls(default_names(X.shape[1]) if columns is None else columns).update(X)
 
     def update(self, X: ArrayLike) -> Self:
@@ -97,19 +107,11 @@ class PatternSummary:
         X : array_like of shape (n_rows, n_columns)
             Numbers, NaN where missing.
         """
-        X = as_matrix(X, n_columns=len(self.columns))
-        for chunk in _chunks(X):
-            observed = ~np.isnan(chunk)
-            self._shift = np.where(np.isnan(self._shift), _first_values(chunk), self._shift)
-            rows = np.where(observed, chunk - self._shift, 0.0)
-            patterns, pattern_of_row = distinct_patterns(observed)
-            self._absorb(
-                patterns,
-                np.bincount(pattern_of_row, minlength=len(patterns)),
-                rows,
-                np.ones(len(rows)),
-                pattern_of_row,
-            )
+        X = _as_numbers(X, len(self.columns))
+        with one_blas_thread(), np.errstate(invalid="ignore"):
+            for chunk in _chunks(X):
+                self._shift = np.where(np.isnan(self._shift), _typical_values(chunk), self._shift)
+                self._absorb(*_summarised(chunk, self._shift))
         return self
 
     def __add__(self, other: PatternSummary) -> PatternSummary:
@@ -298,12 +300,7 @@ class PatternSummary:
 def as_matrix(X: ArrayLike, n_columns: int | None = None) -> Floats:
     """`X` as a float64 matrix without infinities, or an error that says what is wrong."""
     matrix = np.asarray(X, dtype=np.float64)
-    if matrix.ndim != 2:
-        raise ValueError(
-            f"Expected a two-dimensional array of rows and columns, got {matrix.ndim} dimension(s)."
-        )
-    if n_columns is not None and matrix.shape[1] != n_columns:
-        raise ValueError(f"Expected {n_columns} columns, got {matrix.shape[1]}.")
+    _check_shape(matrix, n_columns)
     if np.isinf(matrix).any():
         row, column = np.argwhere(np.isinf(matrix))[0]
         raise ValueError(
@@ -311,6 +308,24 @@ def as_matrix(X: ArrayLike, n_columns: int | None = None) -> Floats:
             "(counted from 0). Replace them by NaN if they mean missing."
         )
     return matrix
+
+
+def _as_numbers(X: ArrayLike, n_columns: int | None = None) -> Numbers:
+    """`X` as a matrix of its own floating type, or of float64; infinities are found later."""
+    X = np.asarray(X)
+    if X.dtype != np.float32:
+        X = X.astype(np.float64, copy=False)
+    _check_shape(X, n_columns)
+    return X
+
+
+def _check_shape(matrix: Numbers, n_columns: int | None) -> None:
+    if matrix.ndim != 2:
+        raise ValueError(
+            f"Expected a two-dimensional array of rows and columns, got {matrix.ndim} dimension(s)."
+        )
+    if n_columns is not None and matrix.shape[1] != n_columns:
+        raise ValueError(f"Expected {n_columns} columns, got {matrix.shape[1]}.")
 
 
 def default_names(n_columns: int) -> tuple[str, ...]:
@@ -321,53 +336,168 @@ def default_names(n_columns: int) -> tuple[str, ...]:
 def distinct_patterns(observed: Bools) -> tuple[Bools, Ints]:
     """The distinct rows of a boolean matrix and, for each row, which of them it is.
 
-    Rows are compared as packed bits, so no two patterns can be taken for the same.
+    Rows are compared as packed bits, so no two patterns can be taken for the same. The patterns
+    come in the order of their bits.
     """
     n, p = observed.shape
     packed = np.zeros((n, 8 * max(1, -(-p // 64))), dtype=np.uint8)
     packed[:, : -(-p // 8)] = np.packbits(observed, axis=1)
-    words = packed.view(">u8")
-    keys = words[:, 0] if words.shape[1] == 1 else words.view(f"V{packed.shape[1]}")[:, 0]
-    _, first, index = np.unique(keys, return_index=True, return_inverse=True)
-    return observed[first], index.astype(np.int64)
+    # The bytes of a word in the order that makes its number compare like the bits.
+    words = packed.view(">u8").astype(np.uint64)
+    keys, index = _distinct_words(words)
+    shown = np.unpackbits(
+        keys.astype(">u8").view(np.uint8).reshape(len(keys), packed.shape[1]), axis=1
+    )
+    return shown[:, :p].astype(bool), index
 
 
-def _chunks(X: Floats) -> Iterator[Floats]:
-    step = max(1, CHUNK_CELLS // max(1, X.shape[1]))
+def _distinct_words(words: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], Ints]:
+    """Distinct rows of a matrix of words, in order, and which of them each row is.
+
+    A hash puts each row into a drawer. Rows like the one that was put in last are done; the others
+    (few, as long as there are more drawers than patterns) go into other drawers, or are sorted.
+    """
+    n, width = words.shape
+    like, left = np.empty(n, dtype=np.int64), np.arange(n)
+    bits = np.uint64(64 - min(max(int(n).bit_length() + 2, 8), 20))
+    for multipliers in _MULTIPLIERS:
+        mixed = (words[left] * multipliers[:width]).sum(axis=1, dtype=np.uint64)
+        drawer = (mixed >> bits).astype(np.int64)
+        last = np.zeros(2 ** int(64 - bits), dtype=np.int64)
+        last[drawer] = left
+        found = last[drawer]
+        same = (words[found] == words[left]).all(axis=1)
+        like[left[same]] = found[same]
+        left = left[~same]
+        if not len(left):
+            break
+    if len(left):
+        _, first, index = np.unique(words[left], axis=0, return_index=True, return_inverse=True)
+        like[left] = left[first][index.reshape(-1)]
+    is_one = np.zeros(n, dtype=bool)
+    is_one[like] = True
+    ones = np.flatnonzero(is_one)
+    order = np.lexsort(words[ones].T[::-1])
+    rank = np.empty(n, dtype=np.int64)
+    rank[ones[order]] = np.arange(len(ones))
+    return words[ones[order]], rank[like]
+
+
+# Odd numbers with no pattern in their bits, for each trial one for each word of 64 columns.
+_MULTIPLIERS = np.random.default_rng(0).integers(2**63, size=(3, 2**10), dtype=np.uint64) * 2 + 1
+
+
+def _chunks(X: Numbers) -> Iterator[Numbers]:
+    step = min(CHUNK_ROWS, max(1, CHUNK_CELLS // max(1, X.shape[1])))
     for start in range(0, len(X), step):
         yield X[start : start + step]
 
 
-def _first_values(X: Floats) -> Floats:
-    """The first observed value of each column, NaN where there is none."""
-    first = np.argmin(np.isnan(X), axis=0)
-    values: Floats = X[first, np.arange(X.shape[1])]
+def _typical_values(X: Numbers) -> Floats:
+    """A typical value of each column's observed cells, NaN where there is none."""
+    typical = np.full(X.shape[1], np.nan)
+    for j in range(X.shape[1]):
+        head = X[:TYPICAL_ROWS, j]
+        values = head[~np.isnan(head)]
+        if not len(values):
+            values = X[~np.isnan(X[:, j]), j][:TYPICAL_ROWS]
+        if len(values):
+            typical[j] = _nearest_to_mean(values[:, None])[0]
+    return typical
+
+
+def _nearest_to_mean(rows: Numbers) -> Floats:
+    """Of each column the value nearest to the mean.
+
+    Differences to it are small, and exactly zero in a constant column.
+    """
+    nearest = np.abs(rows - rows.mean(axis=0)).argmin(axis=0)
+    values: Floats = rows[nearest, np.arange(rows.shape[1])].astype(np.float64)
     return values
+
+
+def _summarised(X: Numbers, shift: Floats) -> tuple[Bools, Ints, Floats, Floats, Ints]:
+    """Patterns, counts, weighted rows relative to `shift`, weights and pattern of each row."""
+    patterns, pattern_of_row = distinct_patterns(~np.isnan(X))
+    counts = np.bincount(pattern_of_row, minlength=len(patterns))
+    small = np.min_scalar_type(len(patterns))
+    by_pattern = np.argsort(pattern_of_row.astype(small), kind="stable")
+    starts = np.cumsum(counts) - counts
+    long = counts > patterns.sum(axis=1) + 1
+    lengths = np.where(long, patterns.sum(axis=1) + 1, counts)
+    at = np.cumsum(lengths) - lengths
+    rows, weights = np.zeros((lengths.sum(), X.shape[1])), np.ones(lengths.sum())
+    owner = np.repeat(np.arange(len(patterns)), lengths)
+
+    kept = by_pattern[np.repeat(~long, counts)]
+    rows[~long[owner]] = np.where(patterns[pattern_of_row[kept]], X[kept] - shift, 0.0)
+
+    def condense(members: Ints) -> None:
+        for s in members:
+            mine = by_pattern[starts[s] : starts[s] + counts[s]]
+            here = slice(at[s], at[s] + lengths[s])
+            shown = np.flatnonzero(patterns[s])
+            rows[here, shown], weights[here] = _condensed_rows(X, mine, shown, shift)
+
+    by_size = np.flatnonzero(long)[np.argsort(-counts[long], kind="stable")]
+    spread(
+        condense, [by_size[i::SHARES] for i in range(SHARES)] if counts.max() > 1000 else [by_size]
+    )
+    if not np.isfinite(rows).all():
+        as_matrix(X)  # says where the infinity is
+    return patterns, counts, rows, weights, owner
+
+
+def _condensed_rows(X: Numbers, mine: Ints, shown: Ints, shift: Floats) -> tuple[Floats, Floats]:
+    """The weighted rows of one pattern: rows `mine` of `X`, columns `shown`; as `_condensed`."""
+    n, k = len(mine), len(shown)
+
+    def block(start: int) -> Floats:
+        rows = X.take(mine[start : start + BLOCK_ROWS], axis=0)
+        return (rows if k == X.shape[1] else rows[:, shown]).astype(np.float64, copy=False)
+
+    centre = _nearest_to_mean(block(0)[:TYPICAL_ROWS])
+    total, gram = np.zeros(k), np.zeros((k, k))
+    for start in range(0, n, BLOCK_ROWS):
+        centred = block(start) - centre
+        total += centred.sum(axis=0)
+        gram += centred.T @ centred
+    mean = total / n
+    factor = _cholesky_factor(gram - np.multiply.outer(total, mean))
+    if factor is None:
+        factor = _qr_factor(X[np.ix_(mine, shown)] - centre - mean)
+    return _weighted(factor, centre - shift[shown] + mean, n)
 
 
 def _condensed(rows: Floats, weights: Floats, n: int) -> tuple[Floats, Floats]:
     """The ``k + 1`` weighted rows, of width ``k``, that stand for these of one pattern."""
-    k = rows.shape[1]
     mean = weights @ rows / n
     factor = _scatter_factor(rows - np.outer(weights, mean))
-    short = np.vstack([factor, np.sqrt(n) * mean])
-    return short, np.append(np.zeros(k), np.sqrt(n))
+    return _weighted(factor, mean, n)
+
+
+def _weighted(factor: Floats, mean: Floats, n: int) -> tuple[Floats, Floats]:
+    """The weighted rows, and their weights, of a scatter's `factor` and a `mean` of `n` rows."""
+    root = np.sqrt(n)
+    weights = np.zeros(len(mean) + 1)
+    weights[-1] = root
+    return np.concatenate([factor, root * mean[None]]), weights
 
 
 def _scatter_factor(centred: Floats) -> Floats:
     """Upper triangular ``F`` with ``F^T F = centred^T centred``."""
-    gram = centred.T @ centred
-    scale = np.sqrt(np.diag(gram))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        correlation = gram / np.outer(scale, scale)
+    factor = _cholesky_factor(centred.T @ centred)
+    return _qr_factor(centred) if factor is None else factor
+
+
+def _cholesky_factor(gram: Floats) -> Floats | None:
+    """Upper triangular ``F`` with ``F^T F = gram``; None where half the digits would be lost."""
     try:
-        lower: Floats = np.linalg.cholesky(correlation)
+        lower = np.linalg.cholesky(gram)
     except np.linalg.LinAlgError:
-        return _qr_factor(centred)
-    if not np.diag(lower).min(initial=1.0) > SMALLEST_PIVOT:
-        return _qr_factor(centred)
-    upper: Floats = lower.T * scale
-    return upper
+        return None
+    lost = lower.diagonal() <= SMALLEST_PIVOT * np.sqrt(gram.diagonal())
+    return None if lost.any() else np.asarray(lower.T)
 
 
 def _qr_factor(centred: Floats) -> Floats:

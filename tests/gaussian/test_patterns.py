@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from em_impute.gaussian import PatternSummary
+from em_impute.gaussian import patterns as patterns_module
 from em_impute.gaussian.patterns import distinct_patterns
 
 
@@ -110,12 +111,30 @@ def test_counts_of_billions_stay_exact() -> None:
     np.testing.assert_allclose(summary.observed_sd, sd, rtol=1e-12)
 
 
-def test_patterns_of_70_columns_do_not_collide() -> None:
-    rng = np.random.default_rng(7)
-    mask = rng.random((500, 70)) < 0.5
+@pytest.mark.parametrize("p", [1, 9, 64, 65, 130])
+@pytest.mark.parametrize("n", [1, 500, 40_000])
+def test_patterns_do_not_collide(n: int, p: int) -> None:
+    """Up to 40,000 different patterns, more than a hash can keep apart."""
+    mask = np.random.default_rng(7).random((n, p)) < 0.5
     patterns, index = distinct_patterns(mask)
     np.testing.assert_array_equal(patterns[index], mask)
-    assert len(patterns) == len({row.tobytes() for row in mask})
+    np.testing.assert_array_equal(patterns, np.unique(mask, axis=0))
+
+
+def test_patterns_that_fall_into_one_drawer_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With multipliers of 0 every pattern has the same hash, in every trial."""
+    monkeypatch.setattr(patterns_module, "_MULTIPLIERS", np.zeros((3, 8), dtype=np.uint64))
+    mask = np.random.default_rng(8).random((2000, 20)) < 0.5
+    patterns, index = distinct_patterns(mask)
+    np.testing.assert_array_equal(patterns[index], mask)
+    np.testing.assert_array_equal(patterns, np.unique(mask, axis=0))
+
+
+def test_float32_is_summarised_as_what_it_holds() -> None:
+    X = factor_table(3000, 4, 0.2, seed=9).astype(np.float32)
+    assert_same(PatternSummary.from_array(X), PatternSummary.from_array(X.astype(np.float64)))
 
 
 def test_observed_moments_are_per_column() -> None:

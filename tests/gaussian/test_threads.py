@@ -1,0 +1,30 @@
+"""Threads change nothing: the same bits on one core and on many."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from holed_tables import factor_table
+
+from em_impute.gaussian import PatternSummary, fit_gaussian, threads
+
+
+def test_one_core_and_many_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = factor_table(20_000, 12, 0.1, seed=1)
+    answers = []
+    for cores in (1, 3):
+        monkeypatch.setattr(threads, "_cores", lambda cores=cores: cores)
+        threads._pool.cache_clear()
+        summary = PatternSummary.from_array(X)
+        result = fit_gaussian(summary, max_iter=50)
+        answers.append((result.loglik, result.model.covariance.tobytes()))
+    assert answers[0] == answers[1]
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    assert threads.spread(lambda i: i * i, list(range(50))) == [i * i for i in range(50)]
+
+
+def test_an_error_in_a_thread_is_the_callers() -> None:
+    with pytest.raises(np.linalg.LinAlgError):
+        threads.spread(np.linalg.cholesky, [np.eye(2), -np.eye(2), np.eye(2)])
