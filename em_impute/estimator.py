@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any, Literal, Self
 
@@ -9,18 +10,24 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from pandas.api.types import is_float_dtype, is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.impute import MissingIndicator
+from sklearn.utils import check_random_state
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from em_impute.gaussian import PatternSummary, fit_gaussian
 from em_impute.gaussian.patterns import Floats
 
+FLOAT_OF_ARROW = pd.ArrowDtype(pa.float64())
+
 
 class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped scikit-learn
-    """Fill missing cells with their conditional mean under a multivariate Gaussian fitted by EM.
+    """Fill missing cells from their distribution under a multivariate Gaussian fitted by EM.
 
-    A DataFrame comes back as a DataFrame, with its index and, where the values allow, its dtypes;
+    Each row's missing cells become their mean given its observed cells, or a draw. A DataFrame of
+    pandas or polars comes back as one, with its index and, where the values allow, its dtypes;
     anything else as an array.
 
     Parameters
@@ -30,9 +37,18 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         deviations, and no covariance in correlation units.
     max_iter : int, default=1000
         Evaluations of the EM map.
-    acceleration : {"anderson", "none"}, default="anderson"
+    acceleration : {"anderson", "squarem", "none"}, default="anderson"
     prior_rows : float or "auto", default="auto"
         Pseudo-rows of a ridge prior; "auto" uses one only where the likelihood has no maximum.
+    sample : bool, default=False
+        Whether missing cells are drawn, those of a row jointly, instead of filled with their
+        means: for tables whose variances and correlations are to be those of the population.
+    random_state : int, RandomState instance or None, default=None
+        What the draws come from. After `fit` they are fixed: they depend on `seed_`, the row's
+        number and the column, so that transforming the same table again gives the same result.
+    add_indicator : bool, default=False
+        Whether a column ``missingindicator_<name>`` follows for every column that had missing
+        cells in `fit`, as scikit-learn's `MissingIndicator` makes them.
     keep_empty_features : bool, default=False
         Whether a column without any observed cell in `fit` is kept, and filled with 0, or left
         out of the result, with a warning.
@@ -48,6 +64,11 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
     status_ : Status
     result_ : EMResult
         The whole fit: message, trace, decisions.
+    seed_ : int
+        What `sample` draws with: ``result_.model.draw(X, seed_)`` are its draws. Rows that come in
+        one by one all have number 0 and would share their noise; `draw` takes keys for them.
+    indicator_ : MissingIndicator or None
+        Only with `add_indicator`.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Only where `X` had column names.
@@ -65,14 +86,20 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         *,
         tol: float = 1e-6,
         max_iter: int = 1000,
-        acceleration: Literal["anderson", "none"] = "anderson",
+        acceleration: Literal["anderson", "squarem", "none"] = "anderson",
         prior_rows: float | Literal["auto"] = "auto",
+        sample: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        add_indicator: bool = False,
         keep_empty_features: bool = False,
     ) -> None:
         self.tol = tol
         self.max_iter = max_iter
         self.acceleration = acceleration
         self.prior_rows = prior_rows
+        self.sample = sample
+        self.random_state = random_state
+        self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
 
     def fit(self, X: Any, y: object = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
@@ -89,7 +116,7 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         ValueError
             If a column is not numeric or holds infinities, or no cell at all is observed.
         """
-        matrix = self._numbers(X, reset=True)
+        matrix = self._numbers(_as_pandas(X), reset=True)
         self._shown: NDArray[np.bool_] = np.logical_not(np.isnan(matrix).all(axis=0))
         if not self._shown.any():
             raise ValueError("No cell of X is observed, so there is nothing to learn from.")
@@ -101,14 +128,14 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
             max_iter=self.max_iter,
             acceleration=self.acceleration,
             prior_rows=self.prior_rows,
+            # They cost more than the fit; `fit_gaussian` has them for whoever asks.
+            diagnostics=False,
         )
-        self.mean_ = np.full(len(self._shown), np.nan)
-        self.mean_[self._shown] = self.result_.model.mean
-        self.covariance_ = np.full((len(self._shown), len(self._shown)), np.nan)
-        self.covariance_[np.ix_(self._shown, self._shown)] = self.result_.model.covariance
-        self.loglik_ = self.result_.loglik
-        self.n_iter_ = self.result_.n_iter
-        self.status_ = self.result_.status
+        self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.indicator_ = None
+        if self.add_indicator:
+            self.indicator_ = MissingIndicator(error_on_new=False).fit(matrix)
+        self._show_estimates()
         return self
 
     def transform(self, X: Any) -> Any:
@@ -125,14 +152,17 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
             Observed cells are bit-identical to those of `X`.
         """
         check_is_fitted(self)
-        matrix = self._numbers(X, reset=False)
-        filled = np.zeros_like(matrix)
-        filled[:, ~self._shown] = np.where(np.isnan(matrix), 0.0, matrix)[:, ~self._shown]
-        filled[:, self._shown] = self.result_.model.impute(matrix[:, self._shown])
+        frame = _as_pandas(X)
+        matrix = self._numbers(frame, reset=False)
+        filled = self._filled(matrix)
         kept = np.flatnonzero(self._shown | self.keep_empty_features)
-        if isinstance(X, pd.DataFrame):
-            return _filled_frame(X.iloc[:, kept], filled[:, kept], np.isnan(matrix)[:, kept])
-        return filled[:, kept]
+        if not isinstance(frame, pd.DataFrame):
+            return self._with_indicator(filled[:, kept], matrix)
+        result = _filled_frame(frame.iloc[:, kept], filled[:, kept], np.isnan(matrix)[:, kept])
+        result = self._with_indicator(result, matrix)
+        # Asked for polars, scikit-learn makes it of pandas itself; the other way it cannot.
+        wanted = _get_output_config("transform", self)["dense"]
+        return result if frame is X or wanted == "pandas" else _as_polars(result)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the columns that `transform` returns.
@@ -144,17 +174,56 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         """
         check_is_fitted(self)
         names: NDArray[np.object_] = _check_feature_names_in(self, input_features)
-        return names[self._shown | self.keep_empty_features]
+        kept = names[self._shown | self.keep_empty_features]
+        return np.concatenate([kept, self._indicator_names(input_features)])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
 
+    def _show_estimates(self) -> None:
+        """The fit as attributes, with places for the columns that it left out."""
+        self.mean_ = np.full(len(self._shown), np.nan)
+        self.mean_[self._shown] = self.result_.model.mean
+        self.covariance_ = np.full((len(self._shown), len(self._shown)), np.nan)
+        self.covariance_[np.ix_(self._shown, self._shown)] = self.result_.model.covariance
+        self.loglik_ = self.result_.loglik
+        self.n_iter_ = self.result_.n_iter
+        self.status_ = self.result_.status
+
+    def _filled(self, matrix: Floats) -> Floats:
+        """`matrix` without holes; 0 in those of columns that `fit` has not seen."""
+        model, shown = self.result_.model, matrix[:, self._shown]
+        filled: Floats = np.where(np.isnan(matrix), 0.0, matrix)
+        filled[:, self._shown] = (
+            model.draw(shown, self.seed_) if self.sample else model.impute(shown)
+        )
+        return filled
+
+    def _with_indicator(self, filled: Any, matrix: Floats) -> Any:
+        """The array or frame `filled` with the indicator's columns, where there are to be any."""
+        if self.indicator_ is None:
+            return filled
+        marks = self.indicator_.transform(matrix)
+        if not isinstance(filled, pd.DataFrame):
+            return np.hstack([filled, marks])
+        marks = pd.DataFrame(marks, index=filled.index, columns=self._indicator_names())
+        return pd.concat([filled, marks], axis=1)
+
+    def _indicator_names(self, input_features: Any = None) -> NDArray[np.object_]:
+        if self.indicator_ is None:
+            return np.array([], dtype=object)
+        names: NDArray[np.object_] = self.indicator_.get_feature_names_out(
+            _check_feature_names_in(self, input_features)
+        )
+        return names
+
     def _numbers(self, X: Any, *, reset: bool) -> Floats:
         """`X` as a float64 matrix, checked against what `fit` has seen."""
         if isinstance(X, pd.DataFrame):
             _require_numeric(X)
+            X = _without_decimals(X)
         matrix: Floats = validate_data(
             self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan"
         )
@@ -168,13 +237,42 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         warnings.warn(f"Columns without any observed cell are {fate}: {empty}.", stacklevel=3)
 
 
+def _as_pandas(X: Any) -> Any:
+    """A polars frame as a pandas one on the same Arrow memory; anything else as it is."""
+    polars = sys.modules.get("polars")
+    if polars is None or not isinstance(X, polars.DataFrame):
+        return X
+    return X.to_pandas(use_pyarrow_extension_array=True)
+
+
+def _as_polars(frame: pd.DataFrame) -> Any:
+    import polars as pl
+
+    return pl.from_pandas(frame)
+
+
 def _require_numeric(frame: pd.DataFrame) -> None:
-    other = [str(name) for name, dtype in frame.dtypes.items() if not is_numeric_dtype(dtype)]
+    other = [
+        str(name)
+        for name, dtype in frame.dtypes.items()
+        # Arrow's booleans are not numeric to pandas, its other ones are.
+        if not (is_numeric_dtype(dtype) or is_bool_dtype(dtype))
+    ]
     if other:
         raise ValueError(
             f"Expected numeric columns, got others: {other}. Leave them out (for instance with a "
             "ColumnTransformer) or turn them into numbers first."
         )
+
+
+def _without_decimals(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with Arrow's decimals as floats: NumPy makes none of those with holes."""
+    decimals = [
+        name
+        for name, dtype in frame.dtypes.items()
+        if isinstance(dtype, pd.ArrowDtype) and pa.types.is_decimal(dtype.pyarrow_dtype)
+    ]
+    return frame.astype(dict.fromkeys(decimals, FLOAT_OF_ARROW)) if decimals else frame
 
 
 def _filled_frame(frame: pd.DataFrame, filled: Floats, missing: NDArray[np.bool_]) -> pd.DataFrame:
@@ -191,4 +289,4 @@ def _float_dtype(dtype: Any) -> Any:
     """The dtype that holds conditional means beside cells of `dtype`: they are no integers."""
     if is_float_dtype(dtype):
         return dtype
-    return pd.ArrowDtype(pa.float64()) if isinstance(dtype, pd.ArrowDtype) else "Float64"
+    return FLOAT_OF_ARROW if isinstance(dtype, pd.ArrowDtype) else "Float64"

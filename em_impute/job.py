@@ -284,7 +284,7 @@ class ModelOptions(Section):
     prior: PriorRows = Field(
         "auto", description="Pseudo-rows of the ridge prior; auto: none unless the data need it."
     )
-    acceleration: Literal["anderson", "none"] = Field(
+    acceleration: Literal["anderson", "squarem", "none"] = Field(
         "anderson", description="How EM is sped up; the answer is the same."
     )
     time_limit: Number | None = Field(

@@ -12,6 +12,13 @@ from numpy.typing import NDArray
 
 REFERENCE = Path(__file__).parent / "reference"
 
+# Murray (1977): two maxima, at correlations of plus and minus a half, and a saddle between them.
+MURRAY = np.array(
+    [[1, 1], [1, -1], [-1, 1], [-1, -1]]
+    + 2 * [[2, np.nan], [-2, np.nan], [np.nan, 2], [np.nan, -2]],
+    dtype=float,
+)
+
 
 @dataclass(frozen=True)
 class Reference:

@@ -56,6 +56,13 @@ def test_commands_and_files_that_the_readme_names_exist() -> None:
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
+def test_tests_that_the_method_page_names_exist() -> None:
+    named = re.findall(r"`(tests/\S+?\.py)::(\w+)`", (ROOT / "docs" / "method.md").read_text())
+    assert named
+    for path, test in named:
+        assert f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
 def test_every_job_in_configs_is_run_by_a_test() -> None:
     tests = (ROOT / "tests" / "test_cli.py").read_text()
     for config in (ROOT / "configs").glob("*.yaml"):

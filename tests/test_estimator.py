@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from holed_tables import REFERENCE, factor_table, reference
+from pandas.api.types import is_bool_dtype
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from em_impute import ConvergenceWarning, EMImputer, Status
 
 
-@parametrize_with_checks([EMImputer()])
-def test_scikit_learn_contract(estimator: Any, check: Any) -> None:
+@parametrize_with_checks([EMImputer(), EMImputer(sample=True, random_state=0)])
+def test_scikit_learn_contract(estimator: Any, check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without it scikit-learn skips its check of NumPy input under array_api_dispatch=True. SciPy
+    # reads it on import only, so its own functions stay as they are; ours get NumPy arrays anyway.
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     check(estimator)
 
 
@@ -128,3 +140,153 @@ def test_works_in_a_pipeline(air: pd.DataFrame) -> None:
     assert clone(model).fit(air.drop(columns="Temp"), air["Temp"]).score(
         air.drop(columns="Temp"), air["Temp"]
     ) == pytest.approx(model.score(air.drop(columns="Temp"), air["Temp"]))
+
+
+def test_works_on_some_columns_and_in_a_search(air: pd.DataFrame) -> None:
+    """A ColumnTransformer, whose prior is searched for by cross-validation."""
+    columns = make_column_transformer(
+        (EMImputer(), ["Ozone", "Solar.R", "Wind"]), remainder="passthrough"
+    )
+    model = make_pipeline(columns, LinearRegression())
+    grid = {"columntransformer__emimputer__prior_rows": [0.0, 10.0]}
+    search = GridSearchCV(
+        model, grid, cv=KFold(3, shuffle=True, random_state=0), error_score="raise"
+    )
+    search.fit(air.drop(columns="Temp"), air["Temp"])
+    assert search.best_score_ > 0
+    names = columns.set_output(transform="pandas").fit_transform(air).columns
+    assert names[:3].tolist() == [f"emimputer__{name}" for name in ("Ozone", "Solar.R", "Wind")]
+
+
+def test_pickled_it_fills_the_same(air: pd.DataFrame) -> None:
+    imputer = EMImputer(sample=True, random_state=1, add_indicator=True).fit(air)
+    loaded = pickle.loads(pickle.dumps(imputer))
+    pd.testing.assert_frame_equal(loaded.transform(air), imputer.transform(air))
+
+
+@pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
+def test_indicator_columns_are_those_of_scikit_learn(air: pd.DataFrame) -> None:
+    """Also where a column is empty, and for holes in columns that had none in fit."""
+    train, test = air.iloc[:100].assign(empty=np.nan), air.iloc[100:].assign(empty=np.nan)
+    test.iloc[0, train.columns.get_loc("Wind")] = np.nan
+    for keep in (False, True):
+        options: Any = {"add_indicator": True, "keep_empty_features": keep}
+        theirs, ours = SimpleImputer(**options).fit(train), EMImputer(**options)
+        with pytest.warns(UserWarning, match="without any observed cell"):
+            ours.fit(train)
+        names = theirs.get_feature_names_out().tolist()
+        assert ours.get_feature_names_out().tolist() == names
+        filled = ours.transform(test)
+        assert filled.columns.tolist() == names
+        marks = [name for name in names if name.startswith("missingindicator_")]
+        assert filled.dtypes[marks].map(is_bool_dtype).all()
+        assert filled.index.equals(test.index)
+        expected = theirs.set_output(transform="pandas").transform(test)
+        np.testing.assert_array_equal(filled[marks], expected[marks])
+
+
+def test_indicator_of_an_array() -> None:
+    X = factor_table(50, 3, 0.2, seed=1)
+    filled = EMImputer(add_indicator=True).fit_transform(X)
+    np.testing.assert_array_equal(filled[:, :3], EMImputer().fit_transform(X))
+    np.testing.assert_array_equal(filled[:, 3:], np.isnan(X))
+
+
+def test_samples_are_the_draws_of_the_model(air: pd.DataFrame) -> None:
+    imputer = EMImputer(sample=True, random_state=3).fit(air)
+    drawn = imputer.transform(air)
+    expected = imputer.result_.model.draw(air.to_numpy(float), imputer.seed_)
+    np.testing.assert_array_equal(drawn, expected)
+    pd.testing.assert_frame_equal(drawn.where(air.notna()), air.astype(drawn.dtypes))
+    pd.testing.assert_frame_equal(imputer.transform(air), drawn)
+    pd.testing.assert_frame_equal(clone(imputer).fit_transform(air), drawn)
+
+
+def test_samples_follow_random_state() -> None:
+    X = factor_table(50, 3, 0.2, seed=1)
+    state = np.random.RandomState(4)
+    fills = [
+        EMImputer(sample=True, random_state=seed).fit_transform(X) for seed in (1, 2, state, state)
+    ]
+    assert len({filled.tobytes() for filled in fills}) == 4
+    again = EMImputer(sample=True, random_state=np.random.RandomState(4)).fit_transform(X)
+    assert again.tobytes() == fills[2].tobytes()
+
+
+def test_a_sampled_table_has_the_spread_that_means_take_away() -> None:
+    X = factor_table(20_000, 4, 0.4, seed=5)
+    imputer = EMImputer(random_state=6).fit(X)
+    true = np.diag(imputer.covariance_)
+    sampled = imputer.set_params(sample=True).transform(X)
+    np.testing.assert_allclose(sampled.var(axis=0), true, rtol=0.03)
+    means = imputer.set_params(sample=False).transform(X)
+    assert (means.var(axis=0) < 0.97 * true).all()
+
+
+@pytest.fixture
+def air_in_polars(air: pd.DataFrame) -> pl.DataFrame:
+    """Integers with nulls, floats with NaN, whole integers."""
+    frame = pl.DataFrame({name: air[name].astype(object).tolist() for name in air}, strict=False)
+    return frame.with_columns(
+        pl.col("Ozone").cast(pl.Float64).fill_nan(None).cast(pl.Int64),
+        pl.col("Solar.R").cast(pl.Float32),
+        pl.col("Temp").cast(pl.Int16),
+    )
+
+
+def test_a_polars_frame_comes_back_as_one(air: pd.DataFrame, air_in_polars: pl.DataFrame) -> None:
+    filled = EMImputer().fit_transform(air_in_polars)
+    assert isinstance(filled, pl.DataFrame)
+    assert filled.columns == list(air.columns)
+    assert filled.schema["Ozone"] == pl.Float64
+    assert filled.schema["Solar.R"] == pl.Float32
+    assert filled.schema["Temp"] == pl.Int16
+    expected = EMImputer().fit_transform(air)
+    np.testing.assert_allclose(filled.to_numpy(), expected, rtol=1e-6)
+    assert EMImputer().fit(air_in_polars).feature_names_in_.tolist() == list(air.columns)
+
+
+@pytest.mark.parametrize("given", ["numpy", "pandas", "polars"])
+@pytest.mark.parametrize("wanted", ["pandas", "polars"])
+def test_set_output_whatever_comes_in(
+    air: pd.DataFrame, air_in_polars: pl.DataFrame, given: str, wanted: str
+) -> None:
+    X: Any = {"numpy": air.to_numpy(float), "pandas": air, "polars": air_in_polars}[given]
+    imputer = EMImputer(add_indicator=True).set_output(transform=wanted).fit(X)
+    filled = imputer.transform(X)
+    assert isinstance(filled, pd.DataFrame if wanted == "pandas" else pl.DataFrame)
+    assert list(filled.columns) == imputer.get_feature_names_out().tolist()
+    expected = EMImputer(add_indicator=True).fit_transform(air.to_numpy(float))
+    np.testing.assert_allclose(filled.to_numpy().astype(float), expected, rtol=1e-6)
+
+
+def test_polars_text_columns_are_named(air_in_polars: pl.DataFrame) -> None:
+    with pytest.raises(ValueError, match=r"got others: \['city'\]"):
+        EMImputer().fit(air_in_polars.with_columns(city=pl.lit("Manhattan")))
+
+
+def test_polars_is_the_users_to_bring() -> None:
+    program = "import sys, em_impute; sys.exit('polars' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "filled_dtype"),
+    [
+        ("Int8", "Float64"),
+        ("Float32", "Float32"),
+        ("Float64", "Float64"),
+        ("boolean", "Float64"),
+        ("int8[pyarrow]", "double[pyarrow]"),
+        ("float[pyarrow]", "float[pyarrow]"),
+        ("bool[pyarrow]", "double[pyarrow]"),
+        (pd.ArrowDtype(pa.decimal128(30, 2)), "double[pyarrow]"),
+    ],
+)
+def test_dtypes_with_holes(dtype: Any, filled_dtype: str) -> None:
+    numbers = pd.Series([1, 0, None, 1, 1, 0], dtype="Int64").astype(dtype)
+    X = pd.DataFrame({"a": numbers, "b": [3.0, 1.0, 2.5, 2.0, 4.0, 1.5]})
+    filled = EMImputer().fit_transform(X)
+    expected = EMImputer().fit_transform(X.astype("float64"))
+    assert str(filled.dtypes["a"]) == filled_dtype
+    np.testing.assert_allclose(filled.to_numpy(float), expected.to_numpy(), rtol=1e-6)

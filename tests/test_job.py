@@ -338,8 +338,8 @@ CHECK_EXPECTED = (
             "4:16: model.prior: expected auto, or a number of pseudo-rows that is 0 or more",
         ),
         (
-            "model: {acceleration: squarem}",
-            "4:23: model.acceleration: expected anderson or none",
+            "model: {acceleration: warp}",
+            "4:23: model.acceleration: expected anderson, squarem or none",
         ),
         (
             "model: {time_limit: 0}",
@@ -628,7 +628,7 @@ def jobs(draw: st.DrawFn) -> Job:
                 "tol": draw(st.floats(0, 1, exclude_min=True, exclude_max=True)),
                 "max_iter": draw(st.integers(min_value=1)),
                 "prior": draw(st.just("auto") | st.floats(0, allow_infinity=False)),
-                "acceleration": draw(st.sampled_from(["anderson", "none"])),
+                "acceleration": draw(st.sampled_from(["anderson", "squarem", "none"])),
                 "time_limit": draw(
                     st.none() | st.floats(0, exclude_min=True, allow_infinity=False)
                 ),

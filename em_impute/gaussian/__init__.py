@@ -6,9 +6,16 @@ fills. NumPy and SciPy only.
 
 from em_impute.gaussian.conditional import Conditional
 from em_impute.gaussian.em import fit_gaussian
+from em_impute.gaussian.information import MissingInformation
 from em_impute.gaussian.model import GaussianModel
 from em_impute.gaussian.patterns import PatternSummary
-from em_impute.gaussian.result import ConvergenceWarning, EMResult, Iteration, Status
+from em_impute.gaussian.result import (
+    ConvergenceWarning,
+    EMResult,
+    Iteration,
+    Missingness,
+    Status,
+)
 
 __all__ = [
     "Conditional",
@@ -16,6 +23,8 @@ __all__ = [
     "EMResult",
     "GaussianModel",
     "Iteration",
+    "MissingInformation",
+    "Missingness",
     "PatternSummary",
     "Status",
     "fit_gaussian",

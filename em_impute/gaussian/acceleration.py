@@ -1,4 +1,4 @@
-"""Acceleration of a fixed-point iteration ``theta <- G(theta)``: Anderson's, or none.
+"""Acceleration of a fixed-point iteration ``theta <- G(theta)``: Anderson's, SQUAREM, or none.
 
 A method sees pairs (theta, G(theta)) and proposes where to evaluate G next. It also estimates the
 slowest rate of the plain iteration (the largest eigenvalue of the Jacobian of G), from which the
@@ -51,6 +51,44 @@ class Plain:
         """Nothing to forget."""
 
 
+class _History:
+    """Differences between the last points that a method has seen, and what they tell of G."""
+
+    def __init__(self, depth: int) -> None:
+        self._last: tuple[Floats, Floats] | None = None
+        self._steps: deque[Floats] = deque(maxlen=depth)
+        self._changes: deque[Floats] = deque(maxlen=depth)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def add(self, theta: Floats, residual: Floats) -> None:
+        """Take in a point and ``F = G(theta) - theta`` there."""
+        if self._last is not None:
+            self._steps.append(theta - self._last[0])
+            self._changes.append(residual - self._last[1])
+        self._last = (theta, residual)
+
+    @property
+    def steps(self) -> Floats:
+        """Differences of the points (d, k)."""
+        return np.array(self._steps).T
+
+    @property
+    def changes(self) -> Floats:
+        """Differences of their residuals (d, k)."""
+        return np.array(self._changes).T
+
+    def slowest_rate(self) -> float:
+        """Largest eigenvalue of the Jacobian of G, seen from the space of the steps."""
+        steps = self.steps
+        basis, scales, mixing = np.linalg.svd(steps, full_matrices=False)
+        kept = scales > 1e-6 * scales[0]
+        images = (steps + self.changes) @ mixing[kept].T / scales[kept]
+        eigenvalues = np.linalg.eigvals(basis[:, kept].T @ images)
+        return float(np.clip(eigenvalues.real.max(initial=0.0), 0.0, np.nextafter(1.0, 0.0)))
+
+
 class Anderson:
     """Anderson acceleration (Walker & Ni 2011; Henderson & Varadhan 2019).
 
@@ -62,42 +100,73 @@ class Anderson:
     def __init__(self, depth: int = DEPTH) -> None:
         self.rate = np.nan
         self._depth = depth
-        self._last: tuple[Floats, Floats] | None = None
-        self._steps: deque[Floats] = deque(maxlen=depth)
-        self._changes: deque[Floats] = deque(maxlen=depth)
+        self._history = _History(depth)
 
     def propose(self, theta: Floats, image: Floats) -> Floats | None:
         """Return the accelerated point; None while there is no history."""
         residual = image - theta
-        if self._last is not None:
-            self._steps.append(theta - self._last[0])
-            self._changes.append(residual - self._last[1])
-        self._last = (theta, residual)
-        if not self._steps:
+        self._history.add(theta, residual)
+        if not len(self._history):
             return None
-        steps, changes = np.array(self._steps).T, np.array(self._changes).T
-        self.rate = _slowest_rate(steps, changes)
+        self.rate = self._history.slowest_rate()
+        changes = self._history.changes
         gamma = np.linalg.lstsq(changes, residual, rcond=DEPENDENT)[0]
-        proposal: Floats = image - (steps + changes) @ gamma
+        proposal: Floats = image - (self._history.steps + changes) @ gamma
         return proposal
 
     def restart(self) -> None:
         """Forget the history."""
-        self._last = None
-        self._steps.clear()
-        self._changes.clear()
+        self._history = _History(self._depth)
 
 
-METHODS: dict[str, type[Plain] | type[Anderson]] = {"anderson": Anderson, "none": Plain}
+class Squarem:
+    """Squared extrapolation, scheme S3 (Varadhan & Roland 2008).
+
+    A cycle is three evaluations: ``theta`` and its image ``theta + r``, whose own step is
+    ``r + v``, give the point ``theta + 2 a r + a^2 v`` with ``a = |r| / |v|``; its image, a plain
+    step that settles what the leap has stirred up, begins the next cycle.
+    """
+
+    def __init__(self) -> None:
+        self.rate = np.nan
+        self._history = _History(DEPTH)
+        self._begin: tuple[Floats, Floats] | None = None
+        self._leapt = False
+
+    def propose(self, theta: Floats, image: Floats) -> Floats | None:
+        """Return the leap at the second point of a cycle, None at the others."""
+        residual = image - theta
+        self._history.add(theta, residual)
+        if len(self._history):
+            self.rate = self._history.slowest_rate()
+        if self._leapt:
+            self._leapt = False
+            return None
+        if self._begin is None:
+            self._begin = theta, residual
+            return None
+        (begin, r), self._begin = self._begin, None
+        v = residual - r
+        stride, bend = np.linalg.norm(r), np.linalg.norm(v)
+        if not DEPENDENT * stride < bend < stride:
+            return None
+        length = stride / bend
+        self._leapt = True
+        proposal: Floats = begin + 2 * length * r + length**2 * v
+        return proposal
+
+    def restart(self) -> None:
+        """Begin a new cycle."""
+        self._history = _History(DEPTH)
+        self._begin = None
+        self._leapt = False
 
 
-def _slowest_rate(steps: Floats, changes: Floats) -> float:
-    """Largest eigenvalue of the Jacobian of G, seen from the space of the steps."""
-    basis, scales, mixing = np.linalg.svd(steps, full_matrices=False)
-    kept = scales > 1e-6 * scales[0]
-    images = (steps + changes) @ mixing[kept].T / scales[kept]
-    eigenvalues = np.linalg.eigvals(basis[:, kept].T @ images)
-    return float(np.clip(eigenvalues.real.max(initial=0.0), 0.0, np.nextafter(1.0, 0.0)))
+METHODS: dict[str, type[Plain] | type[Anderson] | type[Squarem]] = {
+    "anderson": Anderson,
+    "squarem": Squarem,
+    "none": Plain,
+}
 
 
 def _ratio(new: np.floating, old: np.floating) -> float:

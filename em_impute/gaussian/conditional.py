@@ -16,10 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from em_impute.gaussian.patterns import Bools, Floats, Ints, distinct_patterns
+from em_impute.gaussian.blocks import inverses, split_columns, submatrices, well_conditioned
+from em_impute.gaussian.patterns import Floats, Ints, distinct_patterns
+from em_impute.gaussian.threads import one_blas_thread, spread
 
 # Stacked matrices are built for about this many numbers at a time.
-CHUNK_NUMBERS = 2**20
+CHUNK_NUMBERS = 2**17
 
 
 @dataclass(frozen=True)
@@ -57,66 +59,81 @@ def conditional(X: Floats, mean: Floats, covariance: Floats) -> Conditional:
     ValueError
         If the covariance of some observed columns is singular.
     """
-    missing = np.isnan(X)
-    means, sds = np.full(X.shape, np.nan), np.full(X.shape, np.nan)
+    n_columns = X.shape[1]
     scale = np.sqrt(np.diag(covariance))
-    means[missing] = np.broadcast_to(mean, X.shape)[missing]
-    sds[missing] = np.broadcast_to(scale, X.shape)[missing]
-    active = np.flatnonzero(scale > 0)
-    if len(active):
-        units = scale[active]
-        fill = _standardised_conditional(
-            (X[:, active] - mean[active]) / units,
-            covariance[np.ix_(active, active)] / np.outer(units, units),
+    rows, columns = np.divmod(np.flatnonzero(np.isnan(X)), n_columns)
+    means, sds = mean[columns], scale[columns]
+    varying = np.flatnonzero(scale > 0)
+    if len(varying):
+        of_varying = slice(None) if len(varying) == n_columns else (scale > 0)[columns]
+        means[of_varying], sds[of_varying] = _of_varying(
+            X[:, varying], mean[varying], scale[varying], covariance[np.ix_(varying, varying)]
         )
-        for chunk, columns, z, sd in fill:
-            at = (chunk[:, None], active[columns])
-            means[at] = mean[at[1]] + scale[at[1]] * z
-            sds[at] = scale[at[1]] * sd
-    rows, columns = np.nonzero(missing)
-    return Conditional(rows, columns, means[missing], sds[missing])
+    return Conditional(rows, columns, means, sds)
 
 
-def _standardised_conditional(
-    Z: Floats, correlation: Floats
-) -> Iterator[tuple[Ints, Ints, Floats, Floats]]:
-    """Yield ``(rows (r,), missing columns (r, m), mean (r, m), sd (r, m))`` chunk by chunk."""
-    observed = ~np.isnan(Z)
-    patterns, pattern_of_row = distinct_patterns(observed)
+def _of_varying(
+    X: Floats, mean: Floats, scale: Floats, covariance: Floats
+) -> tuple[Floats, Floats]:
+    """Mean and sd of the missing cells, in row-major order, where no column is constant."""
+    correlation = covariance / np.outer(scale, scale)
+    precision = _precision_if_accurate(correlation)
+    patterns, pattern_of_row = distinct_patterns(~np.isnan(X))
     n_missing = (~patterns).sum(axis=1)
-    for m in np.unique(n_missing[n_missing > 0]):
-        members = np.flatnonzero(n_missing == m)
-        for block in _blocks(members, Z.shape[1] ** 2):
-            shown, hidden = split_columns(patterns[block])
-            slopes, sd = _regressions(correlation, shown, hidden)
-            position = np.full(len(patterns), -1)
-            position[block] = np.arange(len(block))
-            rows = np.flatnonzero(position[pattern_of_row] >= 0)
-            for chunk in _blocks(rows, slopes[0].size):
-                which = position[pattern_of_row[chunk]]
-                z = np.take_along_axis(Z[chunk], shown[which], axis=1)
-                yield chunk, hidden[which], (z[:, None, :] @ slopes[which])[:, 0, :], sd[which]
+    first = np.cumsum(n_missing[pattern_of_row]) - n_missing[pattern_of_row]
+    # Rows in the order of how many cells they miss, then of their pattern: a block of patterns
+    # with equally many is a run of rows.
+    order = np.argsort(n_missing, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    by_rank = np.argsort(rank[pattern_of_row], kind="stable")
+    ends = np.cumsum(np.bincount(rank[pattern_of_row], minlength=len(order)))
+    means = np.empty(int(n_missing[pattern_of_row].sum()))
+    sds = np.empty_like(means)
+
+    def fill(block: Ints) -> None:
+        m = int(n_missing[order[block[0]]])
+        shown, hidden = split_columns(patterns[order[block]])
+        slopes, residual_sd = _regressions(correlation, precision, shown, hidden)
+        start = ends[block[0] - 1] if block[0] else 0
+        for rows in _blocks(by_rank[start : ends[block[-1]]], max(slopes[0].size, 1)):
+            which = rank[pattern_of_row[rows]] - block[0]
+            at, to = shown[which], hidden[which]
+            z = (X[rows[:, None], at] - mean[at]) / scale[at]
+            cells = first[rows][:, None] + np.arange(m)
+            means[cells] = mean[to] + scale[to] * (z[:, None, :] @ slopes[which])[:, 0, :]
+            sds[cells] = scale[to] * residual_sd[which]
+
+    blocks = [
+        block
+        for m in np.unique(n_missing[n_missing > 0])
+        for block in _blocks(np.flatnonzero(n_missing[order] == m), X.shape[1] ** 2)
+    ]
+    with one_blas_thread():
+        spread(fill, blocks)
+    return means, sds
 
 
-def split_columns(patterns: Bools) -> tuple[Ints, Ints]:
-    """Observed (s, k) and missing (s, m) column indices of patterns with equally many missing."""
-    order = np.argsort(~patterns, axis=1, kind="stable")
-    k = int(patterns[0].sum())
-    return order[:, :k], order[:, k:]
+def _precision_if_accurate(correlation: Floats) -> Floats | None:
+    """The inverse of a correlation matrix; None where digits would be lost in it."""
+    eigenvalues, vectors = np.linalg.eigh(correlation)
+    if not well_conditioned(eigenvalues):
+        return None
+    precision: Floats = (vectors / eigenvalues) @ vectors.T
+    return precision
 
 
-def submatrices(matrix: Floats, rows: Ints, columns: Ints) -> Floats:
-    """Stack of ``matrix[rows[s], :][:, columns[s]]``, of shape (s, n_rows, n_columns)."""
-    stack: Floats = matrix[rows[:, :, None], columns[:, None, :]]
-    return stack
-
-
-def _regressions(correlation: Floats, shown: Ints, hidden: Ints) -> tuple[Floats, Floats]:
+def _regressions(
+    correlation: Floats, precision: Floats | None, shown: Ints, hidden: Ints
+) -> tuple[Floats, Floats]:
     """Slopes (s, k, m) of the missing on the observed columns and residual sd (s, m)."""
-    within = submatrices(correlation, shown, shown)
+    if precision is not None and hidden.shape[1] <= shown.shape[1]:
+        uncertain, _ = inverses(precision, hidden)
+        slopes = -submatrices(precision, shown, hidden) @ uncertain
+        return slopes, np.sqrt(np.diagonal(uncertain, axis1=1, axis2=2))
     across = submatrices(correlation, shown, hidden)
     try:
-        lower = np.linalg.cholesky(within)
+        lower = np.linalg.cholesky(submatrices(correlation, shown, shown))
     except np.linalg.LinAlgError:
         raise ValueError(
             "The model's covariance is singular, so its columns do not determine each other in "

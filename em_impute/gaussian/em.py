@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,9 +17,10 @@ from numpy.typing import ArrayLike
 
 from em_impute.gaussian.acceleration import METHODS
 from em_impute.gaussian.expectation import ExpectedMoments, WeightedRows, e_step
+from em_impute.gaussian.information import MissingInformation, missing_information
 from em_impute.gaussian.model import GaussianModel
 from em_impute.gaussian.patterns import Floats, PatternSummary
-from em_impute.gaussian.result import ConvergenceWarning, EMResult, Iteration, Status
+from em_impute.gaussian.result import ConvergenceWarning, EMResult, Iteration, Missingness, Status
 from em_impute.gaussian.standardise import Parameters, Standardisation
 
 # A correlation matrix with a smaller eigenvalue is singular for all purposes.
@@ -29,8 +30,19 @@ AUTO_PRIORS = (0.001, 0.01, 0.05)
 # Relative rounding error of a log-likelihood, and absolute one of the EM map.
 LOGLIK_ROUNDING = 1e-13
 MAP_ROUNDING = 1e-13
-# Evaluations over which a covariance is watched for creeping towards a singular one.
-CREEPING_WINDOW = 100
+# Evaluations over which a covariance is watched for creeping towards a singular one, from which
+# smallest eigenvalue on, and by which factor that falls in each half of them at least.
+CREEPING_WINDOW = 60
+CREEPING_EIGENVALUE = 1e-2
+CREEPING_FALL = 0.994
+# Near a maximum the gain decays faster than this from one half to the next.
+CREEPING_GAIN = 0.2
+# Two endings this many tol apart or less are the same maximum: each may be off by tol.
+SAME_MAXIMUM = 10
+_SADDLE = (
+    "The fit ended at a saddle point of the likelihood, not at a maximum: there are several "
+    "maxima. Further starts (n_starts) find one of them."
+)
 
 
 def fit_gaussian(
@@ -38,10 +50,12 @@ def fit_gaussian(
     *,
     tol: float = 1e-6,
     max_iter: int = 1000,
-    acceleration: Literal["anderson", "none"] = "anderson",
+    acceleration: Literal["anderson", "squarem", "none"] = "anderson",
     prior_rows: float | Literal["auto"] = 0.0,
     start: GaussianModel | None = None,
+    n_starts: int = 1,
     time_limit: float | None = None,
+    diagnostics: bool = True,
     on_iteration: Callable[[Iteration], None] | None = None,
 ) -> EMResult:
     """Fit the mean and covariance of a multivariate Gaussian to data with missing cells.
@@ -60,15 +74,23 @@ def fit_gaussian(
         deviations, and no covariance in correlation units.
     max_iter : int
         Evaluations of the EM map after the one at the start; one more if the last was rejected.
-    acceleration : {"anderson", "none"}
+    acceleration : {"anderson", "squarem", "none"}
+        How EM is sped up; the answer is the same.
     prior_rows : float or "auto"
         Pseudo-rows of a ridge prior towards independent columns at the observed variances. "auto"
         is none unless the likelihood has no maximum; then the smallest of 0.1%, 1% and 5% of the
         rows that ends well.
     start : GaussianModel, optional
         Where to start instead, for instance the model of an earlier result.
+    n_starts : int
+        Further starts are drawn, always the same for data of one shape, far out: means a standard
+        deviation off, columns correlated at random. The best ending is kept, and `decisions` says
+        whether the others were the same. Only the first start is reported to `on_iteration`.
     time_limit : float, optional
         Seconds for the whole fit.
+    diagnostics : bool
+        Whether to find, at the maximum, the worst fraction of missing information; it takes up to
+        30 more evaluations of the EM map.
     on_iteration : callable, optional
         Called with the `Iteration` after each evaluation.
 
@@ -94,11 +116,11 @@ def fit_gaussian(
     >>> result.status.value, result.model.mean.round(3).tolist()
     ('converged', [2.5, 4.964])
     """
-    _require_options(tol, max_iter, acceleration, prior_rows)
+    _require_options(tol, max_iter, acceleration, prior_rows, n_starts)
     summary = data if isinstance(data, PatternSummary) else PatternSummary.from_array(data)
     columns = Standardisation.of(summary)
     if not len(columns.varying):
-        return _all_constant(columns)
+        return _all_constant(columns, summary)
     rows = WeightedRows.of(summary, columns.varying, columns.centre, columns.scale)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     options = _Options(tol, max_iter, acceleration, deadline, on_iteration)
@@ -109,6 +131,14 @@ def fit_gaussian(
         decisions += why
     else:
         ending = _climb(rows, first, prior_rows, options)
+    if n_starts > 1:
+        ending, compared = _climb_from_further_starts(rows, ending, n_starts, options)
+        decisions += compared
+    information = MissingInformation(np.nan)
+    if diagnostics:
+        information = _information(rows, ending, columns.varying_names, options)
+    if information.at_a_saddle:
+        decisions += (_SADDLE,)
     result = EMResult(
         model=columns.model(ending.point.parameters),
         status=ending.status,
@@ -119,6 +149,8 @@ def fit_gaussian(
         prior_rows=ending.prior_rows,
         trace=ending.trace,
         decisions=decisions,
+        missingness=Missingness.of(summary),
+        missing_information=information,
     )
     if not result.converged:
         warnings.warn(result.message, ConvergenceWarning, stacklevel=2)
@@ -169,12 +201,8 @@ class _Point:
 
     @property
     def residual(self) -> float:
-        """Largest change that the EM map makes: means in sds, covariances in correlations."""
-        mean, covariance = self.parameters
-        sd = np.sqrt(np.diag(covariance))
-        of_mean = np.abs((self.image[0] - mean) / sd)
-        of_covariance = np.abs((self.image[1] - covariance) / np.outer(sd, sd))
-        return float(max(of_mean.max(), of_covariance.max()))
+        """Largest change that the EM map makes."""
+        return _largest_difference(self.image, self.parameters)
 
     @property
     def rounding(self) -> float:
@@ -331,26 +359,63 @@ class _Trace:
         """Whether the covariance is drifting towards a singular one, however slowly.
 
         Near a maximum the accelerated steps aim at it and are accepted. Where there is none they
-        aim at nothing: over a window a good part is rejected, while the objective still rises and
-        the smallest eigenvalue keeps falling in both halves of it.
+        aim at nothing: over a window a good part is rejected, while the objective rises on and the
+        smallest eigenvalue keeps falling in both halves of it.
         """
-        if self.n_iter < CREEPING_WINDOW or self.iterations[-1].step == "rejected":
+        latest = self.iterations[-1]
+        if self.n_iter < CREEPING_WINDOW or latest.step == "rejected":
+            return False
+        if latest.smallest_eigenvalue > CREEPING_EIGENVALUE:
             return False
         recent = self.iterations[-CREEPING_WINDOW - 1 :]
         accepted = [record for record in recent if record.step != "rejected"]
         if len(recent) - len(accepted) < 0.3 * CREEPING_WINDOW:
             return False
         first, middle, last = accepted[0], accepted[len(accepted) // 2], accepted[-1]
-        return all(
-            later.smallest_eigenvalue < 0.99 * earlier.smallest_eigenvalue
+        falling = all(
+            later.smallest_eigenvalue < CREEPING_FALL * earlier.smallest_eigenvalue
             for earlier, later in ((first, middle), (middle, last))
         )
+        gains = middle.objective - first.objective, last.objective - middle.objective
+        return falling and gains[1] >= CREEPING_GAIN * gains[0]
 
 
-def _all_constant(columns: Standardisation) -> EMResult:
-    model = columns.model((np.zeros(0), np.zeros((0, 0))))
-    message = "Every column is constant; there was nothing to estimate."
-    return EMResult(model, Status.CONVERGED, message, 0.0, 0, 0.0, 0.0, (), columns.decisions)
+def _information(
+    rows: WeightedRows, ending: _Ending, columns: tuple[str, ...], options: _Options
+) -> MissingInformation:
+    """What is missing at the maximum: nothing without missing cells, unknown without a maximum."""
+    if rows.n_cells == rows.n * len(columns):
+        return MissingInformation(0.0)
+    if ending.status is not Status.CONVERGED:
+        return MissingInformation(np.nan)
+
+    def em_map(at: Parameters) -> Parameters:
+        return m_step(e_step(rows, *at), at[0], ending.prior_rows)
+
+    return missing_information(
+        em_map,
+        ending.point.parameters,
+        ending.point.image,
+        ending.prior_rows / rows.n,
+        columns,
+        lambda: options.out_of_time,
+    )
+
+
+def _all_constant(columns: Standardisation, summary: PatternSummary) -> EMResult:
+    return EMResult(
+        model=columns.model((np.zeros(0), np.zeros((0, 0)))),
+        status=Status.CONVERGED,
+        message="Every column is constant; there was nothing to estimate.",
+        loglik=0.0,
+        n_iter=0,
+        distance=0.0,
+        prior_rows=0.0,
+        trace=(),
+        decisions=columns.decisions,
+        missingness=Missingness.of(summary),
+        missing_information=MissingInformation(0.0),
+    )
 
 
 def _climb_with_smallest_prior(
@@ -369,6 +434,48 @@ def _climb_with_smallest_prior(
         f"Without a prior the likelihood has no maximum: {reason}. A ridge prior worth "
         f"{ending.prior_rows:.3g} rows ({share:.1%} of {rows.n}) was added.",
     )
+
+
+def _climb_from_further_starts(
+    rows: WeightedRows, first: _Ending, n_starts: int, options: _Options
+) -> tuple[_Ending, tuple[str, ...]]:
+    """The best of `first` and the endings of the further starts, and how they compare."""
+    silent = replace(options, on_iteration=None)
+    p = len(first.point.parameters[0])
+    starts = (_overdispersed(np.random.default_rng([k, rows.n, p]), p) for k in range(1, n_starts))
+    endings = [first, *(_climb(rows, start, first.prior_rows, silent) for start in starts)]
+    best = max(endings, key=lambda e: (e.status is Status.CONVERGED, e.point.objective))
+    others = [ending for ending in endings if ending is not best]
+    if any(ending.status is not Status.CONVERGED for ending in endings):
+        ends = ", ".join(ending.status.value for ending in endings)
+        return best, (f"Not all of the {n_starts} starts ended at a maximum: {ends}.",)
+    far = max(_largest_difference(e.point.parameters, best.point.parameters) for e in others)
+    if far <= SAME_MAXIMUM * options.tol:
+        return best, (
+            f"All {n_starts} starts reached the same maximum; they differ by at most {far:.1g} "
+            "(standard deviations, or correlation units).",
+        )
+    logliks = ", ".join(f"{ending.point.loglik:.6f}" for ending in endings)
+    return best, (
+        f"The {n_starts} starts reached different maxima, {far:.2g} apart (standard deviations, or "
+        f"correlation units), with log-likelihoods {logliks}. The highest was kept.",
+    )
+
+
+def _overdispersed(rng: np.random.Generator, p: int) -> Parameters:
+    """A start that is further from the observed moments than the maximum can be expected to be."""
+    directions = rng.normal(size=(p, p + 2))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    scaled = np.exp(rng.normal(scale=0.5, size=(p, 1))) * directions
+    return rng.normal(size=p), scaled @ scaled.T
+
+
+def _largest_difference(one: Parameters, other: Parameters) -> float:
+    """Of a mean in standard deviations of `other`, or of a covariance in correlation units."""
+    sd = np.sqrt(np.diag(other[1]))
+    of_mean = np.abs((one[0] - other[0]) / sd)
+    of_covariance = np.abs((one[1] - other[1]) / np.outer(sd, sd))
+    return float(max(of_mean.max(), of_covariance.max()))
 
 
 def _position(parameters: Parameters) -> Floats:
@@ -390,11 +497,15 @@ def _parameters(position: Floats) -> Parameters:
         return position[:p], lower @ lower.T
 
 
-def _require_options(tol: float, max_iter: int, acceleration: str, prior_rows: float | str) -> None:
+def _require_options(
+    tol: float, max_iter: int, acceleration: str, prior_rows: float | str, n_starts: int
+) -> None:
     if not 0 < tol < 1:
         raise ValueError(f"tol must lie between 0 and 1, got {tol}.")
     if max_iter < 1:
         raise ValueError(f"max_iter must be at least 1, got {max_iter}.")
+    if n_starts < 1:
+        raise ValueError(f"n_starts must be at least 1, got {n_starts}.")
     if acceleration not in METHODS:
         raise ValueError(f"acceleration must be one of {list(METHODS)}, got {acceleration!r}.")
     if isinstance(prior_rows, str):

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import linalg
 
-from em_impute.gaussian.conditional import split_columns, submatrices
+from em_impute.gaussian.blocks import (
+    correlation_of,
+    inverses,
+    log_det_of_factor,
+    split_columns,
+    submatrices,
+    well_conditioned,
+)
 from em_impute.gaussian.patterns import Bools, Floats, Ints, PatternSummary
 from em_impute.gaussian.threads import one_blas_thread, spread
 
@@ -20,12 +26,8 @@ Result = TypeVar("Result")
 BATCH_NUMBERS = 2**16
 # Batches of up to this many weighted rows are filled up to one length.
 PADDED_ROWS = 2**12
-# Up to this size blocks are inverted by sweeping.
-LARGEST_SWEPT = 20
 # Below this many numbers in all, threads cost more than they gain.
 WORTH_THREADS = 2**17
-# Beyond this condition number the missing-block form loses digits that the other keeps.
-ILL_CONDITIONED = 1e6
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def e_step(data: WeightedRows, mean: Floats, covariance: Floats) -> ExpectedMome
     """
     with one_blas_thread():
         eigenvalues = np.linalg.eigvalsh(correlation_of(covariance))
-        well_conditioned = bool(eigenvalues[-1] < ILL_CONDITIONED * eigenvalues[0])
+        invertible = well_conditioned(eigenvalues)
         lower = linalg.cho_factor(covariance, lower=True)
         log_det = 2.0 * float(np.log(np.diag(lower[0])).sum())
         precision = linalg.cho_solve(lower, np.eye(len(mean)))
@@ -155,7 +157,7 @@ def e_step(data: WeightedRows, mean: Floats, covariance: Floats) -> ExpectedMome
         def expect(batch: Batch) -> tuple[Floats, Floats, float]:
             X = batch.rows - batch.weights[:, :, None] * mean
             X.reshape(-1)[batch.cells] = 0.0
-            if well_conditioned and batch.missing.shape[1] <= batch.observed.shape[1]:
+            if invertible and batch.missing.shape[1] <= batch.observed.shape[1]:
                 filled = fill_by_missing_block(X, batch, precision, log_det)
             else:
                 filled = fill_by_observed_block(X, batch, covariance)
@@ -213,39 +215,7 @@ def fill_by_observed_block(X: Floats, batch: Batch, covariance: Floats) -> Fille
     slopes, scores = np.split(whitened, [hidden.shape[1]], axis=2)
     uncertain = submatrices(covariance, hidden, hidden) - np.swapaxes(slopes, 1, 2) @ slopes
     X.reshape(-1)[batch.cells] = np.swapaxes(scores, 1, 2) @ slopes
-    return Filled(uncertain, _log_det_of_factor(lower), float(np.vdot(scores, scores)))
-
-
-def inverses(matrix: Floats, columns: Ints) -> tuple[Floats, Floats]:
-    """Inverse (s, m, m) and log-determinant (s,) of each ``matrix[columns, columns]``.
-
-    Small blocks are inverted by sweeping all of them at once, pivot after pivot, which takes a
-    third of the time of as many calls of LAPACK.
-
-    Raises
-    ------
-    numpy.linalg.LinAlgError
-        If a block is not positive definite.
-    """
-    m = columns.shape[1]
-    if m > LARGEST_SWEPT:
-        blocks = submatrices(matrix, columns, columns)
-        log_dets = _log_det_of_factor(np.linalg.cholesky(blocks))
-        inverse = np.linalg.inv(blocks)
-        return (inverse + np.swapaxes(inverse, 1, 2)) / 2, log_dets
-    # The blocks come last, so that each step is a few long vector operations.
-    swept = matrix[columns.T[:, None, :], columns.T[None, :, :]]
-    log_dets = np.zeros(len(columns))
-    for j in range(m):
-        pivot, column = swept[j, j].copy(), swept[:, j].copy()
-        if not pivot.min() > 0:
-            raise np.linalg.LinAlgError("A block is not positive definite.")
-        log_dets += np.log(pivot)
-        row = column / pivot
-        swept -= column[:, None] * row
-        swept[:, j] = swept[j] = row
-        swept[j, j] = -1.0 / pivot
-    return np.ascontiguousarray(np.negative(swept, out=swept).transpose(2, 0, 1)), log_dets
+    return Filled(uncertain, log_det_of_factor(lower), float(np.vdot(scores, scores)))
 
 
 def _moments_of(X: Floats, batch: Batch, filled: Filled) -> tuple[Floats, Floats, float]:
@@ -258,22 +228,6 @@ def _moments_of(X: Floats, batch: Batch, filled: Filled) -> tuple[Floats, Floats
     cross = rows.T @ rows + scattered.reshape(p, p)
     deviance = float(batch.counts @ filled.log_dets) + filled.distance
     return batch.weights.ravel() @ rows, cross, deviance
-
-
-def correlation_of(covariance: Floats) -> Floats:
-    """The correlation matrix of a covariance.
-
-    Raises
-    ------
-    numpy.linalg.LinAlgError
-        If a variance is not positive and finite.
-    """
-    variances = np.diag(covariance)
-    if not (np.isfinite(covariance).all() and (variances > 0).all()):
-        raise np.linalg.LinAlgError("A variance is not positive and finite.")
-    sd = np.sqrt(variances)
-    correlation: Floats = covariance / np.outer(sd, sd)
-    return correlation
 
 
 def _batches(
@@ -318,9 +272,3 @@ def _alike(n_observed: Ints, lengths: Ints) -> Iterator[Ints]:
             size[:] = 0
         for one in np.unique(size):
             yield members[size == one]
-
-
-def _log_det_of_factor(lower: NDArray[np.floating[Any]]) -> Floats:
-    """Log-determinants (s,) of the matrices whose Cholesky factors these are."""
-    log_dets: Floats = 2.0 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-    return log_dets

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from em_impute.gaussian.conditional import Conditional, conditional
+from em_impute.gaussian.draws import Keys, conditional_noise, standard_normals
 from em_impute.gaussian.patterns import Floats, as_matrix
 
 FORMAT = "em_impute.gaussian"
@@ -92,6 +93,39 @@ class GaussianModel:
         filled = np.array(as_matrix(X, n_columns=len(self.columns)))
         cells = self.conditional(filled)
         filled[cells.rows, cells.columns] = cells.mean
+        return filled
+
+    def draw(
+        self, X: ArrayLike, seed: int, keys: Keys | None = None, imputation: int = 0
+    ) -> Floats:
+        """Copy of `X` with every missing cell drawn from its distribution given the observed ones.
+
+        The missing cells of a row are drawn jointly. A draw depends only on the model, the row's
+        observed cells, `seed`, the row's key, the column's name and `imputation`: chunks, subsets
+        and other orders of the rows give the same bits.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_rows, n_columns)
+            NaN where missing. Observed cells come back bit by bit.
+        seed : int
+        keys : sequence of hashable or ndarray of shape (n_rows,), optional
+            What tells the rows apart: whole numbers, text, dates or tuples of these; the row
+            number by default. Rows with equal keys share their noise.
+        imputation : int, default=0
+            Another number gives an independent draw of every cell.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many keys as rows, or the covariance is singular.
+        TypeError
+            If a key is of another kind.
+        """
+        missing = np.isnan(as_matrix(X, n_columns=len(self.columns)))
+        normals = standard_normals(missing, self.columns, seed, keys, imputation)
+        filled = self.impute(X)
+        filled[missing] += conditional_noise(missing, self.covariance, normals)
         return filled
 
     def save(self, path: str | Path) -> None:

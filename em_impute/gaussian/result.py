@@ -1,11 +1,22 @@
-"""What a fit returns: `EMResult`, its `Status`, and the `Iteration` records of its trace."""
+"""What a fit returns: `EMResult`, its `Status`, the `Iteration` records of its trace, a summary."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Self
 
+import numpy as np
+
+from em_impute.gaussian.information import MissingInformation
 from em_impute.gaussian.model import GaussianModel
+from em_impute.gaussian.patterns import PatternSummary
+
+# A summary shows at most these.
+MOST_PATTERNS = 10
+MOST_NAMES = 6
+MOST_CORRELATIONS = 12
 
 
 class ConvergenceWarning(UserWarning):
@@ -71,6 +82,41 @@ class Iteration:
 
 
 @dataclass(frozen=True)
+class Missingness:
+    """How many cells a fit had to do without, and where.
+
+    Attributes
+    ----------
+    n_rows, n_missing, n_patterns : int
+        Rows, missing cells and distinct missingness patterns.
+    frequent : tuple of (int, tuple of str)
+        Rows and missing columns of the most frequent patterns, at most ten.
+    """
+
+    n_rows: int
+    n_missing: int
+    n_patterns: int
+    frequent: tuple[tuple[int, tuple[str, ...]], ...]
+
+    @classmethod
+    def of(cls, summary: PatternSummary) -> Self:
+        """What `summary` shows."""
+        order = np.argsort(-summary.counts, kind="stable")[:MOST_PATTERNS]
+        return cls(
+            n_rows=summary.n_rows,
+            n_missing=summary.n_rows * summary.n_columns - int(summary.observed_counts.sum()),
+            n_patterns=len(summary.counts),
+            frequent=tuple(
+                (
+                    int(summary.counts[s]),
+                    tuple(summary.columns[j] for j in np.flatnonzero(~summary.patterns[s])),
+                )
+                for s in order
+            ),
+        )
+
+
+@dataclass(frozen=True)
 class EMResult:
     """A fitted model and how it was reached.
 
@@ -95,6 +141,10 @@ class EMResult:
         Every evaluation, in order.
     decisions : tuple of str
         What the program decided by itself, a sentence each.
+    missingness : Missingness
+        Rows and patterns of the data.
+    missing_information : MissingInformation
+        How well the data determine the estimate.
     """
 
     model: GaussianModel
@@ -106,6 +156,18 @@ class EMResult:
     prior_rows: float
     trace: tuple[Iteration, ...]
     decisions: tuple[str, ...]
+    missingness: Missingness
+    missing_information: MissingInformation
+
+    @property
+    def worst_fraction(self) -> float:
+        """Worst fraction of missing information: 0 without missing cells, NaN where unknown."""
+        return self.missing_information.worst_fraction
+
+    @property
+    def worst_combination(self) -> tuple[tuple[str, float], ...]:
+        """The parameters that it belongs to, with their loadings, the largest first."""
+        return self.missing_information.worst_combination
 
     @property
     def converged(self) -> bool:
@@ -117,3 +179,57 @@ class EMResult:
             f"EMResult({self.status.value} after {self.n_iter} iterations, "
             f"loglik={self.loglik:.6f}, {len(self.model.columns)} columns)"
         )
+
+    def summary(self) -> str:
+        """The fit on a page: data, ending, estimates."""
+        return "\n".join(
+            [
+                *_data(self.missingness, self.model.columns),
+                "",
+                *_ending(self),
+                "",
+                *_estimates(self.model),
+            ]
+        )
+
+
+def _data(seen: Missingness, columns: Sequence[str]) -> Iterator[str]:
+    cells = seen.n_rows * len(columns)
+    yield "Multivariate Gaussian, estimated by EM"
+    yield ""
+    yield f"Rows {seen.n_rows:,}, columns {len(columns):,}, missing {seen.n_missing:,} of {cells:,}"
+    shown = len(seen.frequent)
+    some = f", the {shown} most frequent" if shown < seen.n_patterns else ""
+    yield f"Missingness patterns {seen.n_patterns:,}{some}:"
+    yield f"  {'rows':>13}  missing"
+    for count, missing in seen.frequent:
+        rest = len(missing) - MOST_NAMES
+        more = f" and {rest} more" if rest > 0 else ""
+        yield f"  {count:>13,}  {', '.join(missing[:MOST_NAMES]) or 'nothing'}{more}"
+
+
+def _ending(result: EMResult) -> Iterator[str]:
+    yield result.message
+    yield from result.decisions
+    prior = f"{result.prior_rows:.4g} pseudo-rows" if result.prior_rows else "none"
+    yield f"Status                                 {result.status.value}"
+    yield f"Iterations                             {result.n_iter}"
+    yield f"Log-likelihood                         {result.loglik:.6f}"
+    yield f"Estimated distance to the maximum      {result.distance:.1g}"
+    yield f"Ridge prior                            {prior}"
+    fraction = "not known" if np.isnan(result.worst_fraction) else f"{result.worst_fraction:.4f}"
+    yield f"Worst fraction of missing information  {fraction}"
+    for name, loading in result.worst_combination:
+        yield f"  {loading:6.3f}  {name}"
+
+
+def _estimates(model: GaussianModel) -> Iterator[str]:
+    """A line a column; its correlations with the earlier ones where they fit a page."""
+    p = len(model.columns)
+    shown = p if p <= MOST_CORRELATIONS else 0
+    width = max(map(len, model.columns))
+    yield f"{'Estimates':<{width}} {'mean':>13} {'sd':>13}" + ("  correlations" if shown else "")
+    for i, name in enumerate(model.columns):
+        row = model.correlation[i, : min(i + 1, shown)]
+        correlations = "".join("      -" if np.isnan(r) else f" {r:6.3f}" for r in row)
+        yield f"{name:<{width}} {model.mean[i]:>13.6g} {model.sd[i]:>13.6g} {correlations}".rstrip()

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from em_impute.gaussian.expectation import correlation_of
+from em_impute.gaussian.blocks import correlation_of
 from em_impute.gaussian.model import GaussianModel
 from em_impute.gaussian.patterns import Floats, Ints, PatternSummary
 
@@ -61,6 +61,11 @@ class Standardisation:
             summary.observed_mean,
             np.where(scale > 0, scale, 1.0),
         )
+
+    @property
+    def varying_names(self) -> tuple[str, ...]:
+        """Names of the columns that are modelled."""
+        return tuple(self.names[j] for j in self.varying)
 
     @property
     def decisions(self) -> tuple[str, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from holed_tables import factor_table, reference, tables
+from holed_tables import MURRAY, factor_table, reference, tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ def loglik_row_by_row(X: Floats, mean: Floats, covariance: Floats) -> float:
     return total
 
 
-@pytest.mark.parametrize("acceleration", ["anderson", "none"])
+@pytest.mark.parametrize("acceleration", ["anderson", "squarem", "none"])
 @pytest.mark.parametrize("name", WITH_MAXIMUM)
 def test_agrees_with_other_programs(name: str, acceleration: str) -> None:
     """Means to 1e-6 sd, covariances to 1e-6 in correlation units, log-likelihood to 1e-6."""
@@ -134,9 +135,32 @@ def test_creeping_towards_a_singular_covariance_is_noticed_early() -> None:
     with pytest.warns(ConvergenceWarning):
         result = fit_gaussian(X)
     assert result.status is Status.SINGULAR
-    assert result.n_iter < 500
+    assert result.n_iter < 150
     rescued = fit_gaussian(X, prior_rows="auto")
     assert rescued.status is Status.CONVERGED
+
+
+@pytest.mark.parametrize("acceleration", ["anderson", "squarem"])
+@pytest.mark.parametrize(
+    ("n", "p", "missing", "noise"),
+    [(500, 8, 0.6, 0.5), (300, 8, 0.6, 0.5), (200, 10, 0.5, 0.01), (500, 12, 0.5, 0.003)],
+)
+def test_slow_is_not_taken_for_creeping(
+    n: int, p: int, missing: float, noise: float, acceleration: str
+) -> None:
+    """Much missing, or a nearly singular covariance, and still a maximum."""
+    result = fit_gaussian(
+        factor_table(n, p, missing, seed=52, noise=noise),
+        acceleration=acceleration,  # type: ignore[arg-type]
+    )
+    assert result.status is Status.CONVERGED
+
+
+def test_the_way_off_a_saddle_is_not_taken_for_creeping() -> None:
+    """There, too, accelerated steps aim at nothing and are rejected."""
+    nearly = GaussianModel(np.zeros(2), np.array([[1.6, -0.01], [-0.01, 1.6]]), ("x0", "x1"))
+    result = fit_gaussian(MURRAY, start=nearly)
+    assert result.model.correlation[0, 1] == pytest.approx(-0.5, abs=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
@@ -150,7 +174,9 @@ def test_agrees_with_plain_em_row_by_row(X: Floats) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(tables(), st.sampled_from(["anderson", "none"]), st.sampled_from([0.0, 0.5, 20.0]))
+@given(
+    tables(), st.sampled_from(["anderson", "squarem", "none"]), st.sampled_from([0.0, 0.5, 20.0])
+)
 def test_objective_never_decreases_over_accepted_iterations(
     X: Floats, acceleration: str, prior_rows: float
 ) -> None:
@@ -230,7 +256,7 @@ def test_distance_to_the_maximum_is_not_underestimated() -> None:
     assert known.covariance is not None
     truth = GaussianModel(known.mean, known.covariance, known.columns)
     for tol in (1e-3, 1e-5, 1e-7):
-        for method in ("anderson", "none"):
+        for method in ("anderson", "squarem", "none"):
             result = fit_gaussian(
                 PatternSummary.from_array(known.X, known.columns),
                 tol=tol,
@@ -260,6 +286,38 @@ def test_single_steps_climb_like_the_loop() -> None:
         model = result.model
         logliks.append(result.loglik)
     assert all(later > earlier for earlier, later in pairwise(logliks))
+
+
+def test_further_starts_say_that_they_reached_the_same_maximum() -> None:
+    X = reference("missvals").X
+    one, several = fit_gaussian(X), fit_gaussian(X, n_starts=3)
+    assert re.match(
+        r"All 3 starts reached the same maximum; .* at most \S+e-0\d ", *several.decisions
+    )
+    assert distance(several.model, one.model) < 1e-5
+    assert several.decisions == fit_gaussian(X, n_starts=3).decisions
+
+
+def test_further_starts_say_that_there_are_several_maxima() -> None:
+    start = GaussianModel(np.zeros(2), np.array([[1.0, 0.3], [0.3, 1.0]]), ("x0", "x1"))
+    result = fit_gaussian(MURRAY, start=start, n_starts=4)
+    assert "4 starts reached different maxima, 1 apart" in result.decisions[0]
+    assert f"{result.loglik:.6f}" in result.decisions[0]
+    assert abs(result.model.correlation[0, 1]) == pytest.approx(0.5, abs=1e-5)
+
+
+def test_a_start_that_finds_no_maximum_is_not_kept() -> None:
+    known = reference("marijuana")
+    with pytest.warns(ConvergenceWarning, match="no maximum"):
+        result = fit_gaussian(PatternSummary.from_array(known.X, known.columns), n_starts=2)
+    assert result.decisions == ("Not all of the 2 starts ended at a maximum: singular, singular.",)
+
+
+def test_only_the_first_start_is_watched() -> None:
+    X = reference("nhanes").X
+    seen: list[Iteration] = []
+    fit_gaussian(X, n_starts=3, on_iteration=seen.append)
+    assert tuple(seen) == fit_gaussian(X).trace
 
 
 def test_time_limit_is_a_status() -> None:
@@ -342,7 +400,8 @@ def test_one_row_one_column_and_all_constant() -> None:
     [
         ({"tol": 0.0}, "tol must lie between 0 and 1"),
         ({"max_iter": 0}, "max_iter must be at least 1"),
-        ({"acceleration": "warp"}, r"one of \['anderson', 'none'\], got 'warp'"),
+        ({"n_starts": 0}, "n_starts must be at least 1"),
+        ({"acceleration": "warp"}, r"one of \['anderson', 'squarem', 'none'\], got 'warp'"),
         ({"prior_rows": -1.0}, "must not be negative"),
         ({"prior_rows": "none"}, 'a number or "auto"'),
     ],

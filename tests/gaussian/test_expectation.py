@@ -9,7 +9,8 @@ from holed_tables import factor_table
 from numpy.typing import NDArray
 
 from em_impute.gaussian import PatternSummary
-from em_impute.gaussian.expectation import ILL_CONDITIONED, WeightedRows, e_step
+from em_impute.gaussian.blocks import ILL_CONDITIONED
+from em_impute.gaussian.expectation import WeightedRows, e_step
 
 Floats = NDArray[np.float64]
 

@@ -1,0 +1,220 @@
+"""Draws of missing cells from their conditional distribution, keyed.
+
+The standard normal of a cell depends only on the seed, the key of its row, the name of its column
+and the number of the imputation: they are hashed (BLAKE2b for names and keys, SplitMix64 for the
+cells; Steele, Lea & Flood 2014) and the hash goes through the inverse normal distribution function.
+So, given the model, the same cell gets the same draw in any chunk, subset or order of the rows, and
+whatever other columns are missing elsewhere.
+
+The missing cells M of a row are drawn jointly, ``mean + L z`` with ``L L^T`` their conditional
+covariance. That is the inverse of K_MM, ``K = Sigma^-1``; and with the columns in the order O, M, L
+is the lower right block of the Cholesky factor of the whole covariance, which costs more and stands
+any condition.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Hashable, Iterator, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from em_impute.gaussian.blocks import split_columns, submatrices
+from em_impute.gaussian.patterns import Bools, Floats, Ints, distinct_patterns
+
+Words = NDArray[np.uint64]
+Keys = Sequence[Hashable] | NDArray[Any]
+
+# Stacked matrices are built for about this many numbers at a time.
+CHUNK_NUMBERS = 2**20
+# Beyond this condition the inverse of a correlation matrix has lost half of its digits.
+ILL_CONDITIONED = 1e8
+
+
+def standard_normals(
+    missing: Bools, columns: Sequence[str], seed: int, keys: Keys | None, imputation: int
+) -> Floats:
+    """One standard normal for every missing cell.
+
+    Parameters
+    ----------
+    missing : ndarray of shape (n_rows, n_columns), bool
+    columns : sequence of str
+        Names of the columns.
+    seed : int
+    keys : sequence of hashable or ndarray of shape (n_rows,), optional
+        What tells the rows apart; the row number by default.
+    imputation : int
+
+    Returns
+    -------
+    ndarray of shape (n_missing,)
+        In row-major order; between -8.3 and 8.3.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many keys as rows.
+    TypeError
+        If a key has nothing stable to be told by.
+    """
+    stream = _word(f"{int(seed)} {int(imputation)}".encode())
+    of_row = _mixed(_row_words(keys, len(missing)) ^ np.uint64(stream))
+    of_column = np.array([_word(name.encode()) for name in columns], dtype=np.uint64)
+    i, j = np.nonzero(missing)
+    cells = _mixed(of_row[i] ^ of_column[j])
+    # 52 bits and a half: never 0, never 1, and no rounding.
+    normals: Floats = ndtri(((cells >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
+    return normals
+
+
+def conditional_noise(missing: Bools, covariance: Floats, normals: Floats) -> Floats:
+    """Deviations of the missing cells from their conditional means.
+
+    Parameters
+    ----------
+    missing : ndarray of shape (n_rows, n_columns), bool
+    covariance : ndarray of shape (n_columns, n_columns)
+        Positive definite in the columns of non-zero variance. A column of variance zero does not
+        deviate.
+    normals : ndarray of shape (n_missing,)
+        Independent standard normals, in row-major order.
+
+    Returns
+    -------
+    ndarray of shape (n_missing,)
+        In row-major order, in the units of the columns.
+
+    Raises
+    ------
+    ValueError
+        If the covariance is singular.
+    """
+    z = np.zeros(missing.shape)
+    z[missing] = normals
+    scale = np.sqrt(np.diag(covariance))
+    active = np.flatnonzero(scale > 0)
+    deviations = np.zeros(missing.shape)
+    if len(active):
+        units = scale[active]
+        correlation = covariance[np.ix_(active, active)] / np.outer(units, units)
+        correlated = _correlated(missing[:, active], correlation, z[:, active])
+        deviations[:, active] = units * correlated
+    noise: Floats = deviations[missing]
+    return noise
+
+
+def _correlated(missing: Bools, correlation: Floats, z: Floats) -> Floats:
+    """``L z`` for the missing cells of every row, 0 for the others.
+
+    Each row is a product of one fixed shape, so its bits do not depend on its company.
+    """
+    correlated = np.zeros_like(z)
+    patterns, pattern_of_row = distinct_patterns(~missing)
+    precision = _precision(correlation)
+    n_missing = (~patterns).sum(axis=1)
+    for m in np.unique(n_missing[n_missing > 0]):
+        members = np.flatnonzero(n_missing == m)
+        for block in _blocks(members, correlation.size):
+            hidden, factors = _factors(correlation, precision, patterns[block])
+            position = np.full(len(patterns), -1)
+            position[block] = np.arange(len(block))
+            for chunk in _blocks(np.flatnonzero(position[pattern_of_row] >= 0), m * m):
+                which = position[pattern_of_row[chunk]]
+                at = (chunk[:, None], hidden[which])
+                correlated[at] = (factors[which] @ z[at][:, :, None])[:, :, 0]
+    return correlated
+
+
+def _precision(correlation: Floats) -> Floats | None:
+    """Inverse of the correlation matrix; None where it would lose too many digits."""
+    eigenvalues = np.linalg.eigvalsh(correlation)
+    if eigenvalues[-1] > ILL_CONDITIONED * eigenvalues[0]:
+        return None
+    inverse = np.linalg.inv(correlation)
+    symmetric: Floats = (inverse + inverse.T) / 2
+    return symmetric
+
+
+def _factors(correlation: Floats, precision: Floats | None, patterns: Bools) -> tuple[Ints, Floats]:
+    """Missing columns (s, m) and Cholesky factors (s, m, m) of their conditional covariances."""
+    shown, hidden = split_columns(patterns)
+    k = shown.shape[1]
+    if precision is not None and hidden.shape[1] <= k:
+        # In reverse order K_MM = A A^T, so C = (A^-1)^T A^-1; reversed back, (A^-1)^T is lower.
+        backwards = hidden[:, ::-1]
+        lower = np.linalg.cholesky(submatrices(precision, backwards, backwards))
+        return hidden, np.ascontiguousarray(np.linalg.inv(lower).transpose(0, 2, 1)[:, ::-1, ::-1])
+    order = np.concatenate([shown, hidden], axis=1)
+    try:
+        lower = np.linalg.cholesky(submatrices(correlation, order, order))
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            "The model's covariance is singular, so nothing can be drawn from it. Fit it with a "
+            'prior (prior_rows="auto").'
+        ) from None
+    return hidden, np.ascontiguousarray(lower[:, k:, k:])
+
+
+def _row_words(keys: Keys | None, n_rows: int) -> Words:
+    """64 bits for each row; equal keys have equal ones, however they are passed."""
+    if keys is None:
+        return np.arange(n_rows, dtype=np.uint64)
+    if len(keys) != n_rows:
+        raise ValueError(f"Expected one key for each of the {n_rows} rows, got {len(keys)}.")
+    if isinstance(keys, np.ndarray) and keys.ndim == 1 and keys.dtype.kind in "iu":
+        return keys.astype(np.uint64)
+    return np.array([_key_word(key) for key in keys], dtype=np.uint64)
+
+
+def _key_word(key: object) -> int:
+    key = _plain(key)
+    if isinstance(key, int) and -(2**63) <= key < 2**64:
+        return key % 2**64
+    return _word(_key_bytes(key))
+
+
+def _plain(key: object) -> object:
+    """Numbers as Python's, whole ones as int: a column of keys with a hole reads them as floats."""
+    if isinstance(key, numbers.Integral):
+        return int(key)
+    if isinstance(key, numbers.Real):
+        return int(float(key)) if float(key).is_integer() else float(key)
+    return key
+
+
+def _key_bytes(key: object) -> bytes:
+    """Bytes that are the same for equal keys, in every process."""
+    if isinstance(key, str):
+        return b"text " + key.encode("utf-8", "surrogatepass")
+    if isinstance(key, tuple):
+        parts = [_key_bytes(_plain(part)) for part in key]
+        return b"tuple " + b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    if type(key).__repr__ is object.__repr__:
+        raise TypeError(
+            f"Keys must be numbers, text, dates or tuples of these, got {type(key).__name__}."
+        )
+    return b"other " + repr(key).encode()
+
+
+def _word(content: bytes) -> int:
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big")
+
+
+def _mixed(words: Words) -> Words:
+    """SplitMix64: each bit of the argument changes each bit of the result half of the time."""
+    z = words + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: Words = z ^ (z >> np.uint64(31))
+    return mixed
+
+
+def _blocks(indices: Ints, numbers_each: int) -> Iterator[Ints]:
+    step = max(1, CHUNK_NUMBERS // max(1, numbers_each))
+    for start in range(0, len(indices), step):
+        yield indices[start : start + step]

@@ -1,0 +1,160 @@
+"""The worst fraction of missing information: against the whole Jacobian, and other programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from holed_tables import MURRAY, REFERENCE, factor_table, reference
+from numpy.typing import NDArray
+
+from em_impute.gaussian import ConvergenceWarning, PatternSummary, fit_gaussian
+from em_impute.gaussian.em import m_step
+from em_impute.gaussian.expectation import WeightedRows, e_step
+from em_impute.gaussian.information import MAX_EVALUATIONS
+from em_impute.gaussian.standardise import Standardisation
+
+Floats = NDArray[np.float64]
+
+WITH_NORM2 = [
+    "africa",
+    "airquality",
+    "airquality6",
+    "apple",
+    "boys",
+    "cholesterol",
+    "mammalsleep_nots",
+    "missvals",
+    "nhanes",
+]
+
+
+def summary_of(name: str) -> PatternSummary:
+    known = reference(name)
+    return PatternSummary.from_array(known.X, known.columns)
+
+
+def jacobian(f: Callable[[Floats], Floats], at: Floats, step: float = 1e-5) -> Floats:
+    """By central differences, column by column."""
+    moves = step * np.eye(len(at))
+    return np.array([(f(at + move) - f(at - move)) / (2 * step) for move in moves]).T
+
+
+def slowest_direction(data: PatternSummary, prior_rows: float) -> tuple[float, Floats]:
+    """Largest eigenvalue of the EM map's Jacobian, and its vector: p means, then covariances."""
+    model = fit_gaussian(data, tol=1e-10, prior_rows=prior_rows).model
+    columns = Standardisation.of(data)
+    rows = WeightedRows.of(data, columns.varying, columns.centre, columns.scale)
+    p, below = len(model.columns), np.tril_indices(len(model.columns))
+
+    def em_map(theta: Floats) -> Floats:
+        covariance = np.zeros((p, p))
+        covariance[below] = covariance.T[below] = theta[p:]
+        mean, image = m_step(e_step(rows, theta[:p], covariance), theta[:p], prior_rows)
+        return np.concatenate([mean, image[below]])
+
+    mean, covariance = columns.standardise(model)
+    values, vectors = np.linalg.eig(jacobian(em_map, np.concatenate([mean, covariance[below]])))
+    sd = np.sqrt(np.diag(covariance))
+    worst = vectors[:, values.real.argmax()].real
+    return values.real.max(), worst / np.concatenate([sd, np.outer(sd, sd)[below]])
+
+
+@pytest.mark.parametrize("prior_rows", [0.0, 3.0])
+@pytest.mark.parametrize("name", ["airquality", "apple", "boys", "cholesterol", "nhanes"])
+def test_agrees_with_the_numerically_differentiated_map(name: str, prior_rows: float) -> None:
+    data = summary_of(name)
+    value, vector = slowest_direction(data, prior_rows)
+    result = fit_gaussian(data, tol=1e-8, prior_rows=prior_rows)
+    assert result.worst_fraction == pytest.approx(value, abs=2e-4)
+    loadings = np.sort(np.abs(vector))[::-1]
+    found = np.abs([loading for _, loading in result.worst_combination])
+    np.testing.assert_allclose(found, loadings[: len(found)] / loadings[0], atol=0.02)
+
+
+@pytest.mark.parametrize("name", WITH_NORM2)
+def test_agrees_with_norm2(name: str) -> None:
+    """To 0.015, for norm2 stops its power iteration early where two eigenvalues are close."""
+    norm2 = json.loads((REFERENCE / f"{name}.json").read_text())
+    result = fit_gaussian(summary_of(name))
+    assert result.worst_fraction == pytest.approx(
+        norm2["worst_fraction_missing_info_norm2"], abs=0.015
+    )
+
+
+def test_agrees_with_what_norm2_prints_on_cholesterol() -> None:
+    """0.4617 at its default criterion; the map has 0.4658."""
+    assert fit_gaussian(summary_of("cholesterol")).worst_fraction == pytest.approx(
+        0.4617, abs=0.005
+    )
+
+
+def test_a_quarter_of_the_rows_is_a_quarter_of_the_information() -> None:
+    """Where the column without holes says nothing about the other, up to sampling."""
+    rng = np.random.default_rng(31)
+    X = rng.normal(size=(4000, 2))
+    X[:1000, 1] = np.nan
+    found = fit_gaussian(X)
+    assert found.worst_fraction == pytest.approx(0.25, abs=0.03)
+    assert "x0" not in found.worst_combination[0][0].split()[-1]
+
+
+def test_columns_are_named_and_the_largest_loading_is_one() -> None:
+    combination = fit_gaussian(summary_of("apple")).worst_combination
+    assert combination[0] == ("variance of worms", 1.0)
+    assert {name for name, _ in combination} <= {
+        "mean of worms", "variance of worms", "covariance of size and worms",
+    }  # fmt: skip
+
+
+def test_it_does_not_depend_on_the_columns_scale() -> None:
+    X = reference("nhanes").X
+    one, other = fit_gaussian(X), fit_gaussian(1e6 * X + 5.0)
+    assert other.worst_fraction == pytest.approx(one.worst_fraction, abs=1e-5)
+    for (name, loading), (same, close) in zip(
+        one.worst_combination, other.worst_combination, strict=True
+    ):
+        assert (name, loading) == (same, pytest.approx(close, abs=1e-3))
+
+
+def test_a_prior_is_information() -> None:
+    fractions = [
+        fit_gaussian(summary_of("missvals"), prior_rows=rows).worst_fraction for rows in (0, 1, 5)
+    ]
+    assert fractions[0] > fractions[1] > fractions[2]
+
+
+def test_nothing_is_missing_without_missing_cells() -> None:
+    result = fit_gaussian(factor_table(50, 3, 0.0, seed=32))
+    assert (result.worst_fraction, result.worst_combination) == (0.0, ())
+    empty_row = np.vstack([factor_table(50, 3, 0.0, seed=32), np.full(3, np.nan)])
+    assert fit_gaussian(empty_row).worst_fraction == 0.0
+    assert result.missing_information.evaluations == 0
+
+
+def test_it_is_not_known_where_there_is_no_maximum_or_nobody_asked() -> None:
+    with pytest.warns(ConvergenceWarning):
+        stopped = fit_gaussian(summary_of("boys"), max_iter=2)
+    asked_not = fit_gaussian(summary_of("boys"), diagnostics=False)
+    for result in (stopped, asked_not):
+        assert np.isnan(result.worst_fraction)
+        assert result.missing_information.evaluations == 0
+
+
+def test_the_fit_itself_is_the_same_with_and_without() -> None:
+    X = factor_table(300, 6, 0.3, seed=33)
+    one, other = fit_gaussian(X), fit_gaussian(X, diagnostics=False)
+    assert one.trace == other.trace
+    assert 0 < one.missing_information.evaluations <= MAX_EVALUATIONS
+
+
+def test_a_saddle_point_is_no_maximum_and_says_so() -> None:
+    """The default start, without correlation, is on the saddle, and EM does not leave it."""
+    result = fit_gaussian(MURRAY)
+    assert result.worst_fraction > 1.01
+    assert "saddle point" in result.decisions[-1]
+    further = fit_gaussian(MURRAY, n_starts=4)
+    assert abs(further.model.correlation[0, 1]) == pytest.approx(0.5, abs=1e-5)
+    assert further.worst_fraction < 1.0
