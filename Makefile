@@ -17,7 +17,7 @@ export GX_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint clean browser
+.PHONY: help demo test lint bench clean browser
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ lint: $(VENV)/installed-dev ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# For instance: make bench CASES=10k-10,2k-15 TOOLS=em_impute,Amelia ARGS='--parts tools --rounds 1'
+bench: $(VENV)/installed ## Compare with other tools, which takes long; a trial: ARGS=--quick
+	@$(BIN)/python -m benchmarks.run $(if $(CASES),--cases '$(CASES)') $(if $(TOOLS),--tools '$(TOOLS)') $(ARGS)
 
 clean: ## Remove the environment, the caches and what the demo made
 	rm -rf $(VENV) .prefect build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

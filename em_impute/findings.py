@@ -122,7 +122,7 @@ def stop_if_refused(found: Found) -> None:
     """
     result = found.fitted.result if found.fitted else None
     if result and result.status is Status.SINGULAR:
-        raise Refused(f"Refused before publishing: {result.message}")
+        raise Refused(result.message)
     for checked in (found.before, found.after):
         if checked and checked.refusal:
             raise Refused(checked.refusal)

@@ -107,7 +107,7 @@ class Checked:
         count = "1 critical check" if len(failures) == 1 else f"{len(failures)} critical checks"
         named = "; ".join(map(str, failures[:_MOST_NAMED]))
         more = f"; and {len(failures) - _MOST_NAMED} more" if failures[_MOST_NAMED:] else ""
-        return f"Refused before publishing: {count} failed on the {self.stage}: {named}{more}."
+        return f"{count} failed on the {self.stage}: {named}{more}."
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ def test_nothing_is_refused_without_a_critical_failure() -> None:
 def test_refusal_names_the_critical_failures() -> None:
     checked = Checked((result(), result(severity="warning"), result(expected="Wind above 1")))
     assert checked.refusal == (
-        "Refused before publishing: 2 critical checks failed on the input: "
+        "2 critical checks failed on the input: "
         "Temp at least 0 (3 of 153 rows unexpected); Wind above 1 (3 of 153 rows unexpected)."
     )
 

@@ -22,6 +22,7 @@ from em_impute.gaussian.model import GaussianModel
 from em_impute.gaussian.patterns import Floats, PatternSummary
 from em_impute.gaussian.result import ConvergenceWarning, EMResult, Iteration, Missingness, Status
 from em_impute.gaussian.standardise import Parameters, Standardisation
+from em_impute.gaussian.threads import one_blas_thread
 
 # A correlation matrix with a smaller eigenvalue is singular for all purposes.
 SINGULAR_EIGENVALUE = 1e-10
@@ -124,19 +125,13 @@ def fit_gaussian(
     rows = WeightedRows.of(summary, columns.varying, columns.centre, columns.scale)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     options = _Options(tol, max_iter, acceleration, deadline, on_iteration)
-    first = columns.standardise(start)
-    decisions = columns.decisions
-    if prior_rows == "auto":
-        ending, why = _climb_with_smallest_prior(rows, first, options, columns)
-        decisions += why
-    else:
-        ending = _climb(rows, first, prior_rows, options)
-    if n_starts > 1:
-        ending, compared = _climb_from_further_starts(rows, ending, n_starts, options)
-        decisions += compared
     information = MissingInformation(np.nan)
-    if diagnostics:
-        information = _information(rows, ending, columns.varying_names, options)
+    with one_blas_thread():
+        ending, decisions = _highest(
+            rows, columns.standardise(start), options, columns, prior_rows, n_starts
+        )
+        if diagnostics:
+            information = _information(rows, ending, columns.varying_names, options)
     if information.at_a_saddle:
         decisions += (_SADDLE,)
     result = EMResult(
@@ -148,7 +143,7 @@ def fit_gaussian(
         distance=ending.distance,
         prior_rows=ending.prior_rows,
         trace=ending.trace,
-        decisions=decisions,
+        decisions=columns.decisions + decisions,
         missingness=Missingness.of(summary),
         missing_information=information,
     )
@@ -416,6 +411,25 @@ def _all_constant(columns: Standardisation, summary: PatternSummary) -> EMResult
         missingness=Missingness.of(summary),
         missing_information=MissingInformation(0.0),
     )
+
+
+def _highest(
+    rows: WeightedRows,
+    start: Parameters,
+    options: _Options,
+    columns: Standardisation,
+    prior_rows: float | Literal["auto"],
+    n_starts: int,
+) -> tuple[_Ending, tuple[str, ...]]:
+    """Climb with the prior and from the starts that were asked for; say what was decided."""
+    if prior_rows == "auto":
+        ending, said = _climb_with_smallest_prior(rows, start, options, columns)
+    else:
+        ending, said = _climb(rows, start, prior_rows, options), ()
+    if n_starts > 1:
+        ending, compared = _climb_from_further_starts(rows, ending, n_starts, options)
+        said += compared
+    return ending, said
 
 
 def _climb_with_smallest_prior(
