@@ -94,6 +94,10 @@ class JobError(CannotRun):
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
 
+    def __repr__(self) -> str:
+        # Prefect logs an exception by its repr.
+        return f"JobError: {self}"
+
 
 @dataclass(frozen=True)
 class Places:
