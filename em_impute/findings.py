@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from em_impute.gaussian import EMResult, PatternSummary, Status
 from em_impute.job import CannotRun, Job
 from em_impute.reporting import diagnostics
-from em_impute.tables.columns import Roles, to_matrix
+from em_impute.tables.columns import Roles, assign_roles, to_matrix
 from em_impute.tables.fill import Staged
 from em_impute.tables.run_folder import Manifest, RunFolder
 from em_impute.tables.sources import Snapshot, read_batches
@@ -135,7 +135,7 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
     summary = PatternSummary.load(run.folder.summary) if result else None
     imputed = _imputed_values(staged) if staged else {}
     described = diagnostics.describe_columns(
-        _roles(snapshot, fitted),
+        _roles(run, found),
         {column.name: column.missing for column in snapshot.columns} if snapshot else {},
         snapshot.rows if snapshot else 0,
         summary=summary,
@@ -181,15 +181,18 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
     )
 
 
-def _roles(snapshot: Snapshot | None, fitted: Fitted | None) -> dict[str, diagnostics.Role]:
-    """The part of every column of the table, in its order."""
-    if snapshot is None:
+def _roles(run: Run, found: Found) -> dict[str, diagnostics.Role]:
+    """The part of every column of the table, in its order; also of a run refused before the fit."""
+    if found.snapshot is None:
         return {}
-    parts: dict[str, diagnostics.Role] = {c.name: "passthrough" for c in snapshot.columns}
-    if fitted:
-        parts |= dict.fromkeys(fitted.roles.key, "key")
-        parts |= dict.fromkeys(fitted.roles.impute, "impute")
-        parts |= dict.fromkeys(fitted.roles.predictors, "predictor")
+    parts: dict[str, diagnostics.Role] = {c.name: "passthrough" for c in found.snapshot.columns}
+    try:
+        roles = found.fitted.roles if found.fitted else assign_roles(found.snapshot, run.job)
+    except CannotRun:
+        return parts  # the verdict says why no column has a part
+    parts |= dict.fromkeys(roles.key, "key")
+    parts |= dict.fromkeys(roles.impute, "impute")
+    parts |= dict.fromkeys(roles.predictors, "predictor")
     return parts
 
 

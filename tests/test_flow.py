@@ -157,6 +157,8 @@ def test_a_secret_value_is_nowhere_but_in_the_table(job: Job) -> None:
     refused = Job.model_validate(job.model_dump(mode="json") | {"checks": checks})
     state, outcome = run(refused)
     assert state.is_failed()
+    numbers = Report.from_dict(json.loads((outcome.report.parent / "report.json").read_text()))
+    assert {column.name: column.role for column in numbers.columns}["hgt"] == "impute"
     report = Artifact.get("boys-growth-report")
     assert report is not None
     left = [
