@@ -61,6 +61,7 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
     loglik_ : float
         Observed-data log-likelihood.
     n_iter_ : int
+        Evaluations of the EM map, that at the start included.
     status_ : Status
     result_ : EMResult
         The whole fit: message, trace, decisions.
@@ -189,7 +190,7 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         self.covariance_ = np.full((len(self._shown), len(self._shown)), np.nan)
         self.covariance_[np.ix_(self._shown, self._shown)] = self.result_.model.covariance
         self.loglik_ = self.result_.loglik
-        self.n_iter_ = self.result_.n_iter
+        self.n_iter_ = len(self.result_.trace)
         self.status_ = self.result_.status
 
     def _filled(self, matrix: Floats) -> Floats:

@@ -81,11 +81,12 @@ class _History:
 
     def slowest_rate(self) -> float:
         """Largest eigenvalue of the Jacobian of G, seen from the space of the steps."""
-        steps = self.steps
-        basis, scales, mixing = np.linalg.svd(steps, full_matrices=False)
-        kept = scales > 1e-6 * scales[0]
-        images = (steps + self.changes) @ mixing[kept].T / scales[kept]
-        eigenvalues = np.linalg.eigvals(basis[:, kept].T @ images)
+        steps = np.array(self._steps)
+        squares, mixing = np.linalg.eigh(steps @ steps.T)
+        kept = squares > 1e-12 * squares[-1]
+        basis = mixing[:, kept] / np.sqrt(squares[kept])
+        images = steps + np.array(self._changes)
+        eigenvalues = np.linalg.eigvals(basis.T @ (steps @ images.T) @ basis)
         return float(np.clip(eigenvalues.real.max(initial=0.0), 0.0, np.nextafter(1.0, 0.0)))
 
 

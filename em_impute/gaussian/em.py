@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -19,13 +20,15 @@ from em_impute.gaussian.acceleration import METHODS
 from em_impute.gaussian.expectation import ExpectedMoments, WeightedRows, e_step
 from em_impute.gaussian.information import MissingInformation, missing_information
 from em_impute.gaussian.model import GaussianModel
-from em_impute.gaussian.patterns import Floats, PatternSummary
+from em_impute.gaussian.patterns import Floats, Ints, PatternSummary
 from em_impute.gaussian.result import ConvergenceWarning, EMResult, Iteration, Missingness, Status
 from em_impute.gaussian.standardise import Parameters, Standardisation
 from em_impute.gaussian.threads import one_blas_thread
 
 # A correlation matrix with a smaller eigenvalue is singular for all purposes.
 SINGULAR_EIGENVALUE = 1e-10
+# The start's correlations are drawn towards zero until no eigenvalue is below this.
+START_EIGENVALUE = 0.01
 # What prior_rows="auto" tries when there is no maximum, in pseudo-rows per row.
 AUTO_PRIORS = (0.001, 0.01, 0.05)
 # Relative rounding error of a log-likelihood, and absolute one of the EM map.
@@ -64,7 +67,7 @@ def fit_gaussian(
     Maximises the observed-data log-likelihood, the sum over rows of
     ``log N(x_O; mu_O, Sigma_OO)``, by EM (Dempster, Laird & Rubin 1977; Little & Rubin 2019,
     ch. 11) with Anderson acceleration. The start is deterministic: the observed means and
-    variances, no correlation.
+    variances, and the correlations of the rows that show both columns.
 
     Parameters
     ----------
@@ -122,13 +125,18 @@ def fit_gaussian(
     columns = Standardisation.of(summary)
     if not len(columns.varying):
         return _all_constant(columns, summary)
-    rows = WeightedRows.of(summary, columns.varying, columns.centre, columns.scale)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     options = _Options(tol, max_iter, acceleration, deadline, on_iteration)
     information = MissingInformation(np.nan)
     with one_blas_thread():
+        rows = WeightedRows.of(summary, columns.varying, columns.centre, columns.scale)
         ending, decisions = _highest(
-            rows, columns.standardise(start), options, columns, prior_rows, n_starts
+            rows,
+            _observed_moments(rows) if start is None else columns.standardise(start),
+            options,
+            columns,
+            prior_rows,
+            n_starts,
         )
         if diagnostics:
             information = _information(rows, ending, columns.varying_names, options)
@@ -243,7 +251,8 @@ class _Ending:
 def _climb(rows: WeightedRows, start: Parameters, prior_rows: float, options: _Options) -> _Ending:
     """Go up from `start` until the objective has no further to rise."""
     method = METHODS[options.acceleration]()
-    point = _evaluate(rows, start, prior_rows)
+    position = _position_if_definite(start)
+    point = None if position is None else _evaluate(rows, start, position, prior_rows)
     if point is None:
         raise ValueError("The covariance of the start must be positive definite.")
     trace, step = _Trace(options.on_iteration), "start"
@@ -271,26 +280,40 @@ def _advance(
 ) -> tuple[str, _Point | None]:
     """The step and the point that it leads to: the proposed one, or else that of plain EM."""
     if proposal is None:
-        return "em", _evaluate(rows, point.image, prior_rows)
-    trial = _evaluate(rows, _parameters(proposal), prior_rows)
+        if point.image_position is None:
+            return "em", None
+        return "em", _evaluate(rows, point.image, point.image_position, prior_rows)
+    trial = _evaluate(rows, _parameters(proposal), proposal, prior_rows)
     lower = trial is None or trial.objective < point.objective - point.rounding
     return ("rejected" if lower else "accelerated"), trial
 
 
-def _evaluate(rows: WeightedRows, at: Parameters, prior_rows: float) -> _Point | None:
+def _observed_moments(rows: WeightedRows) -> Parameters:
+    """Where to start: no mean moves, and columns correlate as in the rows that show both.
+
+    Such correlations need not be those of any table; then they are drawn towards zero until the
+    smallest eigenvalue is `START_EIGENVALUE`.
+    """
+    correlation = rows.pair_means.copy()
+    np.fill_diagonal(correlation, 1.0)
+    smallest = np.linalg.eigvalsh(correlation)[0]
+    drawn = max(0.0, (START_EIGENVALUE - smallest) / (1.0 - smallest)) if smallest < 1 else 0.0
+    p = len(correlation)
+    return np.zeros(p), (1.0 - drawn) * correlation + drawn * np.eye(p)
+
+
+def _evaluate(
+    rows: WeightedRows, at: Parameters, position: Floats, prior_rows: float
+) -> _Point | None:
     """The EM map and the objective at `at`; None where the covariance is as good as singular."""
     try:
         moments = e_step(rows, *at)
-        position = _position(at)
     except np.linalg.LinAlgError:
         return None
     if moments.smallest_eigenvalue < SINGULAR_EIGENVALUE or not np.isfinite(moments.loglik):
         return None
     image = m_step(moments, at[0], prior_rows)
-    try:
-        image_position = _position(image)
-    except np.linalg.LinAlgError:
-        image_position = None
+    image_position = _position_if_definite(image)
     objective = moments.loglik - _penalty(at[1], prior_rows)
     return _Point(
         at, image, position, image_position, moments.loglik, objective, moments.smallest_eigenvalue
@@ -492,23 +515,35 @@ def _largest_difference(one: Parameters, other: Parameters) -> float:
     return float(max(of_mean.max(), of_covariance.max()))
 
 
-def _position(parameters: Parameters) -> Floats:
-    """Mean and covariance as one unconstrained vector: the factor with its diagonal in logs."""
+def _position_if_definite(parameters: Parameters) -> Floats | None:
+    """Mean and covariance as one unconstrained vector: the factor with its diagonal in logs.
+
+    None where the covariance has no factor.
+    """
     mean, covariance = parameters
-    lower = np.linalg.cholesky(covariance)
-    below = np.tril_indices(len(mean), -1)
-    return np.concatenate([mean, np.log(np.diag(lower)), lower[below]])
+    try:
+        lower = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        return None
+    below = _below_diagonal(len(mean))
+    return np.concatenate([mean, np.log(np.diag(lower)), lower.take(below)])
 
 
 def _parameters(position: Floats) -> Parameters:
-    """The mean and covariance at a `_position`."""
+    """The mean and covariance at a position."""
     p = (int(np.sqrt(9 + 8 * len(position))) - 3) // 2
     lower = np.zeros((p, p))
-    lower[np.tril_indices(p, -1)] = position[2 * p :]
+    lower.put(_below_diagonal(p), position[2 * p :])
     with np.errstate(over="ignore", invalid="ignore"):
         # A wild proposal overflows; the E-step then finds that it is no covariance.
         lower[np.diag_indices(p)] = np.exp(position[p : 2 * p])
         return position[:p], lower @ lower.T
+
+
+@lru_cache(maxsize=8)
+def _below_diagonal(p: int) -> Ints:
+    """Where a (p, p) matrix is below its diagonal, as flat indices."""
+    return np.ravel_multi_index(np.tril_indices(p, -1), (p, p)).astype(np.int64)
 
 
 def _require_options(

@@ -10,6 +10,8 @@ import numpy as np
 from scipy import linalg
 
 from em_impute.gaussian.blocks import (
+    LARGEST_SWEPT,
+    block_places,
     correlation_of,
     inverses,
     log_det_of_factor,
@@ -23,7 +25,7 @@ from em_impute.gaussian.threads import one_blas_thread, spread
 Result = TypeVar("Result")
 
 # Batches hold stacks of about this many numbers, which fit the cache.
-BATCH_NUMBERS = 2**16
+BATCH_NUMBERS = 2**17
 # Batches of up to this many weighted rows are filled up to one length.
 PADDED_ROWS = 2**12
 # Below this many numbers in all, threads cost more than they gain.
@@ -45,7 +47,7 @@ class Batch:
         Weighted rows ``z``, zero where missing.
     weights : ndarray of shape (s, q)
         Their weights ``c``.
-    cells : ndarray of shape (s, q, m), int64
+    cells : ndarray of shape (q, m, s), int64
         Where the missing cells of the rows are, counted through all numbers of the batch.
     """
 
@@ -70,12 +72,15 @@ class WeightedRows:
     log_jacobian : float
         What standardising added to the log-likelihood.
     batches : tuple of Batch
+    pair_means : ndarray of shape (p, p)
+        Mean product of each two columns over the rows that show both; 0 where none does.
     """
 
     n: int
     n_cells: int
     log_jacobian: float
     batches: tuple[Batch, ...]
+    pair_means: Floats
 
     def map(self, function: Callable[[Batch], Result]) -> list[Result]:
         """Apply `function` to every batch, on several cores where that pays."""
@@ -90,14 +95,18 @@ class WeightedRows:
     def of(cls, summary: PatternSummary, columns: Ints, centre: Floats, scale: Floats) -> Self:
         """The `columns` of `summary`; `centre` and `scale`, of all columns, become 0 and 1."""
         rows, weights, pattern_of_row = summary.weighted_rows(centre, scale)
-        patterns = summary.patterns[:, columns]
+        patterns = summary.patterns
+        if len(columns) < summary.n_columns:
+            rows, patterns = rows[:, columns], patterns[:, columns]
         counts = np.where(patterns.any(axis=1), summary.counts, 0)
         cells = counts @ patterns
+        pairs = (patterns * counts[:, None].astype(np.float64)).T @ patterns.astype(np.float64)
         return cls(
             n=int(counts.sum()),
             n_cells=int(cells.sum()),
             log_jacobian=float(cells @ np.log(scale[columns])),
-            batches=tuple(_batches(patterns, counts, rows[:, columns], weights, pattern_of_row)),
+            batches=tuple(_batches(patterns, counts, rows, weights, pattern_of_row)),
+            pair_means=rows.T @ rows / np.maximum(pairs, 1.0),
         )
 
 
@@ -155,9 +164,10 @@ def e_step(data: WeightedRows, mean: Floats, covariance: Floats) -> ExpectedMome
         precision = linalg.cho_solve(lower, np.eye(len(mean)))
 
         def expect(batch: Batch) -> tuple[Floats, Floats, float]:
-            X = batch.rows - batch.weights[:, :, None] * mean
+            X = batch.weights[:, :, None] * -mean
+            X += batch.rows
             X.reshape(-1)[batch.cells] = 0.0
-            if invertible and batch.missing.shape[1] <= batch.observed.shape[1]:
+            if invertible and batch.missing.shape[1] <= max(batch.observed.shape[1], LARGEST_SWEPT):
                 filled = fill_by_missing_block(X, batch, precision, log_det)
             else:
                 filled = fill_by_observed_block(X, batch, covariance)
@@ -180,7 +190,9 @@ class Filled:
 
     Attributes
     ----------
-    uncertain : ndarray of shape (s, m, m)
+    places : ndarray of shape (m, m, s), int64
+        Where the missing block of each pattern is in a matrix of all columns.
+    uncertain : ndarray of shape (m, m, s)
         Conditional covariance of the missing columns.
     log_dets : ndarray of shape (s,)
         ``log|Sigma_OO|``.
@@ -188,6 +200,7 @@ class Filled:
         Sum over the rows of the squared Mahalanobis distances of the observed cells.
     """
 
+    places: Ints
     uncertain: Floats
     log_dets: Floats
     distance: float
@@ -196,12 +209,22 @@ class Filled:
 def fill_by_missing_block(X: Floats, batch: Batch, precision: Floats, log_det: float) -> Filled:
     """Fill the centred rows `X` (s, q, p) in place, from ``K = Sigma^-1`` and ``log|Sigma|``."""
     product = X.reshape(-1, X.shape[2]) @ precision
-    gradient = product.reshape(-1)[batch.cells]
-    uncertain, log_dets = inverses(precision, batch.missing)
-    distance = np.vdot(X, product)
-    means = -gradient @ uncertain
-    X.reshape(-1)[batch.cells] = means
-    return Filled(uncertain, log_det + log_dets, float(distance + np.vdot(gradient, means)))
+    gradient = product.take(batch.cells)
+    places = block_places(batch.missing, X.shape[2])
+    uncertain, log_dets = inverses(precision, places)
+    means = _products(uncertain, gradient)
+    distance = np.vdot(X, product) - np.vdot(gradient, means)
+    X.reshape(-1)[batch.cells] = -means
+    return Filled(places, uncertain, log_det + log_dets, float(distance))
+
+
+def _products(matrices: Floats, vectors: Floats) -> Floats:
+    """Products (q, m, s) of each matrix (m, m, s) with its vectors (q, m, s)."""
+    if len(vectors) == 1:
+        product: Floats = np.einsum("ijs,qjs->qis", matrices, vectors)
+        return product
+    stack = np.ascontiguousarray(matrices.transpose(2, 0, 1))
+    return np.asarray((vectors.transpose(2, 0, 1) @ stack).transpose(1, 2, 0))
 
 
 def fill_by_observed_block(X: Floats, batch: Batch, covariance: Floats) -> Filled:
@@ -213,18 +236,19 @@ def fill_by_observed_block(X: Floats, batch: Batch, covariance: Floats) -> Fille
     # Whitening both sides keeps the answer symmetric and costs sqrt(condition) digits, not more.
     whitened = np.linalg.solve(lower, np.concatenate([across, observed], axis=2))
     slopes, scores = np.split(whitened, [hidden.shape[1]], axis=2)
-    uncertain = submatrices(covariance, hidden, hidden) - np.swapaxes(slopes, 1, 2) @ slopes
-    X.reshape(-1)[batch.cells] = np.swapaxes(scores, 1, 2) @ slopes
-    return Filled(uncertain, log_det_of_factor(lower), float(np.vdot(scores, scores)))
+    explained = np.swapaxes(slopes, 1, 2) @ slopes
+    places = block_places(hidden, X.shape[2])
+    uncertain = covariance.take(places) - explained.transpose(1, 2, 0)
+    X.reshape(-1)[batch.cells] = np.einsum("skq,skm->qms", scores, slopes, optimize=True)
+    return Filled(places, uncertain, log_det_of_factor(lower), float(np.vdot(scores, scores)))
 
 
 def _moments_of(X: Floats, batch: Batch, filled: Filled) -> tuple[Floats, Floats, float]:
     """Expected total (p,), cross-products (p, p) and deviance of a batch of filled rows."""
     p = X.shape[2]
     rows = X.reshape(-1, p)
-    places = batch.missing[:, :, None] * p + batch.missing[:, None, :]
-    blocks = batch.counts[:, None, None] * filled.uncertain
-    scattered = np.bincount(places.ravel(), weights=blocks.ravel(), minlength=p * p)
+    blocks = batch.counts * filled.uncertain
+    scattered = np.bincount(filled.places.ravel(), weights=blocks.ravel(), minlength=p * p)
     cross = rows.T @ rows + scattered.reshape(p, p)
     deviance = float(batch.counts @ filled.log_dets) + filled.distance
     return batch.weights.ravel() @ rows, cross, deviance
@@ -236,26 +260,26 @@ def _batches(
     p = patterns.shape[1]
     lengths = np.bincount(pattern_of_row, minlength=len(patterns))
     starts = np.cumsum(lengths) - lengths
-    # A row of zeros of weight 0 for patterns to be filled up with.
-    rows, weights = np.vstack([rows, np.zeros(p)]), np.append(weights, 0.0)
     for members in _alike(patterns.sum(axis=1), np.where(counts > 0, lengths, 0)):
         q = int(lengths[members].max())
         observed, missing = split_columns(patterns[members])
         step = max(1, BATCH_NUMBERS // (p * q + missing.shape[1] ** 2))
+        position = np.arange(q)
         for at in range(0, len(members), step):
             part, chosen = slice(at, at + step), members[at : at + step]
-            position = np.arange(q)
-            which = np.where(
-                position < lengths[chosen][:, None], starts[chosen][:, None] + position, -1
-            )
-            first_cells = np.arange(len(chosen) * q).reshape(-1, q, 1) * p
+            filler = position >= lengths[chosen][:, None]
+            which = np.where(filler, 0, starts[chosen][:, None] + position)
+            mine, of_mine = rows[which], weights[which]
+            if filler.any():
+                mine[filler], of_mine[filler] = 0.0, 0.0
+            first_cells = (np.arange(len(chosen)) * q + position[:, None, None]) * p
             yield Batch(
                 observed[part],
                 missing[part],
                 counts[chosen],
-                rows[which],
-                weights[which],
-                first_cells + missing[part][:, None, :],
+                mine,
+                of_mine,
+                first_cells + missing[part].T,
             )
 
 

@@ -201,8 +201,10 @@ class PatternSummary:
             Index into `patterns`.
         """
         offset = np.nan_to_num(centre - self._shift)
-        rows = (self._rows - np.outer(self._weights, offset)) / scale
-        rows[~self.patterns[self._pattern_of_row]] = 0.0
+        rows = np.multiply.outer(self._weights, -offset)
+        rows += self._rows
+        rows /= scale
+        rows *= self.patterns[self._pattern_of_row]
         return rows, self._weights, self._pattern_of_row
 
     def save(self, path: str | Path) -> None:

@@ -77,11 +77,9 @@ class Standardisation:
             for j in constant
         )
 
-    def standardise(self, model: GaussianModel | None) -> Parameters:
-        """Where to start: at `model`, or at the observed moments without correlation."""
+    def standardise(self, model: GaussianModel) -> Parameters:
+        """The parameters of `model` in the columns that vary."""
         v = self.varying
-        if model is None:
-            return np.zeros(len(v)), np.eye(len(v))
         if model.columns != self.names:
             raise ValueError(
                 f"The start has columns {list(model.columns)}, the data {list(self.names)}."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
 from functools import cache
-from typing import Any, TypeVar
+from threading import Lock
+from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -15,9 +16,41 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """Keep BLAS to one thread inside: its own threads cost more than small products gain."""
-    return _controller().limit(limits=1, user_api="blas")  # type: ignore[no-any-return]
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep BLAS to one thread inside: its own threads cost more than small products gain.
+
+    The limit holds for the process. The first to ask sets it and the last to leave lifts it, in
+    whichever threads they are.
+    """
+    with _limit_lock:
+        _limit.enter()
+    try:
+        yield
+    finally:
+        with _limit_lock:
+            _limit.leave()
+
+
+class _Limit:
+    """How many want BLAS to keep to one thread."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._until_lifted = ExitStack()
+
+    def enter(self) -> None:
+        if not self._inside:
+            self._until_lifted.enter_context(_controller().limit(limits=1, user_api="blas"))
+        self._inside += 1
+
+    def leave(self) -> None:
+        self._inside -= 1
+        if not self._inside:
+            self._until_lifted.close()
+
+
+_limit, _limit_lock = _Limit(), Lock()
 
 
 def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

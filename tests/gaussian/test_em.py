@@ -21,6 +21,8 @@ from em_impute.gaussian import (
     Status,
     fit_gaussian,
 )
+from em_impute.gaussian.em import _observed_moments
+from em_impute.gaussian.expectation import WeightedRows
 
 Floats = NDArray[np.float64]
 
@@ -424,3 +426,31 @@ def test_a_start_of_other_columns_or_without_spread_is_refused() -> None:
         fit_gaussian(X, start=GaussianModel(np.zeros(2), np.eye(2), ("a", "b")))
     with pytest.raises(ValueError, match="start must be positive definite"):
         fit_gaussian(X, start=GaussianModel(np.zeros(2), np.ones((2, 2)), ("x0", "x1")))
+
+
+def start_of(X: Floats) -> tuple[Floats, Floats]:
+    """Where the fit starts, on the scale of standardised columns."""
+    columns = np.arange(X.shape[1])
+    mean, sd = np.nanmean(X, axis=0), np.nanstd(X, axis=0)
+    return _observed_moments(WeightedRows.of(PatternSummary.from_array(X), columns, mean, sd))
+
+
+def test_the_start_is_the_correlation_of_the_rows_that_show_both_columns() -> None:
+    X = factor_table(300, 4, 0.2, seed=31)
+    mean, correlation = start_of(X)
+    Z = (X - np.nanmean(X, axis=0)) / np.nanstd(X, axis=0)
+    expected = [[np.nanmean(Z[:, i] * Z[:, j]) for j in range(4)] for i in range(4)]
+    np.testing.assert_array_equal(mean, np.zeros(4))
+    np.testing.assert_allclose(correlation, expected, atol=1e-12)
+
+
+def test_correlations_that_no_table_has_are_drawn_towards_zero_for_the_start() -> None:
+    """Of three columns each two are alike in the rows that show them, but one pair is opposite."""
+    rng = np.random.default_rng(32)
+    X = np.full((60, 3), np.nan)
+    for k, (i, j, sign) in enumerate([(0, 1, 1), (1, 2, 1), (0, 2, -1)]):
+        shared, mine = rng.normal(size=20), slice(20 * k, 20 * k + 20)
+        X[mine, i], X[mine, j] = shared, sign * shared
+    _, correlation = start_of(X)
+    assert np.linalg.eigvalsh(correlation)[0] == pytest.approx(0.01)
+    assert correlation[0, 1] > 0.3 > -0.3 > correlation[0, 2]

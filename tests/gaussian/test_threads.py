@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from holed_tables import factor_table
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from em_impute.gaussian import PatternSummary, fit_gaussian, threads
 
@@ -28,3 +29,17 @@ def test_results_come_in_the_order_of_the_items() -> None:
 def test_an_error_in_a_thread_is_the_callers() -> None:
     with pytest.raises(np.linalg.LinAlgError):
         threads.spread(np.linalg.cholesky, [np.eye(2), -np.eye(2), np.eye(2)])
+
+
+def test_blas_keeps_to_one_thread_until_the_last_has_left() -> None:
+    def in_use() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        first, second = threads.one_blas_thread(), threads.one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert in_use() == {1}
+        second.__exit__(None, None, None)
+        assert in_use() == {2}
