@@ -19,6 +19,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 
 from em_impute.gaussian import PatternSummary, fit_gaussian
 from em_impute.gaussian.patterns import Floats
+from em_impute.gaussian.threads import at_most
 
 FLOAT_OF_ARROW = pd.ArrowDtype(pa.float64())
 
@@ -52,6 +53,8 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
     keep_empty_features : bool, default=False
         Whether a column without any observed cell in `fit` is kept, and filled with 0, or left
         out of the result, with a warning.
+    n_jobs : int, default=-1
+        Threads; -1 for one on each core. The result is the same, to the last bit.
 
     Attributes
     ----------
@@ -93,6 +96,7 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         random_state: int | np.random.RandomState | None = None,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
+        n_jobs: int = -1,
     ) -> None:
         self.tol = tol
         self.max_iter = max_iter
@@ -102,6 +106,7 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         self.random_state = random_state
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
+        self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: object = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
         """Estimate mean and covariance.
@@ -123,12 +128,17 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
             raise ValueError("No cell of X is observed, so there is nothing to learn from.")
         self._report_empty_features()
         names = _check_feature_names_in(self)[self._shown]
+        with at_most(self.n_jobs):
+            summary = PatternSummary.from_array(
+                matrix[:, self._shown], [str(name) for name in names]
+            )
         self.result_ = fit_gaussian(
-            PatternSummary.from_array(matrix[:, self._shown], [str(name) for name in names]),
+            summary,
             tol=self.tol,
             max_iter=self.max_iter,
             acceleration=self.acceleration,
             prior_rows=self.prior_rows,
+            n_jobs=self.n_jobs,
             # They cost more than the fit; `fit_gaussian` has them for whoever asks.
             diagnostics=False,
         )
@@ -197,9 +207,10 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         """`matrix` without holes; 0 in those of columns that `fit` has not seen."""
         model, shown = self.result_.model, matrix[:, self._shown]
         filled: Floats = np.where(np.isnan(matrix), 0.0, matrix)
-        filled[:, self._shown] = (
-            model.draw(shown, self.seed_) if self.sample else model.impute(shown)
-        )
+        with at_most(self.n_jobs):
+            filled[:, self._shown] = (
+                model.draw(shown, self.seed_) if self.sample else model.impute(shown)
+            )
         return filled
 
     def _with_indicator(self, filled: Any, matrix: Floats) -> Any:

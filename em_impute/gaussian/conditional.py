@@ -116,7 +116,7 @@ def _of_varying(
         for block in _blocks(np.flatnonzero(n_missing[order] == m), X.shape[1] ** 2)
     ]
     with one_blas_thread():
-        spread(fill, blocks)
+        spread(fill, blocks, X.size)
     return means, sds
 
 

@@ -23,7 +23,7 @@ from em_impute.gaussian.model import GaussianModel
 from em_impute.gaussian.patterns import Floats, Ints, PatternSummary
 from em_impute.gaussian.result import ConvergenceWarning, EMResult, Iteration, Missingness, Status
 from em_impute.gaussian.standardise import Parameters, Standardisation
-from em_impute.gaussian.threads import one_blas_thread
+from em_impute.gaussian.threads import at_most, one_blas_thread
 
 # A correlation matrix with a smaller eigenvalue is singular for all purposes.
 SINGULAR_EIGENVALUE = 1e-10
@@ -59,6 +59,7 @@ def fit_gaussian(
     start: GaussianModel | None = None,
     n_starts: int = 1,
     time_limit: float | None = None,
+    n_jobs: int = -1,
     diagnostics: bool = True,
     on_iteration: Callable[[Iteration], None] | None = None,
 ) -> EMResult:
@@ -92,6 +93,9 @@ def fit_gaussian(
         whether the others were the same. Only the first start is reported to `on_iteration`.
     time_limit : float, optional
         Seconds for the whole fit.
+    n_jobs : int
+        Threads; -1 for one on each core that the process may use. The answer is the same, to the
+        last bit.
     diagnostics : bool
         Whether to find, at the maximum, the worst fraction of missing information; it takes up to
         30 more evaluations of the EM map.
@@ -121,14 +125,15 @@ def fit_gaussian(
     ('converged', [2.5, 4.964])
     """
     _require_options(tol, max_iter, acceleration, prior_rows, n_starts)
-    summary = data if isinstance(data, PatternSummary) else PatternSummary.from_array(data)
+    with at_most(n_jobs):
+        summary = data if isinstance(data, PatternSummary) else PatternSummary.from_array(data)
     columns = Standardisation.of(summary)
     if not len(columns.varying):
         return _all_constant(columns, summary)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     options = _Options(tol, max_iter, acceleration, deadline, on_iteration)
     information = MissingInformation(np.nan)
-    with one_blas_thread():
+    with at_most(n_jobs), one_blas_thread():
         rows = WeightedRows.of(summary, columns.varying, columns.centre, columns.scale)
         ending, decisions = _highest(
             rows,

@@ -28,8 +28,6 @@ Result = TypeVar("Result")
 BATCH_NUMBERS = 2**17
 # Batches of up to this many weighted rows are filled up to one length.
 PADDED_ROWS = 2**12
-# Below this many numbers in all, threads cost more than they gain.
-WORTH_THREADS = 2**17
 
 
 @dataclass(frozen=True)
@@ -87,9 +85,7 @@ class WeightedRows:
         numbers = sum(
             batch.rows.size + batch.missing.size**2 // len(batch.counts) for batch in self.batches
         )
-        if numbers < WORTH_THREADS:
-            return [function(batch) for batch in self.batches]
-        return spread(function, self.batches)
+        return spread(function, self.batches, numbers)
 
     @classmethod
     def of(cls, summary: PatternSummary, columns: Ints, centre: Floats, scale: Floats) -> Self:

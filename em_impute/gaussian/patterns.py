@@ -11,9 +11,9 @@ Golub & LeVeque 1979).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +33,12 @@ CHUNK_ROWS, CHUNK_CELLS = 2**20, 2**26
 BLOCK_ROWS = 4096
 # So many rows tell what a typical value of a column is.
 TYPICAL_ROWS = 256
+# A table of all patterns is quicker than hashing up to so many columns (a table of 2^16).
+FEW_COLUMNS = 16
+# The patterns of so many rows are packed at a time, which fits the cache.
+PACKED_ROWS = 2**14
+# Patterns of up to so many rows are condensed together, in stacks of about so many numbers.
+STACKED_ROWS, STACKED_NUMBERS = 512, 2**17
 # Parts into which the patterns of a chunk are dealt out to threads.
 SHARES = 4
 # Below this pivot (in units of the column's own scatter) a Gram matrix has lost half the digits.
@@ -266,6 +272,10 @@ class PatternSummary:
         pattern_of_row: Ints,
     ) -> None:
         """Concatenate weighted rows that are relative to this summary's shift, and condense."""
+        if not len(self.patterns):
+            self.patterns, self.counts = patterns, counts
+            self._rows, self._weights, self._pattern_of_row = rows, weights, pattern_of_row
+            return
         merged, index = distinct_patterns(np.vstack([self.patterns, patterns]))
         all_counts = np.zeros(len(merged), dtype=np.int64)
         np.add.at(all_counts, index, np.concatenate([self.counts, counts]))
@@ -341,16 +351,43 @@ def distinct_patterns(observed: Bools) -> tuple[Bools, Ints]:
     Rows are compared as packed bits, so no two patterns can be taken for the same. The patterns
     come in the order of their bits.
     """
-    n, p = observed.shape
-    packed = np.zeros((n, 8 * max(1, -(-p // 64))), dtype=np.uint8)
-    packed[:, : -(-p // 8)] = np.packbits(observed, axis=1)
-    # The bytes of a word in the order that makes its number compare like the bits.
-    words = packed.view(">u8").astype(np.uint64)
-    keys, index = _distinct_words(words)
-    shown = np.unpackbits(
-        keys.astype(">u8").view(np.uint8).reshape(len(keys), packed.shape[1]), axis=1
-    )
+    p = observed.shape[1]
+    packed = _packed(observed)
+    keys: NDArray[np.unsignedinteger[Any]]
+    if p <= FEW_COLUMNS:
+        keys, index = _distinct_codes(packed.view(">u2")[:, 0])
+    else:
+        # The bytes of a word in the order that makes its number compare like the bits.
+        keys, index = _distinct_words(packed.view(">u8").astype(np.uint64))
+    kept = keys.astype(">u2" if p <= FEW_COLUMNS else ">u8").view(np.uint8)
+    shown = np.unpackbits(kept.reshape(len(keys), packed.shape[1]), axis=1)
     return shown[:, :p].astype(bool), index
+
+
+def _packed(observed: Bools) -> NDArray[np.uint8]:
+    """The bits of each row, filled up to 2 bytes or to a multiple of 8."""
+    n, p = observed.shape
+    width = 2 if p <= FEW_COLUMNS else 8 * -(-p // 64)
+    packed = np.empty((n, width), dtype=np.uint8)
+
+    def pack(start: int) -> None:
+        # Whole rows are packed many times as fast as each by itself.
+        rows = observed[start : start + PACKED_ROWS]
+        filled_up = np.zeros((len(rows), 8 * width), dtype=bool)
+        filled_up[:, :p] = rows
+        packed[start : start + len(rows)] = np.packbits(filled_up).reshape(-1, width)
+
+    spread(pack, range(0, n, PACKED_ROWS), observed.size)
+    return packed
+
+
+def _distinct_codes(codes: NDArray[np.uint16]) -> tuple[NDArray[np.uint16], Ints]:
+    """Distinct numbers, in order, and which of them each is, by a table of all of them."""
+    native = codes.astype(np.uint16)
+    present = np.flatnonzero(np.bincount(native))
+    rank = np.zeros(2**16, dtype=np.int64)
+    rank[present] = np.arange(len(present))
+    return present.astype(np.uint16), rank.take(native)
 
 
 def _distinct_words(words: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], Ints]:
@@ -434,20 +471,69 @@ def _summarised(X: Numbers, shift: Floats) -> tuple[Bools, Ints, Floats, Floats,
     kept = by_pattern[np.repeat(~long, counts)]
     rows[~long[owner]] = np.where(patterns[pattern_of_row[kept]], X[kept] - shift, 0.0)
 
-    def condense(members: Ints) -> None:
+    def condense(members: Iterable[int]) -> None:
         for s in members:
             mine = by_pattern[starts[s] : starts[s] + counts[s]]
             here = slice(at[s], at[s] + lengths[s])
             shown = np.flatnonzero(patterns[s])
             rows[here, shown], weights[here] = _condensed_rows(X, mine, shown, shift)
 
-    by_size = np.flatnonzero(long)[np.argsort(-counts[long], kind="stable")]
-    spread(
-        condense, [by_size[i::SHARES] for i in range(SHARES)] if counts.max() > 1000 else [by_size]
-    )
+    def condense_stack(members: Ints) -> None:
+        n, shown = counts[members, None], np.nonzero(patterns[members])[1].reshape(len(members), -1)
+        position = np.minimum(np.arange(n.max()), n - 1)
+        condensed = _condensed_stack(
+            X, by_pattern[starts[members, None] + position], n, shown, shift
+        )
+        if condensed is None:
+            condense(members)
+            return
+        here = at[members, None] + np.arange(shown.shape[1] + 1)
+        rows[here[:, :, None], shown[:, None, :]] = condensed
+        weights[here] = np.where(np.arange(here.shape[1]) < shown.shape[1], 0.0, np.sqrt(n))
+
+    stacked = np.where(long & (counts <= STACKED_ROWS), counts, 0)
+    spread(condense_stack, list(_stacks(patterns.sum(axis=1), stacked)), X.size)
+    longest = np.flatnonzero(long & (counts > STACKED_ROWS))
+    by_size = longest[np.argsort(-counts[longest], kind="stable")]
+    spread(condense, [by_size[i::SHARES] for i in range(SHARES)], X.size)
     if not np.isfinite(rows).all():
         as_matrix(X)  # says where the infinity is
     return patterns, counts, rows, weights, owner
+
+
+def _stacks(n_observed: Ints, counts: Ints) -> Iterator[Ints]:
+    """Yield indices of patterns to be condensed together; those of count 0 are left out.
+
+    They show equally many columns, and the shortest has half the rows of the longest or more.
+    """
+    for k in np.unique(n_observed[counts > 0]):
+        members = np.flatnonzero((n_observed == k) & (counts > 0))
+        size = np.ceil(np.log2(counts[members]))
+        for one in np.unique(size):
+            alike = members[size == one]
+            step = max(1, STACKED_NUMBERS // int(2**one * max(k, 1)))
+            for first in range(0, len(alike), step):
+                yield alike[first : first + step]
+
+
+def _condensed_stack(X: Numbers, which: Ints, n: Ints, shown: Ints, shift: Floats) -> Floats | None:
+    """The weighted rows (s, k + 1, k) of patterns that show equally many columns.
+
+    As `_condensed_rows` gives them one by one, which is for the caller to do where None is
+    returned: a Gram matrix there has lost too many digits. Pattern `s` has rows ``which[s]`` of
+    `X`, of which ``n[s]`` count, and columns ``shown[s]``.
+    """
+    rows = X[which[:, :, None], shown[:, None, :]].astype(np.float64, copy=False)
+    rows -= shift[shown][:, None]
+    filler = np.arange(rows.shape[1]) >= n
+    rows[filler] = 0.0
+    mean = rows.sum(axis=1) / n
+    rows -= mean[:, None]
+    rows[filler] = 0.0
+    factor = _cholesky_factor(rows.transpose(0, 2, 1) @ rows)
+    if factor is None:
+        return None
+    return np.concatenate([factor, (np.sqrt(n) * mean)[:, None]], axis=1)
 
 
 def _condensed_rows(X: Numbers, mine: Ints, shown: Ints, shift: Floats) -> tuple[Floats, Floats]:
@@ -493,13 +579,17 @@ def _scatter_factor(centred: Floats) -> Floats:
 
 
 def _cholesky_factor(gram: Floats) -> Floats | None:
-    """Upper triangular ``F`` with ``F^T F = gram``; None where half the digits would be lost."""
+    """Upper triangular ``F`` with ``F^T F = gram``; None where half the digits would be lost.
+
+    Of a stack of matrices, a stack of factors, or None where one of them would lose so much.
+    """
     try:
         lower = np.linalg.cholesky(gram)
     except np.linalg.LinAlgError:
         return None
-    lost = lower.diagonal() <= SMALLEST_PIVOT * np.sqrt(gram.diagonal())
-    return None if lost.any() else np.asarray(lower.T)
+    sd = np.sqrt(np.diagonal(gram, axis1=-2, axis2=-1))
+    lost = np.diagonal(lower, axis1=-2, axis2=-1) <= SMALLEST_PIVOT * sd
+    return None if lost.any() else np.asarray(np.swapaxes(lower, -1, -2))
 
 
 def _qr_factor(centred: Floats) -> Floats:

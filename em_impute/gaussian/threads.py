@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import cache
+from numbers import Integral
 from threading import Lock
 from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
+
+# Below this many numbers in all, threads cost more than they gain.
+WORTH_THREADS = 2**18
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,11 +59,39 @@ class _Limit:
 _limit, _limit_lock = _Limit(), Lock()
 
 
-def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """``[function(item) for item in items]``, shared over the cores; in the order of the items."""
-    if len(items) < 2 or _cores() < 2:
+def spread(function: Callable[[Item], Result], items: Sequence[Item], numbers: int) -> list[Result]:
+    """``[function(item) for item in items]``, shared over the cores; in the order of the items.
+
+    `numbers` is how many numbers are worked on in all: few of them are not worth threads.
+    """
+    threads = int(min(_cores(), _most.get(), len(items)))
+    if threads < 2 or numbers < WORTH_THREADS:
         return [function(item) for item in items]
-    return list(_pool(os.getpid()).map(function, items))
+    return list(_pool(os.getpid(), threads).map(function, items))
+
+
+@contextmanager
+def at_most(n_jobs: int) -> Iterator[None]:
+    """Use no more than `n_jobs` threads inside; -1 stands for all cores, -2 for all but one.
+
+    Raises
+    ------
+    ValueError
+        If `n_jobs` is 0, or no whole number.
+    """
+    if not isinstance(n_jobs, Integral) or n_jobs == 0:
+        raise ValueError(
+            "n_jobs must be a number of threads, or -1 for one on each core, -2 for all cores but "
+            f"one and so on; got {n_jobs!r}."
+        )
+    before = _most.set(n_jobs if n_jobs > 0 else max(1, _cores() + 1 + n_jobs))
+    try:
+        yield
+    finally:
+        _most.reset(before)
+
+
+_most: ContextVar[float] = ContextVar("most threads", default=math.inf)
 
 
 @cache
@@ -72,6 +106,6 @@ def _cores() -> int:
 
 
 @cache
-def _pool(_process: int) -> ThreadPoolExecutor:
+def _pool(_process: int, threads: int) -> ThreadPoolExecutor:
     # One for each process: threads do not survive a fork.
-    return ThreadPoolExecutor(_cores(), thread_name_prefix="em_impute")
+    return ThreadPoolExecutor(threads, thread_name_prefix="em_impute")

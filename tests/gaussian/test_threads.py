@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from threading import Barrier, current_thread
+from typing import Any
+
 import numpy as np
 import pytest
 from holed_tables import factor_table
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from em_impute.gaussian import PatternSummary, fit_gaussian, threads
+
+MANY = threads.WORTH_THREADS
 
 
 def test_one_core_and_many_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,12 +28,13 @@ def test_one_core_and_many_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
-    assert threads.spread(lambda i: i * i, list(range(50))) == [i * i for i in range(50)]
+    squares = threads.spread(lambda i: i * i, list(range(50)), MANY)
+    assert squares == [i * i for i in range(50)]
 
 
 def test_an_error_in_a_thread_is_the_callers() -> None:
     with pytest.raises(np.linalg.LinAlgError):
-        threads.spread(np.linalg.cholesky, [np.eye(2), -np.eye(2), np.eye(2)])
+        threads.spread(np.linalg.cholesky, [np.eye(2), -np.eye(2), np.eye(2)], MANY)
 
 
 def test_blas_keeps_to_one_thread_until_the_last_has_left() -> None:
@@ -43,3 +49,20 @@ def test_blas_keeps_to_one_thread_until_the_last_has_left() -> None:
         assert in_use() == {1}
         second.__exit__(None, None, None)
         assert in_use() == {2}
+
+
+@pytest.mark.parametrize(("n_jobs", "expected"), [(1, 1), (2, 2), (-1, 4), (-2, 3), (-9, 1)])
+def test_n_jobs_is_the_most_threads_at_a_time(
+    n_jobs: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "_cores", lambda: 4)
+    together = Barrier(expected, timeout=20)
+    with threads.at_most(n_jobs):
+        names = threads.spread(lambda _: together.wait() * 0 or current_thread(), range(12), MANY)
+    assert len(set(names)) == expected
+
+
+@pytest.mark.parametrize("n_jobs", [0, 1.5, "all"])
+def test_n_jobs_that_is_none_is_an_error(n_jobs: Any) -> None:
+    with pytest.raises(ValueError, match="n_jobs must be a number of threads, or -1"):
+        fit_gaussian(np.eye(3), n_jobs=n_jobs)
