@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from em_impute.gaussian.blocks import (
-    block_places,
     inverses,
     split_columns,
     submatrices,
@@ -134,11 +133,9 @@ def _regressions(
 ) -> tuple[Floats, Floats]:
     """Slopes (s, k, m) of the missing on the observed columns and residual sd (s, m)."""
     if precision is not None and hidden.shape[1] <= shown.shape[1]:
-        uncertain = inverses(precision, block_places(hidden, len(precision)))[0]
-        slopes = -submatrices(precision, shown, hidden) @ np.ascontiguousarray(
-            uncertain.transpose(2, 0, 1)
-        )
-        return slopes, np.sqrt(np.diagonal(uncertain))
+        uncertain = inverses(precision, hidden)
+        slopes = -submatrices(precision, shown, hidden) @ uncertain
+        return slopes, np.sqrt(np.diagonal(uncertain, axis1=1, axis2=2))
     across = submatrices(correlation, shown, hidden)
     try:
         lower = np.linalg.cholesky(submatrices(correlation, shown, shown))

@@ -299,7 +299,7 @@ def _observed_moments(rows: WeightedRows) -> Parameters:
     Such correlations need not be those of any table; then they are drawn towards zero until the
     smallest eigenvalue is `START_EIGENVALUE`.
     """
-    correlation = rows.pair_means.copy()
+    correlation = rows.pair_means()
     np.fill_diagonal(correlation, 1.0)
     smallest = np.linalg.eigvalsh(correlation)[0]
     drawn = max(0.0, (START_EIGENVALUE - smallest) / (1.0 - smallest)) if smallest < 1 else 0.0
