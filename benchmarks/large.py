@@ -167,7 +167,9 @@ def compared_in_memory(folder: Path) -> str:
     )
     expected = GaussianModel.load(model).impute(before)
     same = np.array_equal(expected.view(np.int64), np.ascontiguousarray(after).view(np.int64))
-    return f"{len(before):,} rows: {'equal, bit by bit, to' if same else 'NOT'} the answer in memory"
+    return (
+        f"{len(before):,} rows: {'equal, bit by bit, to' if same else 'NOT'} the answer in memory"
+    )
 
 
 if __name__ == "__main__":
