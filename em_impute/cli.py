@@ -80,6 +80,7 @@ def check(job: Path) -> None:
         roles = assign_roles(snapshot, loaded)
         check_types(filled_schema(snapshot, roles), loaded.target.file_format)
         validation.check_columns(loaded, [column.name for column in snapshot.columns])
+        validation.check_rows(loaded, snapshot.rows)
     _show_plan(loaded, snapshot, roles)
     found = validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns)
     refusal = validation.Checked(found).refusal

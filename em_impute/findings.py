@@ -181,7 +181,10 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
             if checked
             for check in checked.results
         ),
-        decisions=result.decisions if result else (),
+        decisions=(
+            *(result.decisions if result else ()),
+            *(checked.note for checked in (found.before, found.after) if checked and checked.note),
+        ),
     )
 
 

@@ -175,7 +175,10 @@ def stream_file(
     path: Path, file_format: str, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a Parquet or Feather file in the order of its rows."""
-    scanner = pa_dataset.dataset(path, format=file_format).scanner(
+    # By default Arrow keeps what it has read of a Parquet file, up to the whole of it.
+    parquet = pa_dataset.ParquetFileFormat(pre_buffer=False)
+    format_ = parquet if file_format == "parquet" else file_format
+    scanner = pa_dataset.dataset(path, format=format_).scanner(
         columns=None if columns is None else list(columns),
         batch_size=BATCH_ROWS,
         # By default Arrow reads 16 batches ahead: gigabytes when a table is wide.
