@@ -230,6 +230,7 @@ def manifest(run: Run, snapshot: Snapshot, found: Found, numbers: diagnostics.Re
         snapshot=snapshot,
         published=found.published,
         cells=found.staged.cells if found.staged else 0,
+        outputs=run.folder.hashes(),
         started=run.started,
         finished=datetime.now(UTC),
         verdict=numbers.verdict.sentence,

@@ -11,7 +11,6 @@ import json
 import logging
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -41,11 +40,7 @@ from em_impute.findings import (
     manifest,
     report_numbers,
 )
-from em_impute.gaussian import (
-    ConvergenceWarning,
-    Iteration,
-    fit_gaussian,
-)
+from em_impute.gaussian import Iteration
 from em_impute.job import Job, load_job
 from em_impute.reporting import render
 from em_impute.tables import columns, sources, summarise, targets
@@ -145,19 +140,8 @@ def fit(run: Run, snapshot: Snapshot) -> Fitted:
         len(roles.model_columns),
         f"{len(summary.patterns):,}",
     )
-    options = run.job.model
-    with warnings.catch_warnings(), _progress(run) as report_progress:
-        # The status is in the result, the log and the verdict.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        result = fit_gaussian(
-            summary,
-            tol=options.tol,
-            max_iter=options.max_iter,
-            acceleration=options.acceleration,
-            prior_rows=options.prior,
-            time_limit=options.time_limit,
-            on_iteration=report_progress,
-        )
+    with _progress(run) as report_progress:
+        result = summarise.fit_model(summary, run.job.model, report_progress)
     result.model.save(run.folder.model)
     for sentence in result.decisions:
         logger.warning(sentence)

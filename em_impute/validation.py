@@ -898,7 +898,7 @@ def check_invariants(
         All critical. A table that cannot be read to its end is one failure, never an exception.
     """
     try:
-        return tuple(_compare(_Rows(before), _Rows(after), tuple(imputed), tuple(key)))
+        return tuple(_compare(Rows(before), Rows(after), tuple(imputed), tuple(key)))
     except (pa.ArrowException, OSError) as error:
         unreadable = f"could not be read to its end: {type(error).__name__}"
         return (_kept("readable", "both tables can be read again", unreadable),)
@@ -928,11 +928,11 @@ def _invariants(
 
 
 def _compare(
-    before: _Rows, after: _Rows, imputed: tuple[str, ...], key: tuple[str, ...]
+    before: Rows, after: Rows, imputed: tuple[str, ...], key: tuple[str, ...]
 ) -> Iterator[CheckResult]:
     invariants = _invariants(before.schema.names, imputed, key)
     broken: dict[str, str] = {}
-    for start, old, new in _side_by_side(before, after):
+    for start, old, new in side_by_side(before, after):
         for invariant in invariants:
             if invariant.name not in broken and (first := _first_break(invariant, old, new)):
                 row, column = first
@@ -951,8 +951,15 @@ def _kept(name: str, expected: str, broken: str | None, rows: int = 0) -> CheckR
     )
 
 
-class _Rows:
-    """The rows of a table, taken in portions of any size."""
+class Rows:
+    """The rows of a table, taken in portions of any size.
+
+    Attributes
+    ----------
+    schema : Schema
+    taken : int
+        Rows that were taken.
+    """
 
     def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
         self._batches = iter(batches)
@@ -967,14 +974,13 @@ class _Rows:
         return 0 if self._rest is None else int(self._rest.num_rows)
 
     def take(self, rows: int) -> pa.RecordBatch:
+        """Take the next rows, at most as many as are ready."""
         portion, self._rest = self._rest.slice(0, rows), self._rest.slice(rows)
         self.taken += rows
         return portion
 
 
-def _side_by_side(
-    before: _Rows, after: _Rows
-) -> Iterator[tuple[int, pa.RecordBatch, pa.RecordBatch]]:
+def side_by_side(before: Rows, after: Rows) -> Iterator[tuple[int, pa.RecordBatch, pa.RecordBatch]]:
     """Pair portions of equally many rows, with the number of their first, to the end of both."""
     while rows := min(before.ready(), after.ready()):
         yield before.taken + 1, before.take(rows), after.take(rows)
@@ -983,7 +989,7 @@ def _side_by_side(
             table.take(rows)
 
 
-def _other_rows(before: _Rows, after: _Rows) -> str | None:
+def _other_rows(before: Rows, after: Rows) -> str | None:
     if before.taken == after.taken:
         return None
     return f"{before.taken} rows before, {after.taken} after"

@@ -1,10 +1,18 @@
-"""A snapshot becomes a `PatternSummary`, in one pass over its batches."""
+"""A snapshot becomes a `PatternSummary`, in one pass over its batches, and that a model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 
-from em_impute.gaussian import PatternSummary
+from em_impute.gaussian import (
+    ConvergenceWarning,
+    EMResult,
+    Iteration,
+    PatternSummary,
+    fit_gaussian,
+)
+from em_impute.job import ModelOptions
 from em_impute.tables.columns import to_matrix
 from em_impute.tables.sources import Snapshot, read_batches
 
@@ -15,3 +23,22 @@ def summarise(snapshot: Snapshot, columns: Sequence[str]) -> PatternSummary:
     for batch in read_batches(snapshot.path, columns):
         summary.update(to_matrix(batch, columns))
     return summary
+
+
+def fit_model(
+    summary: PatternSummary,
+    options: ModelOptions,
+    on_iteration: Callable[[Iteration], None] | None = None,
+) -> EMResult:
+    """Fit a model as a job says; the result has the status, so nothing is warned of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return fit_gaussian(
+            summary,
+            tol=options.tol,
+            max_iter=options.max_iter,
+            acceleration=options.acceleration,
+            prior_rows=options.prior,
+            time_limit=options.time_limit,
+            on_iteration=on_iteration,
+        )
