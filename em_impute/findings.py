@@ -135,7 +135,7 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
     snapshot, fitted, staged = found.snapshot, found.fitted, found.staged
     result = fitted.result if fitted else None
     summary = PatternSummary.load(run.folder.summary) if result else None
-    filled = partial(_imputed_cells, staged) if staged else tuple
+    filled = partial(_imputed_cells, staged)
     imputed = diagnostics.digest(filled(), [name for name, _ in staged.imputed] if staged else ())
     described = diagnostics.describe_columns(
         _roles(run, found),
@@ -203,8 +203,10 @@ def _roles(run: Run, found: Found) -> dict[str, diagnostics.Role]:
     return parts
 
 
-def _imputed_cells(staged: Staged) -> Iterator[dict[str, diagnostics.Floats]]:
+def _imputed_cells(staged: Staged | None) -> Iterator[dict[str, diagnostics.Floats]]:
     """The filled cells of each imputed column, in portions, from the ledger."""
+    if staged is None:
+        return
     names = [name for name, cells in staged.imputed if cells]
     with pq.ParquetFile(staged.ledger) as ledger:
         for batch in ledger.iter_batches(columns=["column", "value"]):

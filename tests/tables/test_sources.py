@@ -75,7 +75,7 @@ def test_first_infinite_row_is_counted_over_batches(take_table: Take) -> None:
 
 @pytest.mark.parametrize("read", ["source", "snapshot"])
 def test_what_is_read_is_let_go_of(tmp_path: Path, read: str) -> None:
-    """A table of 40 batches, of which a few are in memory at a time."""
+    """A table of 40 batches, of which some are in memory at a time; all would be 21 MB or more."""
     group = pa.table({"a": np.random.default_rng(1).normal(size=BATCH_ROWS)})
     parquet, arrow = tmp_path / "x.parquet", tmp_path / "x.arrow"
     with (
@@ -92,7 +92,7 @@ def test_what_is_read_is_let_go_of(tmp_path: Path, read: str) -> None:
         most = max(most, pa.total_allocated_bytes() - before)
     assert rows == 40 * BATCH_ROWS
     # Not nothing either: it would be a memory map, whose pages are counted as the process's.
-    assert group.nbytes <= most < 10 * group.nbytes
+    assert group.nbytes <= most < 20 * group.nbytes
 
 
 def test_only_the_columns_that_are_asked_for_are_read(take_table: Take) -> None:
