@@ -1,7 +1,7 @@
-"""The command line: `em-impute run | check | serve | schema`.
+"""The command line: `em-impute run | check | serve | verify | schema`.
 
-Exit codes: 0 published; 1 refused by its checks; 2 the job file, its source or its target is wrong;
-3 anything else, such as a full disk.
+Exit codes: 0 published, or verified; 1 refused by its checks, or not equal; 2 the job file, its
+source or its target is wrong, or a run cannot be verified; 3 anything else, such as a full disk.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from em_impute.tables.sources import Snapshot
 
 PUBLISHED, REFUSED, CANNOT_RUN, FAILED = range(4)
+_VERIFIED = {"equal": 0, "equal to rounding": 0, "not equal": 1, "cannot be verified": 2}
 
 JobFile = click.Path(path_type=Path)
 
@@ -80,12 +81,30 @@ def check(job: Path) -> None:
         roles = assign_roles(snapshot, loaded)
         check_types(filled_schema(snapshot, roles), loaded.target.file_format)
         validation.check_columns(loaded, [column.name for column in snapshot.columns])
+        validation.check_rows(loaded, snapshot.rows)
     _show_plan(loaded, snapshot, roles)
     found = validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns)
     refusal = validation.Checked(found).refusal
     if refusal:
         click.echo(refusal)
         sys.exit(REFUSED)
+
+
+@main.command()
+@click.argument("run", type=JobFile)
+def verify(run: Path) -> None:
+    """Compute RUN, the folder of a run, again: exit code 0 if equal, 1 if not, 2 if it cannot be.
+
+    It is started in the folder in which the run was, and reads the source once more.
+    """
+    from em_impute.verification import verify as verify_run
+
+    with _sentences():
+        verification = verify_run(run)
+    click.echo(f"{run}: {verification.outcome}")
+    for sentence in verification.sentences:
+        click.echo(f"  {sentence}")
+    sys.exit(_VERIFIED[verification.outcome])
 
 
 @main.command()

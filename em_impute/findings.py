@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from em_impute.gaussian import EMResult, PatternSummary, Status
 from em_impute.job import CannotRun, Job
@@ -133,15 +135,17 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
     snapshot, fitted, staged = found.snapshot, found.fitted, found.staged
     result = fitted.result if fitted else None
     summary = PatternSummary.load(run.folder.summary) if result else None
-    imputed = _imputed_values(staged) if staged else {}
+    filled = partial(_imputed_cells, staged)
+    imputed = diagnostics.digest(filled(), [name for name, _ in staged.imputed] if staged else ())
     described = diagnostics.describe_columns(
         _roles(run, found),
         {column.name: column.missing for column in snapshot.columns} if snapshot else {},
         snapshot.rows if snapshot else 0,
         summary=summary,
         model=result.model if result else None,
-        imputed={name: diagnostics.moments(values) for name, values in imputed.items()},
+        imputed={name: cells.moments for name, cells in imputed.items()},
     )
+    shown = diagnostics.most_imputed(described)
     return diagnostics.Report(
         job=run.job.name,
         run=run.id,
@@ -158,11 +162,11 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
         columns=described,
         fit=diagnostics.describe_fit(result, run.job.model.tol) if result else None,
         patterns=diagnostics.describe_patterns(summary) if summary else None,
-        distributions=tuple(
-            diagnostics.describe_distribution(name, _observed(snapshot, name), imputed[name])
-            for name in diagnostics.most_imputed(described)
-            if snapshot
-        ),
+        distributions=diagnostics.describe_distributions(
+            shown, partial(_observed_cells, snapshot, shown), filled
+        )
+        if snapshot and shown
+        else (),
         checks=tuple(
             diagnostics.CheckRow(
                 checked.stage,
@@ -177,7 +181,10 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
             if checked
             for check in checked.results
         ),
-        decisions=result.decisions if result else (),
+        decisions=(
+            *(result.decisions if result else ()),
+            *(checked.note for checked in (found.before, found.after) if checked and checked.note),
+        ),
     )
 
 
@@ -196,25 +203,25 @@ def _roles(run: Run, found: Found) -> dict[str, diagnostics.Role]:
     return parts
 
 
-def _imputed_values(staged: Staged) -> dict[str, NDArray[np.float64]]:
-    """The filled cells of each imputed column, from the ledger."""
-    ledger = pq.read_table(staged.ledger, columns=["column", "value"])
-    names = ledger["column"].combine_chunks().dictionary_decode() if ledger.num_rows else None
-    values = ledger["value"].to_numpy()
-    return {
-        name: values[pc.equal(names, name).to_numpy(zero_copy_only=False)]
-        for name, cells in staged.imputed
-        if cells
-    }
+def _imputed_cells(staged: Staged | None) -> Iterator[dict[str, diagnostics.Floats]]:
+    """The filled cells of each imputed column, in portions, from the ledger."""
+    if staged is None:
+        return
+    names = [name for name, cells in staged.imputed if cells]
+    with pq.ParquetFile(staged.ledger) as ledger:
+        for batch in ledger.iter_batches(columns=["column", "value"]):
+            columns, values = batch["column"].dictionary_decode(), batch["value"].to_numpy()
+            which = pc.index_in(columns, pa.array(names, pa.string())).to_numpy()
+            yield {name: values[which == j] for j, name in enumerate(names)}
 
 
-def _observed(snapshot: Snapshot, name: str) -> NDArray[np.float64]:
-    """The observed cells of a column."""
-    batches = read_batches(snapshot.path, [name])
-    cells: NDArray[np.float64] = np.concatenate(
-        [to_matrix(batch, [name])[:, 0] for batch in batches]
-    )
-    return cells[~np.isnan(cells)]
+def _observed_cells(
+    snapshot: Snapshot, names: Sequence[str]
+) -> Iterator[dict[str, diagnostics.Floats]]:
+    """The observed cells of numeric columns, in portions."""
+    for batch in read_batches(snapshot.path, names):
+        cells = {name: to_matrix(batch, [name])[:, 0] for name in names}
+        yield {name: column[~np.isnan(column)] for name, column in cells.items()}
 
 
 def manifest(run: Run, snapshot: Snapshot, found: Found, numbers: diagnostics.Report) -> Manifest:
@@ -225,6 +232,7 @@ def manifest(run: Run, snapshot: Snapshot, found: Found, numbers: diagnostics.Re
         snapshot=snapshot,
         published=found.published,
         cells=found.staged.cells if found.staged else 0,
+        outputs=run.folder.hashes(),
         started=run.started,
         finished=datetime.now(UTC),
         verdict=numbers.verdict.sentence,

@@ -355,6 +355,12 @@ class Checks(Section):
 
     input: CheckList = Field((), description="Checks of the table that was read.")
     output: CheckList = Field((), description="Checks of the filled table, before it is published.")
+    max_rows: Count = Field(
+        2_000_000,
+        ge=1,
+        description="Most rows that Great Expectations sees; of a longer table, a sample.",
+        examples=[2_000_000],
+    )
 
 
 class Schedule(Section):

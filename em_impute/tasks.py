@@ -11,7 +11,6 @@ import json
 import logging
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -41,17 +40,14 @@ from em_impute.findings import (
     manifest,
     report_numbers,
 )
-from em_impute.gaussian import (
-    ConvergenceWarning,
-    Iteration,
-    fit_gaussian,
-)
-from em_impute.job import Check, Job, load_job
+from em_impute.gaussian import Iteration
+from em_impute.job import Job, load_job
 from em_impute.reporting import render
 from em_impute.tables import columns, sources, summarise, targets
 from em_impute.tables import fill as filling
 from em_impute.tables.fill import Staged
 from em_impute.tables.run_folder import open_run_folder, written_whole
+from em_impute.tables.sample import sample_rows
 from em_impute.tables.sources import Snapshot
 from em_impute.tables.targets import Published
 from em_impute.validation import Checked
@@ -120,9 +116,13 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
     targets.check_types(filling.filled_schema(snapshot, roles), run.job.target.file_format)
     validation.check_columns(run.job, names)
     validation.verify_checks(run.job)
+    validation.check_rows(run.job, snapshot.rows)
     preconditions = validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns)
-    frame = _frame(sources.read_schema(snapshot.path), sources.read_batches(snapshot.path), checks)
-    return _logged(validation.check_input(frame, checks, preconditions))
+    schema = sources.read_schema(snapshot.path)
+    needed = validation.columns_needed(checks, schema.names)
+    batches = sources.read_batches(snapshot.path, needed)
+    frame = _frame(schema, batches, needed, snapshot.rows, run.job.checks.max_rows)
+    return _logged(validation.check_input(frame, checks, preconditions, snapshot.rows))
 
 
 @task(name="fit", cache_policy=NO_CACHE)
@@ -140,19 +140,8 @@ def fit(run: Run, snapshot: Snapshot) -> Fitted:
         len(roles.model_columns),
         f"{len(summary.patterns):,}",
     )
-    options = run.job.model
-    with warnings.catch_warnings(), _progress(run) as report_progress:
-        # The status is in the result, the log and the verdict.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        result = fit_gaussian(
-            summary,
-            tol=options.tol,
-            max_iter=options.max_iter,
-            acceleration=options.acceleration,
-            prior_rows=options.prior,
-            time_limit=options.time_limit,
-            on_iteration=report_progress,
-        )
+    with _progress(run) as report_progress:
+        result = summarise.fit_model(summary, run.job.model, report_progress)
     result.model.save(run.folder.model)
     for sentence in result.decisions:
         logger.warning(sentence)
@@ -180,8 +169,10 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
         fitted.roles.key,
     )
     checks = run.job.checks.output
-    frame = _frame(schema, targets.read_staged(staged.path, staged.format, schema), checks)
-    return _logged(validation.check_output(frame, checks, invariants))
+    needed = validation.columns_needed(checks, schema.names)
+    batches = targets.read_staged(staged.path, staged.format, schema)
+    frame = _frame(schema, batches, needed, staged.rows, run.job.checks.max_rows)
+    return _logged(validation.check_output(frame, checks, invariants, staged.rows))
 
 
 @task(
@@ -223,18 +214,24 @@ def report(run: Run, found: Found) -> Outcome:
 
 
 def _frame(
-    schema: pa.Schema, batches: Iterable[pa.RecordBatch], checks: Sequence[Check]
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    columns: Sequence[str],
+    rows: int,
+    most: int,
 ) -> pd.DataFrame:
-    """The columns that the checks need, as Great Expectations takes them."""
-    needed = validation.columns_needed(checks, schema.names)
-    selected = pa.schema([schema.field(name) for name in needed])
-    rows = [batch.select(needed) for batch in batches] if needed else []
-    frame: pd.DataFrame = pa.Table.from_batches(rows, selected).to_pandas()
+    """Some columns as Great Expectations takes them, of at most so many rows."""
+    selected = pa.schema([schema.field(name) for name in columns])
+    parts = (batch.select(list(columns)) for batch in batches)
+    sample = sample_rows(parts, rows, most) if columns else ()
+    frame: pd.DataFrame = pa.Table.from_batches(sample, selected).to_pandas()
     return frame
 
 
 def _logged(checked: Checked) -> Checked:
     logger = get_run_logger()
+    if checked.note:
+        logger.info(checked.note)
     for sentence in (checked.refusal, *checked.warnings):
         if sentence:
             logger.warning(sentence)

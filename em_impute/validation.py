@@ -89,10 +89,13 @@ class Checked:
     results : tuple of CheckResult
     stage : {"input", "output"}
         Which table was checked: the one that was read, or the filled one.
+    note : str
+        A sentence, if the job's checks saw a sample of the rows only; else empty.
     """
 
     results: tuple[CheckResult, ...]
     stage: Stage = "input"
+    note: str = ""
 
     def failed(self, severity: Severity) -> tuple[CheckResult, ...]:
         """Give the failures of one severity."""
@@ -116,12 +119,14 @@ class Checked:
 
     def to_dict(self) -> dict[str, Any]:
         """Make a plain dict of text and booleans, which is strict JSON."""
-        return {"stage": self.stage, "results": [asdict(result) for result in self.results]}
+        results = [asdict(result) for result in self.results]
+        return {"stage": self.stage, "note": self.note, "results": results}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Checked:
         """Read what `to_dict` made."""
-        return cls(tuple(CheckResult(**result) for result in content["results"]), content["stage"])
+        results = tuple(CheckResult(**result) for result in content["results"])
+        return cls(results, content["stage"], content["note"])
 
 
 # --- The job's checks: before the table is read ------------------------------------------------
@@ -174,6 +179,51 @@ def check_columns(job: Job, names: Sequence[str]) -> None:
         raise JobError(problems)
 
 
+def check_rows(job: Job, rows: int) -> None:
+    """Make sure that no check is about all rows together where only a sample will be seen.
+
+    Parameters
+    ----------
+    job : Job
+    rows : int
+        Rows of the table.
+
+    Raises
+    ------
+    JobError
+        With a problem for every check that a sample of ``job.checks.max_rows`` cannot answer.
+    """
+    if rows <= job.checks.max_rows:
+        return
+    problems = [
+        Problem(
+            place,
+            f"{check.expectation}: this is about all rows together, and of the table's {rows:,} "
+            f"only a sample of checks.max_rows ({job.checks.max_rows:,}) is checked; "
+            "raise checks.max_rows, or leave the check out",
+        )
+        for place, check in _placed(job)
+        if check.expectation in _ABOUT_ALL_ROWS
+    ]
+    if problems:
+        raise JobError(problems)
+
+
+# Expectations about how often a value occurs, or how much there is: a sample says little of them.
+_ABOUT_ALL_ROWS = {
+    "expect_column_distinct_values_to_contain_set",
+    "expect_column_distinct_values_to_equal_set",
+    "expect_column_proportion_of_unique_values_to_be_between",
+    "expect_column_sum_to_be_between",
+    "expect_column_unique_value_count_to_be_between",
+    "expect_column_values_to_be_unique",
+    "expect_compound_columns_to_be_unique",
+}
+
+# Expectations that need no row, only how many there are; GX would want to see all of them.
+_ABOUT_ROW_COUNT = {"expect_table_row_count_to_be_between", "expect_table_row_count_to_equal"}
+
+
 def columns_needed(checks: Sequence[Check], names: Sequence[str]) -> list[str]:
     """Choose the columns that must be loaded for these checks.
 
@@ -187,8 +237,9 @@ def columns_needed(checks: Sequence[Check], names: Sequence[str]) -> list[str]:
     -------
     list of str
         Only those that the checks name, in the table's order; all of them if a check names none,
-        because it is about the table as a whole.
+        because it is about the table as a whole. A count of rows needs no column.
     """
+    checks = [check for check in checks if check.expectation not in _ABOUT_ROW_COUNT]
     if any(not _domain_of(check) or "column_index" in check.kwargs for check in checks):
         return list(names)
     wanted = {text for check in checks for text in _texts_of(check)}
@@ -440,7 +491,10 @@ class _EvaluationError(Exception):
 
 
 def check_input(
-    frame: pd.DataFrame, checks: Sequence[Check], preconditions: Sequence[CheckResult]
+    frame: pd.DataFrame,
+    checks: Sequence[Check],
+    preconditions: Sequence[CheckResult],
+    rows: int | None = None,
 ) -> Checked:
     """Check the table that was read.
 
@@ -452,19 +506,46 @@ def check_input(
         The job's checks of the input.
     preconditions : sequence of CheckResult
         What `preconditions` found; they come first in the results.
+    rows : int, optional
+        Rows of the table, if `frame` holds a sample of them.
 
     Returns
     -------
     Checked
     """
-    return Checked((*preconditions, *_carry_out(frame, checks)), "input")
+    return _checked("input", frame, checks, preconditions, rows)
 
 
 def check_output(
-    frame: pd.DataFrame, checks: Sequence[Check], invariants: Sequence[CheckResult]
+    frame: pd.DataFrame,
+    checks: Sequence[Check],
+    invariants: Sequence[CheckResult],
+    rows: int | None = None,
 ) -> Checked:
     """Check the filled table; the same as `check_input`, with the result of `check_invariants`."""
-    return Checked((*invariants, *_carry_out(frame, checks)), "output")
+    return _checked("output", frame, checks, invariants, rows)
+
+
+def _checked(
+    stage: Stage,
+    frame: pd.DataFrame,
+    checks: Sequence[Check],
+    ours: Sequence[CheckResult],
+    rows: int | None,
+) -> Checked:
+    rows = len(frame) if rows is None else rows
+    results = (*ours, *_carry_out(frame, checks, rows))
+    return Checked(results, stage, _sampled(stage, frame, rows))
+
+
+def _sampled(stage: Stage, frame: pd.DataFrame, rows: int) -> str:
+    if frame.columns.empty or len(frame) >= rows:
+        return ""
+    return (
+        f"Great Expectations saw a sample of {len(frame):,} of the {rows:,} rows of the {stage} "
+        "(checks.max_rows): the job's checks are about the sample, but for counts of rows, which "
+        "are about all rows, as em_impute's own checks are."
+    )
 
 
 @contextmanager
@@ -540,17 +621,20 @@ def _exception_kind(traceback: str) -> str:
     return "an error in Great Expectations"
 
 
-def _carry_out(frame: pd.DataFrame, checks: Sequence[Check]) -> list[CheckResult]:
+def _carry_out(frame: pd.DataFrame, checks: Sequence[Check], rows: int) -> list[CheckResult]:
     if not checks:
         return []
     with _great_expectations() as table:
         batch = table.get_batch({"dataframe": frame})
-        return [_result(check, batch, frame) for check in checks]
+        return [_result(check, batch, frame, rows) for check in checks]
 
 
-def _result(check: Check, batch: Batch, frame: pd.DataFrame) -> CheckResult:
+def _result(check: Check, batch: Batch, frame: pd.DataFrame, rows: int) -> CheckResult:
     try:
-        success, result = _evaluate(batch, _build(check))
+        if check.expectation in _ABOUT_ROW_COUNT:
+            success, result = _count_rows(check, rows)
+        else:
+            success, result = _evaluate(batch, _build(check))
     except Exception as error:  # whatever it was, the check has not passed
         success, observed = False, _could_not(check, frame, error)
     else:
@@ -565,6 +649,15 @@ def _result(check: Check, batch: Batch, frame: pd.DataFrame) -> CheckResult:
         observed=observed,
         source="great_expectations",
     )
+
+
+def _count_rows(check: Check, rows: int) -> tuple[bool, Mapping[str, Any]]:
+    exactly = check.kwargs.get("value")
+    least: Any = check.kwargs.get("min_value", exactly)
+    most: Any = check.kwargs.get("max_value", exactly)
+    enough = least is None or (rows > least if check.kwargs.get("strict_min") else rows >= least)
+    few = most is None or (rows < most if check.kwargs.get("strict_max") else rows <= most)
+    return enough and few, {"observed_value": rows}
 
 
 def _could_not(check: Check, frame: pd.DataFrame, error: Exception) -> str:
@@ -805,7 +898,7 @@ def check_invariants(
         All critical. A table that cannot be read to its end is one failure, never an exception.
     """
     try:
-        return tuple(_compare(_Rows(before), _Rows(after), tuple(imputed), tuple(key)))
+        return tuple(_compare(Rows(before), Rows(after), tuple(imputed), tuple(key)))
     except (pa.ArrowException, OSError) as error:
         unreadable = f"could not be read to its end: {type(error).__name__}"
         return (_kept("readable", "both tables can be read again", unreadable),)
@@ -835,11 +928,11 @@ def _invariants(
 
 
 def _compare(
-    before: _Rows, after: _Rows, imputed: tuple[str, ...], key: tuple[str, ...]
+    before: Rows, after: Rows, imputed: tuple[str, ...], key: tuple[str, ...]
 ) -> Iterator[CheckResult]:
     invariants = _invariants(before.schema.names, imputed, key)
     broken: dict[str, str] = {}
-    for start, old, new in _side_by_side(before, after):
+    for start, old, new in side_by_side(before, after):
         for invariant in invariants:
             if invariant.name not in broken and (first := _first_break(invariant, old, new)):
                 row, column = first
@@ -858,8 +951,15 @@ def _kept(name: str, expected: str, broken: str | None, rows: int = 0) -> CheckR
     )
 
 
-class _Rows:
-    """The rows of a table, taken in portions of any size."""
+class Rows:
+    """The rows of a table, taken in portions of any size.
+
+    Attributes
+    ----------
+    schema : Schema
+    taken : int
+        Rows that were taken.
+    """
 
     def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
         self._batches = iter(batches)
@@ -874,14 +974,13 @@ class _Rows:
         return 0 if self._rest is None else int(self._rest.num_rows)
 
     def take(self, rows: int) -> pa.RecordBatch:
+        """Take the next rows, at most as many as are ready."""
         portion, self._rest = self._rest.slice(0, rows), self._rest.slice(rows)
         self.taken += rows
         return portion
 
 
-def _side_by_side(
-    before: _Rows, after: _Rows
-) -> Iterator[tuple[int, pa.RecordBatch, pa.RecordBatch]]:
+def side_by_side(before: Rows, after: Rows) -> Iterator[tuple[int, pa.RecordBatch, pa.RecordBatch]]:
     """Pair portions of equally many rows, with the number of their first, to the end of both."""
     while rows := min(before.ready(), after.ready()):
         yield before.taken + 1, before.take(rows), after.take(rows)
@@ -890,7 +989,7 @@ def _side_by_side(
             table.take(rows)
 
 
-def _other_rows(before: _Rows, after: _Rows) -> str | None:
+def _other_rows(before: Rows, after: Rows) -> str | None:
     if before.taken == after.taken:
         return None
     return f"{before.taken} rows before, {after.taken} after"

@@ -116,6 +116,47 @@ def test_a_run_leaves_its_folder_and_nothing_else(write_job: WriteJob, tmp_path:
     assert pq.read_table(folder / "cells.parquet").num_rows == 8
 
 
+def test_a_run_is_verified(write_job: WriteJob, tmp_path: Path) -> None:
+    """Equal: 0; its ledger is another: 1; its source has changed, or it is no run: 2."""
+    assert em_impute("run", write_job(table(**good_rows()))).exit_code == 0
+    (folder,) = Path("runs/test").iterdir()
+    equal = em_impute("verify", folder)
+    assert equal.output.startswith(f"{folder}: equal\n  Equal bit by bit: the target, summary.npz")
+    assert equal.exit_code == 0
+    Path("in.csv").write_text(table(**good_rows(41)))
+    changed = em_impute("verify", folder)
+    assert changed.output.startswith(f"{folder}: cannot be verified\n  The source in.csv has")
+    assert changed.exit_code == 2
+    (folder / "cells.parquet").unlink()
+    other = em_impute("verify", folder)
+    assert f"{folder / 'cells.parquet'} is gone." in other.output
+    assert other.exit_code == 1
+    nothing = em_impute("verify", "in.csv")
+    assert "em-impute: in.csv has no manifest.json" in nothing.output
+    assert nothing.exit_code == 2
+
+
+def test_a_sample_is_said_in_the_log_and_the_report(write_job: WriteJob) -> None:
+    checks = {
+        "input": [
+            {"expect_table_row_count_to_equal": {"value": 40}},
+            {"expect_column_values_to_be_between": {"column": "x", "min_value": -100}},
+        ],
+        "max_rows": 12,
+    }
+    result = em_impute("run", write_job(table(**good_rows()), checks=checks))
+    assert result.exit_code == 0, result.output
+    (folder,) = Path("runs/test").iterdir()
+    said = "Great Expectations saw a sample of 12 of the 40 rows of the input"
+    assert said in (folder / "report.html").read_text()
+    results = json.loads((folder / "checks.json").read_text())[0]["results"]
+    assert [r["observed"] for r in results[-2:]] == ["40 rows", "0 of 12 rows unexpected (0.0%)"]
+    checks["input"].append({"expect_column_values_to_be_unique": {"column": "x"}})
+    refused = em_impute("run", write_job(checks=checks))
+    assert "expect_column_values_to_be_unique: this is about all rows together" in refused.output
+    assert refused.exit_code == 2
+
+
 def test_nothing_to_impute_publishes_the_table_as_it_is(write_job: WriteJob) -> None:
     rows = {"name": ["a", "b", "c"], "x": [1, 2, 4]}
     result = em_impute("run", write_job(table(**rows)))

@@ -271,7 +271,10 @@ CHECK_EXPECTED = (
             "4:11: columns.imputed: unknown key (did you mean impute?); "
             "allowed here: impute, predictors, key",
         ),
-        ("checks: {before: []}", "4:10: checks.before: unknown key; allowed here: input, output"),
+        (
+            "checks: {before: []}",
+            "4:10: checks.before: unknown key; allowed here: input, output, max_rows",
+        ),
         ("imputation: {seed: 1}", "4:14: imputation.seed: unknown key; allowed here: method"),
         (
             "schedule: {cron: 0 3 * * *, timezon: UTC}",

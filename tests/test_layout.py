@@ -35,6 +35,12 @@ ROOMS = {
         "em_impute.validation",
         "em_impute.reporting",
     },
+    "em_impute.verification": {
+        "em_impute.gaussian",
+        "em_impute.job",
+        "em_impute.tables",
+        "em_impute.validation",
+    },
     "em_impute.tasks": {
         "em_impute.findings",
         "em_impute.gaussian",
@@ -52,6 +58,7 @@ ROOMS = {
         "em_impute.reporting",
         "em_impute.tasks",
         "em_impute.flows",
+        "em_impute.verification",
     },
 }
 

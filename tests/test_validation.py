@@ -32,6 +32,7 @@ from em_impute.validation import (
     check_input,
     check_invariants,
     check_output,
+    check_rows,
     columns_needed,
     preconditions,
     verify_checks,
@@ -382,7 +383,8 @@ def test_column_that_the_table_lacks_is_told_with_the_nearest() -> None:
         ([check("expect_column_values_to_suit", column="a", other="d")], ["a", "d"]),
         ([check("expect_column_to_exist", column="z")], []),
         ([check("expect_column_to_exist", column="a", column_index=0)], ["a", "b", "c", "d"]),
-        ([check("expect_table_row_count_to_equal", value=3)], ["a", "b", "c", "d"]),
+        ([check("expect_table_row_count_to_equal", value=3)], []),
+        ([check("expect_table_column_count_to_equal", value=3)], ["a", "b", "c", "d"]),
         ([check("expect_the_best")], ["a", "b", "c", "d"]),
     ],
 )
@@ -705,6 +707,59 @@ def test_frame_is_forgotten_after_its_checks() -> None:
     del frame
     gc.collect()
     assert alive() is None
+
+
+@pytest.mark.parametrize(
+    ("options", "success"),
+    [
+        ({"value": 10_000_000}, True),
+        ({"value": 3}, False),
+        ({"min_value": 10_000_000, "max_value": 10_000_000}, True),
+        ({"min_value": 10_000_000, "strict_min": True}, False),
+        ({"max_value": 10_000_000, "strict_max": True}, False),
+        ({"max_value": 10_000_001, "strict_max": True}, True),
+        ({"min_value": 10_000_001}, False),
+    ],
+)
+def test_rows_are_counted_where_a_sample_is_seen(options: dict[str, Any], success: bool) -> None:
+    kind = "to_equal" if "value" in options else "to_be_between"
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0]})
+    counted = check(f"expect_table_row_count_{kind}", **options)
+    [found] = check_input(frame, [counted], (), rows=10_000_000).results
+    assert (found.success, found.observed) == (success, "10000000 rows")
+
+
+def test_a_sample_is_said_to_be_one() -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0]})
+    checked = check_output(frame, [check(NOT_NULL, column="x")], (), rows=10_000_000)
+    assert checked.note == (
+        "Great Expectations saw a sample of 3 of the 10,000,000 rows of the output "
+        "(checks.max_rows): the job's checks are about the sample, but for counts of rows, which "
+        "are about all rows, as em_impute's own checks are."
+    )
+    assert Checked.from_dict(checked.to_dict()) == checked
+    assert check_input(frame, [check(NOT_NULL, column="x")], (), rows=3).note == ""
+    assert check_input(pd.DataFrame(), [], (), rows=10).note == ""
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        check("expect_column_values_to_be_unique", column="x"),
+        check("expect_compound_columns_to_be_unique", column_list=["x", "y"]),
+        check("expect_column_sum_to_be_between", column="x", min_value=1),
+    ],
+)
+def test_a_check_of_all_rows_together_is_refused_on_a_sample(made: Check) -> None:
+    loaded = job(check(NOT_NULL, column="x"), made)
+    check_rows(loaded, 2_000_000)
+    with pytest.raises(JobError) as caught:
+        check_rows(loaded, 10_000_000)
+    assert str(caught.value) == (
+        f"checks.input.1: {made.expectation}: this is about all rows together, and of the table's "
+        "10,000,000 only a sample of checks.max_rows (2,000,000) is checked; raise "
+        "checks.max_rows, or leave the check out"
+    )
 
 
 # --- Preconditions -----------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +24,11 @@ MAX_PATTERN_COLUMNS = 40
 MAX_EVALUATIONS = 500
 MAX_DISTRIBUTIONS = 24
 MIN_BINS, MAX_BINS = 8, 40
+MAX_KEPT = 100_000
+
+Floats = NDArray[np.float64]
+Portions = Callable[[], Iterable[Mapping[str, Floats]]]
+"""Reads the cells of some columns, from the first, in portions; a cell is a finite number."""
 
 Outcome = Literal["published", "published with warnings", "not published"]
 Role = Literal["impute", "predictor", "key", "passthrough"]
@@ -137,7 +142,7 @@ class Distribution:
     observed: tuple[int, ...]
     imputed: tuple[int, ...]
 
-    def density(self, counts: Sequence[int]) -> NDArray[np.float64]:
+    def density(self, counts: Sequence[int]) -> Floats:
         """Counts as a density over the edges, of area one; zeros where nothing was counted."""
         heights = np.asarray(counts, dtype=float) / np.diff(self.edges)
         return heights / max(sum(counts), 1)
@@ -239,11 +244,67 @@ def judge(
     return Verdict("published", f"{done}; no check warned.")
 
 
-def moments(values: NDArray[np.float64]) -> Moments:
-    """Return count, mean and sd (divisor n) of an array without NaN, of shape (n,)."""
-    if values.size == 0:
-        return Moments(0)
-    return Moments(values.size, _finite(values.mean()), _finite(values.std()))
+@dataclass
+class Digest:
+    """What is known of a column's cells, which come in portions and are not kept.
+
+    Attributes
+    ----------
+    count : int
+    mean, squares : float
+        Mean, and sum of the squared distances from it, merged as Chan, Golub & LeVeque (1983) do.
+    low, high : float
+    whole : bool
+        Whether all are whole numbers.
+    kept : ndarray of shape (at most MAX_KEPT,)
+        All cells, or every `stride`-th beyond that many, from which quartiles are estimated.
+    stride : int
+    """
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+    whole: bool = True
+    kept: Floats = field(default_factory=lambda: np.empty(0))
+    stride: int = 1
+
+    def add(self, cells: Floats) -> None:
+        """Take in the next cells, an array of shape (n,) of finite numbers."""
+        if not cells.size:
+            return
+        self.kept = np.concatenate([self.kept, cells[-self.count % self.stride :: self.stride]])
+        while len(self.kept) > MAX_KEPT:
+            self.kept, self.stride = self.kept[::2], 2 * self.stride
+        self.low, self.high = min(self.low, cells.min()), max(self.high, cells.max())
+        self.whole = self.whole and np.array_equal(cells, np.round(cells))
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._add_moments(cells.size, cells.mean(), cells.var())
+
+    def _add_moments(self, count: int, mean: np.float64, variance: np.float64) -> None:
+        step, total = mean - self.mean, self.count + count
+        self.squares += float(count * (variance + step**2 * self.count / total))
+        self.mean += float(step * count / total)
+        self.count = total
+
+    @property
+    def moments(self) -> Moments:
+        """Count, mean and sd (divisor n)."""
+        if not self.count:
+            return Moments(0)
+        return Moments(
+            self.count, _finite(self.mean), _finite(math.sqrt(self.squares / self.count))
+        )
+
+
+def digest(portions: Iterable[Mapping[str, Floats]], columns: Iterable[str]) -> dict[str, Digest]:
+    """Digest the cells of some columns in one pass; a portion may lack a column."""
+    digests = {name: Digest() for name in columns}
+    for portion in portions:
+        for name in digests.keys() & portion.keys():
+            digests[name].add(portion[name])
+    return digests
 
 
 def describe_columns(
@@ -341,56 +402,64 @@ def most_imputed(columns: Sequence[Column], limit: int = MAX_DISTRIBUTIONS) -> t
     return tuple(column.name for column in ranked[:limit])
 
 
-def describe_distribution(
-    column: str, observed: NDArray[np.float64], imputed: NDArray[np.float64]
-) -> Distribution:
-    """Count observed and imputed cells on shared bins.
+def describe_distributions(
+    columns: Sequence[str], observed: Portions, imputed: Portions
+) -> tuple[Distribution, ...]:
+    """Count observed and imputed cells of each column on shared bins.
 
     Parameters
     ----------
-    column : str
-        The column's name.
-    observed, imputed : ndarray of shape (n,)
-        Finite values; at least one of the two has some.
+    columns : sequence of str
+    observed, imputed : callable
+        Give the cells, twice: for the bins, and to be counted.
 
     Raises
     ------
     ValueError
-        If both are empty.
+        If a column has no cell of either kind.
     """
-    if observed.size + imputed.size == 0:
-        raise ValueError(f"column {column!r} has neither observed nor imputed cells to count")
-    edges = _shared_edges(observed, imputed)
-    return Distribution(
-        column=column,
-        edges=tuple(edges.tolist()),
-        observed=tuple(np.histogram(observed, edges)[0].tolist()),
-        imputed=tuple(np.histogram(imputed, edges)[0].tolist()),
+    seen, filled = digest(observed(), columns), digest(imputed(), columns)
+    edges = {name: _shared_edges(name, seen[name], filled[name]) for name in columns}
+    counts = [_histograms(portions(), edges) for portions in (observed, imputed)]
+    return tuple(
+        Distribution(name, tuple(edges[name].tolist()), *(tuple(c[name].tolist()) for c in counts))
+        for name in columns
     )
 
 
-def _shared_edges(
-    observed: NDArray[np.float64], imputed: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _histograms(
+    portions: Iterable[Mapping[str, Floats]], edges: Mapping[str, Floats]
+) -> dict[str, NDArray[np.int64]]:
+    counts = {name: np.zeros(len(edges[name]) - 1, dtype=np.int64) for name in edges}
+    for portion in portions:
+        for name in counts.keys() & portion.keys():
+            # With a range, which gives the same edges, NumPy computes the bin and does not search.
+            ends = edges[name][[0, -1]]
+            counts[name] += np.histogram(portion[name], len(counts[name]), tuple(ends))[0]
+    return counts
+
+
+def _shared_edges(column: str, observed: Digest, imputed: Digest) -> Floats:
     """Bins of equal width over both ranges, as wide as the observed cells ask for."""
-    reference = observed if observed.size else imputed
-    low = float(min(values.min() for values in (observed, imputed) if values.size))
-    high = float(max(values.max() for values in (observed, imputed) if values.size))
+    if observed.count + imputed.count == 0:
+        raise ValueError(f"column {column!r} has neither observed nor imputed cells to count")
+    reference = observed if observed.count else imputed
+    low, high = min(observed.low, imputed.low), max(observed.high, imputed.high)
     if math.isclose(low, high, rel_tol=1e-12):
         margin = abs(low) / 2 or 0.5
-        return np.array([low - margin, high + margin])
+        return np.linspace(low - margin, high + margin, 2)
     width = min(max(_bin_width(reference), (high - low) / MAX_BINS), (high - low) / MIN_BINS)
-    if high - low >= MIN_BINS and np.array_equal(reference, np.round(reference)):
+    if high - low >= MIN_BINS and reference.whole:
         # Whole numbers counted in bins of a fractional width would look like a comb.
         width, low = float(round(width)), math.floor(low) - 0.5
         high = low + width * math.ceil((high + 0.5 - low) / width)
     return np.linspace(low, high, math.ceil((high - low) / width - 1e-9) + 1)
 
 
-def _bin_width(values: NDArray[np.float64]) -> float:
+def _bin_width(cells: Digest) -> float:
     """Freedman & Diaconis (1981): twice the interquartile range over the cube root of n."""
-    lower, upper = np.percentile(values, [25, 75])
-    return float(2 * (upper - lower) / np.cbrt(values.size))
+    lower, upper = np.percentile(cells.kept, [25, 75])
+    return float(2 * (upper - lower) / np.cbrt(cells.count))
 
 
 def _observed_moments(summary: PatternSummary) -> dict[str, Moments]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from threadpoolctl import threadpool_info
 
 from em_impute.job import CannotRun, Job
 
@@ -125,11 +128,38 @@ class RunFolder:
         """The filled table until it is published; a working file."""
         return self.path / f"staged.{file_format}"
 
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each file from which a run can be verified, by name; of those there are."""
+        files = (self.summary, self.model, self.cells)
+        return {file.name: sha256(file) for file in files if file.exists()}
+
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `manifest` as JSON, whole or not at all."""
         with written_whole(self.manifest) as partial:
             text = json.dumps(manifest.to_dict(), indent=2, default=str)
             partial.write_text(text + "\n", encoding="utf-8")
+
+    def read_manifest(self) -> dict[str, Any]:
+        """Read what `write_manifest` wrote.
+
+        Raises
+        ------
+        CannotRun
+            If there is none, or none that says enough.
+        """
+        try:
+            content: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise CannotRun(
+                f"{self.path} has no manifest.json that can be read; expected the folder of a "
+                "finished run, such as runs/<job>/<run>."
+            ) from None
+        if "definition" not in content:
+            raise CannotRun(
+                f"{self.manifest} does not hold the whole job, as those of em_impute before "
+                "em-impute verify do; run the job again."
+            )
+        return content
 
     def clear(self) -> None:
         """Remove the working files: the snapshot, a staged table, and whatever is half written."""
@@ -177,6 +207,8 @@ class Manifest:
         What was published; None if the run stopped before.
     cells : int
         Imputed cells.
+    outputs : dict of str to str
+        SHA-256 of the files in the run's folder, by name.
     started, finished : datetime
         With their time zone.
     verdict : str
@@ -188,16 +220,20 @@ class Manifest:
     snapshot: Snapshot
     published: Published | None
     cells: int
+    outputs: dict[str, str]
     started: datetime
     finished: datetime
     verdict: str
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON holds it."""
+        definition = self.job.model_dump(mode="json")
         return {
             "run": self.run,
             "job": self.job.name,
             "job_hash": hashlib.sha256(self.job.model_dump_json().encode()).hexdigest(),
+            "definition": definition,
+            "seed": definition["imputation"].get("seed"),
             "source": {
                 "path": self.snapshot.source,
                 "fingerprint": self.snapshot.fingerprint,
@@ -206,7 +242,9 @@ class Manifest:
             },
             "target": self.published and asdict(self.published),
             "cells": self.cells,
+            "outputs": self.outputs,
             "versions": installed_versions(),
+            "machine": this_machine(),
             "started": self.started.isoformat(),
             "finished": self.finished.isoformat(),
             "verdict": self.verdict,
@@ -222,3 +260,18 @@ def installed_versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[package] = "not installed"
     return versions
+
+
+def this_machine() -> dict[str, str]:
+    """What else the last bits of a result may depend on."""
+    blas = {
+        f"{found['internal_api']} {found['version']} {found.get('architecture', '')}, "
+        f"{found['num_threads']} threads"
+        for found in threadpool_info()
+        if found["user_api"] == "blas"
+    }
+    return {
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cores": str(os.cpu_count()),
+        "BLAS": "; ".join(sorted(blas)),
+    }

@@ -155,18 +155,30 @@ def read_schema(path: Path) -> pa.Schema:
 
 def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a snapshot in the order of its rows; by default with every column."""
-    with pa.memory_map(str(path)) as file:
-        reader = pa.ipc.open_file(file)
+    # Not a memory map: its pages would count as this process's memory, up to the whole file.
+    with pa.OSFile(str(path)) as file:
+        reader = pa.ipc.open_file(file, options=_only(path, columns))
         for i in range(reader.num_record_batches):
             batch = reader.get_batch(i)
             yield batch if columns is None else batch.select(list(columns))
+
+
+def _only(path: Path, columns: Sequence[str] | None) -> pa.ipc.IpcReadOptions:
+    """Have Arrow pass over the bytes of all other columns."""
+    if columns is None:
+        return pa.ipc.IpcReadOptions()
+    names = read_schema(path).names
+    return pa.ipc.IpcReadOptions(included_fields=sorted(map(names.index, columns)))
 
 
 def stream_file(
     path: Path, file_format: str, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a Parquet or Feather file in the order of its rows."""
-    scanner = pa_dataset.dataset(path, format=file_format).scanner(
+    # By default Arrow keeps what it has read of a Parquet file, up to the whole of it.
+    parquet = pa_dataset.ParquetFileFormat(pre_buffer=False)
+    format_ = parquet if file_format == "parquet" else file_format
+    scanner = pa_dataset.dataset(path, format=format_).scanner(
         columns=None if columns is None else list(columns),
         batch_size=BATCH_ROWS,
         # By default Arrow reads 16 batches ahead: gigabytes when a table is wide.

@@ -1,17 +1,63 @@
-"""A snapshot becomes a `PatternSummary`, in one pass over its batches."""
+"""A snapshot becomes a `PatternSummary`, in one pass over its batches, and that a model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from em_impute.gaussian import PatternSummary
+import numpy as np
+from numpy.typing import NDArray
+
+from em_impute.gaussian import (
+    ConvergenceWarning,
+    EMResult,
+    Iteration,
+    PatternSummary,
+    fit_gaussian,
+)
+from em_impute.job import ModelOptions
 from em_impute.tables.columns import to_matrix
 from em_impute.tables.sources import Snapshot, read_batches
+
+Floats = NDArray[np.float64]
+
+# Every update goes through the whole summary, so batches are put together up to so many cells.
+GATHERED_CELLS = 2**22
 
 
 def summarise(snapshot: Snapshot, columns: Sequence[str]) -> PatternSummary:
     """Sum up numeric columns of a snapshot per missingness pattern: all that EM needs of them."""
     summary = PatternSummary(columns=tuple(columns))
-    for batch in read_batches(snapshot.path, columns):
-        summary.update(to_matrix(batch, columns))
+    for X in _gathered(to_matrix(batch, columns) for batch in read_batches(snapshot.path, columns)):
+        summary.update(X)
     return summary
+
+
+def _gathered(matrices: Iterable[Floats]) -> Iterator[Floats]:
+    held: list[Floats] = []
+    for X in matrices:
+        held.append(X)
+        if sum(part.size for part in held) >= GATHERED_CELLS:
+            yield np.concatenate(held)
+            held.clear()
+    if held:
+        yield np.concatenate(held)
+
+
+def fit_model(
+    summary: PatternSummary,
+    options: ModelOptions,
+    on_iteration: Callable[[Iteration], None] | None = None,
+) -> EMResult:
+    """Fit a model as a job says; the result has the status, so nothing is warned of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return fit_gaussian(
+            summary,
+            tol=options.tol,
+            max_iter=options.max_iter,
+            acceleration=options.acceleration,
+            prior_rows=options.prior,
+            time_limit=options.time_limit,
+            on_iteration=on_iteration,
+        )

@@ -144,7 +144,9 @@ def _new_file(
     if file_format == "csv":
         return pa_csv.CSVWriter(path, _csv_schema(schema))
     if file_format == "parquet":
-        return pq.ParquetWriter(path, schema)
+        # Looking for repeated numbers takes most of the time and makes a file larger, not smaller.
+        repetitive = [f.name for f in schema if not pa.types.is_floating(f.type)]
+        return pq.ParquetWriter(path, schema, use_dictionary=repetitive)
     return pa.ipc.new_file(path, schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
 
 

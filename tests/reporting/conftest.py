@@ -30,7 +30,9 @@ def report_on(frame: pd.DataFrame) -> Report:
         len(frame),
         summary=summary,
         model=result.model,
-        imputed={name: diagnostics.moments(cells) for name, cells in imputed.items()},
+        imputed={
+            name: cells.moments for name, cells in diagnostics.digest([imputed], imputed).items()
+        },
     )
     return Report(
         job="airquality",
@@ -45,9 +47,10 @@ def report_on(frame: pd.DataFrame) -> Report:
         columns=columns,
         fit=diagnostics.describe_fit(result, TOL),
         patterns=diagnostics.describe_patterns(summary),
-        distributions=tuple(
-            diagnostics.describe_distribution(name, frame[name].dropna().to_numpy(), imputed[name])
-            for name in diagnostics.most_imputed(columns)
+        distributions=diagnostics.describe_distributions(
+            diagnostics.most_imputed(columns),
+            lambda: [{name: frame[name].dropna().to_numpy() for name in frame.columns}],
+            lambda: [imputed],
         ),
         checks=tuple(
             CheckRow("input", "not_constant", "two values or more", "many", "warning", True, name)

@@ -12,11 +12,29 @@ from pydantic import ValidationError
 
 from em_impute.gaussian import PatternSummary, fit_gaussian
 from em_impute.reporting import diagnostics
-from em_impute.reporting.diagnostics import Column, Moments, Report
+from em_impute.reporting.diagnostics import (
+    MAX_KEPT,
+    Column,
+    Digest,
+    Distribution,
+    Floats,
+    Moments,
+    Report,
+)
 
 
 def column(report: Report, name: str) -> Column:
     return next(column for column in report.columns if column.name == name)
+
+
+def distribution(name: str, observed: Floats, imputed: Floats, portions: int = 1) -> Distribution:
+    """Describe one column whose cells come in so many portions."""
+    split = [
+        [{name: cells} for cells in np.array_split(values, portions)]
+        for values in (observed, imputed)
+    ]
+    (shown,) = diagnostics.describe_distributions([name], lambda: split[0], lambda: split[1])
+    return shown
 
 
 def test_table_counts_are_those_of_pandas(report: Report, airquality: pd.DataFrame) -> None:
@@ -120,7 +138,7 @@ def test_fit_has_no_infinite_numbers(airquality: pd.DataFrame) -> None:
 def test_distribution_counts_every_cell_once_on_shared_bins() -> None:
     rng = np.random.default_rng(0)
     observed, imputed = rng.normal(size=400), rng.normal(3.0, 0.2, size=30)
-    shown = diagnostics.describe_distribution("x", observed, imputed)
+    shown = distribution("x", observed, imputed)
     assert (sum(shown.observed), sum(shown.imputed)) == (400, 30)
     assert shown.edges[0] == min(observed.min(), imputed.min())
     assert shown.edges[-1] == max(observed.max(), imputed.max())
@@ -130,7 +148,7 @@ def test_distribution_counts_every_cell_once_on_shared_bins() -> None:
 
 def test_whole_numbers_get_bins_of_whole_width() -> None:
     observed = np.random.default_rng(0).integers(0, 60, size=500).astype(float)
-    shown = diagnostics.describe_distribution("age", observed, np.array([12.3, 40.1]))
+    shown = distribution("age", observed, np.array([12.3, 40.1]))
     widths = np.diff(shown.edges)
     assert np.all(widths == round(widths[0]))
     assert np.all(np.mod(shown.edges, 1) == 0.5)
@@ -141,15 +159,49 @@ def test_whole_numbers_get_bins_of_whole_width() -> None:
     "values", [[5.0], [0.0, 0.0], [-1e9, -1e9], [1e9, 1e9 + 1e-6], [0.0, 1e-300], [-1e300, 1e300]]
 )
 def test_distribution_of_hardly_differing_or_huge_values_counts_them(values: list[float]) -> None:
-    shown = diagnostics.describe_distribution("x", np.array(values), np.array([]))
+    shown = distribution("x", np.array(values), np.array([]))
     assert sum(shown.observed) == len(values)
     assert np.all(np.diff(shown.edges) > 0)
     assert np.all(shown.density(shown.imputed) == 0)
 
 
+@pytest.mark.parametrize("portions", [2, 7, 430])
+def test_distribution_is_the_same_however_the_cells_come(portions: int) -> None:
+    rng = np.random.default_rng(0)
+    observed, imputed = rng.normal(size=400), rng.normal(3.0, 0.2, size=30)
+    whole = distribution("x", observed, imputed)
+    assert distribution("x", observed, imputed, portions) == whole
+    assert whole.observed == tuple(np.histogram(observed, whole.edges)[0].tolist())
+
+
+@pytest.mark.parametrize("portions", [1, 13])
+def test_digest_of_more_cells_than_it_keeps(portions: int) -> None:
+    """Moments and range are exact, quartiles those of a part of the cells, however they come."""
+    cells = np.random.default_rng(1).lognormal(10, 1, size=3 * MAX_KEPT)
+    digest = Digest()
+    for portion in np.array_split(cells, portions):
+        digest.add(portion)
+    assert (digest.low, digest.high, digest.whole) == (cells.min(), cells.max(), False)
+    assert digest.moments == Moments(
+        len(cells), pytest.approx(cells.mean(), rel=1e-13), pytest.approx(cells.std(), rel=1e-12)
+    )
+    assert digest.kept.tolist() == cells[::4].tolist()
+    assert np.percentile(digest.kept, [25, 75]) == pytest.approx(
+        np.percentile(cells, [25, 75]), rel=0.02
+    )
+
+
+def test_moments_far_from_zero_keep_their_digits() -> None:
+    cells = 1e9 + np.arange(1000.0) % 7
+    digest = Digest()
+    for portion in np.array_split(cells, 50):
+        digest.add(portion)
+    assert digest.moments.sd == pytest.approx(np.std(cells - 1e9), rel=1e-9)
+
+
 def test_distribution_needs_cells() -> None:
     with pytest.raises(ValueError, match="column 'x' has neither observed nor imputed cells"):
-        diagnostics.describe_distribution("x", np.array([]), np.array([]))
+        distribution("x", np.array([]), np.array([]))
 
 
 def test_most_imputed_leaves_out_complete_columns_and_the_least(report: Report) -> None:

@@ -25,7 +25,7 @@ from em_impute.reporting.diagnostics import (
     Pattern,
     Report,
     describe_columns,
-    describe_distribution,
+    describe_distributions,
     describe_patterns,
     judge,
 )
@@ -185,9 +185,10 @@ def wide(report: Report) -> Report:
         rows=len(frame),
         columns=columns,
         patterns=describe_patterns(summary),
-        distributions=tuple(
-            describe_distribution(name, frame[name].dropna().to_numpy(), np.linspace(-1, 1, 20))
-            for name in ranked[:MAX_DISTRIBUTIONS]
+        distributions=describe_distributions(
+            ranked[:MAX_DISTRIBUTIONS],
+            lambda: [{name: frame[name].dropna().to_numpy() for name in frame}],
+            lambda: [{name: np.linspace(-1, 1, 20) for name in frame}],
         ),
     )
 

@@ -20,6 +20,7 @@ from em_impute.tables.run_folder import (
     installed_versions,
     open_run_folder,
     sha256,
+    this_machine,
     written_whole,
 )
 from em_impute.tables.sources import Snapshot
@@ -119,6 +120,7 @@ def manifest(job: Job, snapshot: Snapshot, published: Published | None) -> Manif
         snapshot=snapshot,
         published=published,
         cells=3,
+        outputs={"model.json": "cd34"},
         started=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
         finished=datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC),
         verdict="Published.",
@@ -133,6 +135,9 @@ def test_manifest_says_what_ran_on_what(
     folder.write_manifest(manifest(job(), snapshot, published))
     written = json.loads(folder.manifest.read_text())
     assert written.pop("versions") == installed_versions()
+    assert written.pop("machine") == this_machine()
+    assert Job.model_validate(written.pop("definition")) == job()
+    assert folder.read_manifest()["run"] == "run-1"
     assert written.pop("job_hash") == hashlib.sha256(job().model_dump_json().encode()).hexdigest()
     assert written == {
         "run": "run-1",
@@ -145,6 +150,8 @@ def test_manifest_says_what_ran_on_what(
         },
         "target": {"path": "out/y.parquet", "sha256": "ab12", "rows": 1},
         "cells": 3,
+        "outputs": {"model.json": "cd34"},
+        "seed": None,
         "started": "2026-01-02T03:04:05+00:00",
         "finished": "2026-01-02T03:04:06+00:00",
         "verdict": "Published.",
@@ -162,6 +169,32 @@ def test_manifest_of_a_refused_run_has_no_target(
 ) -> None:
     folder.write_manifest(manifest(job(), take_csv("a\n1\n"), None))
     assert json.loads(folder.manifest.read_text())["target"] is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "has no manifest.json that can be read; expected the folder of a finished run"),
+        ("{", "has no manifest.json that can be read"),
+        ('{"run": "1"}', "does not hold the whole job"),
+    ],
+)
+def test_manifest_that_cannot_be_read(folder: RunFolder, content: str | None, message: str) -> None:
+    if content is not None:
+        folder.manifest.write_text(content)
+    with pytest.raises(CannotRun, match=message):
+        folder.read_manifest()
+
+
+def test_hashes_are_of_the_files_that_there_are(folder: RunFolder) -> None:
+    folder.model.write_text("{}")
+    assert folder.hashes() == {"model.json": hashlib.sha256(b"{}").hexdigest()}
+
+
+def test_the_machine_is_described_with_its_blas() -> None:
+    machine = this_machine()
+    assert machine["platform"] == f"{platform.system()} {platform.machine()}"
+    assert "threads" in machine["BLAS"]
 
 
 def test_versions_are_those_installed() -> None:

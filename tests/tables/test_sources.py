@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,7 @@ from em_impute.tables.sources import (
     SourceError,
     read_batches,
     read_schema,
+    stream_file,
     take_snapshot,
 )
 
@@ -69,6 +71,35 @@ def test_profile_counts_null_nan_and_infinite_cells(take_table: Take) -> None:
 def test_first_infinite_row_is_counted_over_batches(take_table: Take) -> None:
     x = [0.0] * (BATCH_ROWS + 5) + [float("inf")]
     assert take_table(pa.table({"x": x})).profile("x").first_infinite_row == BATCH_ROWS + 6
+
+
+@pytest.mark.parametrize("read", ["source", "snapshot"])
+def test_what_is_read_is_let_go_of(tmp_path: Path, read: str) -> None:
+    """A table of 40 batches, of which some are in memory at a time; all would be 21 MB or more."""
+    group = pa.table({"a": np.random.default_rng(1).normal(size=BATCH_ROWS)})
+    parquet, arrow = tmp_path / "x.parquet", tmp_path / "x.arrow"
+    with (
+        pq.ParquetWriter(parquet, group.schema) as table,
+        pa.ipc.new_file(arrow, group.schema) as snapshot,
+    ):
+        for _ in range(40):
+            table.write_table(group)
+            snapshot.write_table(group)
+    batches = stream_file(parquet, "parquet") if read == "source" else read_batches(arrow)
+    before, rows, most = pa.total_allocated_bytes(), 0, 0
+    for batch in batches:
+        rows += batch.num_rows
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert rows == 40 * BATCH_ROWS
+    # Not nothing either: it would be a memory map, whose pages are counted as the process's.
+    assert group.nbytes <= most < 20 * group.nbytes
+
+
+def test_only_the_columns_that_are_asked_for_are_read(take_table: Take) -> None:
+    names = pa.array(["p", "q"]).dictionary_encode()
+    snapshot = take_table(pa.table({"a": [1, 2], "b": names, "c": [3, 4]}))
+    (batch,) = read_batches(snapshot.path, ["c", "b"])
+    assert batch.to_pydict() == {"c": [3, 4], "b": ["p", "q"]}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from em_impute.gaussian import PatternSummary
 from em_impute.tables.sources import BATCH_ROWS, Snapshot
@@ -26,6 +27,18 @@ def test_summary_of_a_snapshot_is_that_of_its_array(take_table: Take) -> None:
     np.testing.assert_array_equal(summary.observed_counts, whole.observed_counts)
     np.testing.assert_allclose(summary.observed_mean, whole.observed_mean, atol=1e-12)
     np.testing.assert_allclose(summary.observed_sd, whole.observed_sd, rtol=1e-12)
+
+
+@pytest.mark.parametrize("cells", [1, 2**22])
+def test_batches_that_are_put_together_or_not_give_the_same(
+    take_table: Take, monkeypatch: pytest.MonkeyPatch, cells: int
+) -> None:
+    monkeypatch.setattr("em_impute.tables.summarise.GATHERED_CELLS", cells)
+    a = np.arange(3.0 * BATCH_ROWS)
+    summary = summarise(take_table(pa.table({"a": a, "b": a[::-1]})), ["a", "b"])
+    assert summary.n_rows == len(a)
+    np.testing.assert_allclose(summary.observed_mean, a.mean(), rtol=1e-13)
+    np.testing.assert_allclose(summary.observed_sd, a.std(), rtol=1e-13)
 
 
 def test_snapshot_of_no_rows(take_csv: Take) -> None:
