@@ -70,7 +70,7 @@ def check(job: Path) -> None:
     from em_impute.tables.columns import assign_roles
     from em_impute.tables.fill import filled_schema
     from em_impute.tables.sources import take_snapshot
-    from em_impute.tables.targets import check_target, check_types
+    from em_impute.tables.targets import check_schema, check_target
 
     with _sentences(), tempfile.TemporaryDirectory() as folder:
         loaded = load_job(job)
@@ -78,7 +78,7 @@ def check(job: Path) -> None:
         check_target(loaded.target)
         snapshot = take_snapshot(loaded.source, Path(folder) / "snapshot.arrow", loaded.batch_rows)
         roles = assign_roles(snapshot, loaded)
-        check_types(filled_schema(snapshot, roles), loaded.target.file_format)
+        check_schema(filled_schema(snapshot, roles), loaded.target)
         validation.check_columns(loaded, [column.name for column in snapshot.columns])
     _show_plan(loaded, snapshot, roles)
     found = validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns)

@@ -117,7 +117,7 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
     """Check the table as it was read: preconditions of ours, then the job's own checks."""
     checks, names = run.job.checks.input, [column.name for column in snapshot.columns]
     roles = columns.assign_roles(snapshot, run.job)
-    targets.check_types(filling.filled_schema(snapshot, roles), run.job.target.file_format)
+    targets.check_schema(filling.filled_schema(snapshot, roles), run.job.target)
     validation.check_columns(run.job, names)
     validation.verify_checks(run.job)
     preconditions = validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns)

@@ -13,10 +13,10 @@ import pytest
 from pyarrow import feather
 
 from em_impute.job import FileSource
+from em_impute.tables.csv_text import CSV_BLOCK_BYTES
 from em_impute.tables.run_folder import DiskFullError, RunFolder
 from em_impute.tables.sources import (
     BATCH_ROWS,
-    CSV_BLOCK_BYTES,
     ColumnProfile,
     Snapshot,
     SourceError,
@@ -215,8 +215,10 @@ def test_no_such_folder(tmp_path: Path, folder: RunFolder, monkeypatch: pytest.M
     )
 
 
-def test_a_folder_is_no_source(tmp_path: Path, folder: RunFolder) -> None:
-    assert "is a folder" in refusal(tmp_path, folder, "csv")
+def test_a_folder_without_files_is_no_source(tmp_path: Path, folder: RunFolder) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "_SUCCESS").touch()
+    assert "in is a folder without files; names that" in refusal(tmp_path / "in", folder, "csv")
 
 
 def test_a_pipe_is_no_source(tmp_path: Path, folder: RunFolder) -> None:
@@ -322,13 +324,6 @@ def test_repeated_names_in_parquet(tmp_path: Path, folder: RunFolder) -> None:
 def test_table_without_columns(tmp_path: Path, folder: RunFolder) -> None:
     feather.write_feather(pa.table({}), tmp_path / "x.feather")
     assert "has no columns" in refusal(tmp_path / "x.feather", folder)
-
-
-def test_categories_inside_a_nested_type(tmp_path: Path, folder: RunFolder) -> None:
-    inner = pa.dictionary(pa.int32(), pa.string())
-    rows = pa.array([{"c": "a"}], pa.struct([("c", inner)]))
-    feather.write_feather(pa.table({"s": rows}), tmp_path / "x.feather")
-    assert "column 's' holds dictionary-encoded values" in refusal(tmp_path / "x.feather", folder)
 
 
 def test_full_disk_leaves_no_half_snapshot(take_csv: Take, folder: RunFolder) -> None:
