@@ -12,14 +12,16 @@ import inspect
 import io
 import math
 import os
+import re
 import zoneinfo
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +31,8 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     JsonValue,
+    PlainSerializer,
+    PlainValidator,
     PrivateAttr,
     Strict,
     ValidationError,
@@ -41,16 +45,18 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema, ErrorDetails
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import StringMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-Format = Literal["csv", "parquet", "feather"]
+Format = Literal["csv", "parquet", "feather", "jsonl"]
 Severity = Literal["critical", "warning", "info"]
 Loc = tuple[str | int, ...]
 Position = tuple[int, int]
+
+BATCH_ROWS = 65_536
 
 _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".csv": "csv",
@@ -58,7 +64,12 @@ _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".pq": "parquet",
     ".feather": "feather",
     ".arrow": "feather",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
 }
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# What a URL of Arrow's object stores may say besides the place: nothing that is a secret.
+_URL_OPTIONS = {"region", "scheme", "endpoint_override"}
 
 
 # --- What can be wrong -------------------------------------------------------------------------
@@ -131,6 +142,29 @@ def _usable_path(path: Path) -> Path:
     if path.parts[0].startswith("~"):
         raise ValueError("~ is not expanded in a job; write the folder in full")
     return path
+
+
+def _location(value: object) -> Path | str:
+    """A local path as a Path, a URL as text."""
+    if not isinstance(value, str | Path):
+        raise PydanticCustomError("path_type", "Input is not a path")
+    if isinstance(value, str) and _URL.match(value):
+        url = urlsplit(value)
+        if url.scheme != "file":
+            return _without_secrets(value)
+        value = unquote(url.path)
+    return _usable_path(Path(value))
+
+
+def _without_secrets(url: str) -> str:
+    parts = urlsplit(url)
+    options = {key for key, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    if parts.netloc.rpartition("@")[0] not in ("", "anonymous") or options - _URL_OPTIONS:
+        raise ValueError(
+            "a URL in a job holds no password, key or token; remove it, and give it in the "
+            "environment, as in AWS_ACCESS_KEY_ID or GOOGLE_APPLICATION_CREDENTIALS"
+        )
+    return url
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -208,7 +242,13 @@ Names = Annotated[tuple[str, ...], AfterValidator(_distinct), _UNIQUE]
 SomeNames = Annotated[
     Names, AfterValidator(_at_least_one), Field(json_schema_extra={"minItems": 1})
 ]
-FilePath = Annotated[Path, AfterValidator(_usable_path)]
+# A string is a URL.
+Location = Annotated[
+    Path | str,
+    PlainValidator(_location),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string"}),
+]
 PriorRows = Annotated[Literal["auto"] | Annotated[Number, Field(ge=0)], WrapValidator(_prior_rows)]
 Cron = Annotated[str, AfterValidator(_five_fields)]
 Interval = Annotated[timedelta, WrapValidator(_positive_interval), WithJsonSchema(_DURATION)]
@@ -222,19 +262,27 @@ class Section(BaseModel):
 
 
 class TableFile(Section):
-    """A table in a file; a relative path begins in the folder the program is started in."""
+    """A table in files; a relative path begins in the folder the program is started in."""
 
-    path: FilePath = Field(description="Path of the file.", examples=["data/table.csv"])
+    path: Location = Field(description="Path of the file.", examples=["data/table.csv"])
     format: Format | None = Field(None, description="Format of the file; default: by its suffix.")
 
     @property
     def file_format(self) -> Format:
         """The format that was given, or else the one that the suffix tells."""
-        return self.format or _FORMAT_OF_SUFFIX[self.path.suffix.lower()]
+        return self.format or _FORMAT_OF_SUFFIX[self._suffix]
+
+    @property
+    def _suffix(self) -> str:
+        path = urlsplit(self.path).path if isinstance(self.path, str) else self.path
+        return PurePosixPath(path).suffix.lower()
+
+    def __str__(self) -> str:
+        return str(self.path)
 
     @model_validator(mode="after")
     def _format_is_known(self) -> Self:
-        if self.format is None and self.path.suffix.lower() not in _FORMAT_OF_SUFFIX:
+        if self.format is None and self._suffix not in _FORMAT_OF_SUFFIX:
             raise ValueError(
                 "the path does not tell the format, as it would by ending in "
                 f"{', '.join(_FORMAT_OF_SUFFIX)}; add for example `format: csv`"
@@ -243,11 +291,67 @@ class TableFile(Section):
 
 
 class FileSource(TableFile):
-    """The table to read."""
+    """The table to read: a file, or a folder of files, here or at a URL."""
+
+    path: Location = Field(
+        description="Path or URL of the file, or of a folder with the files of one table.",
+        examples=["data/table.csv"],
+    )
 
 
 class FileTarget(TableFile):
     """The table to write: it is replaced in one step, when all else has gone well."""
+
+    path: Location = Field(
+        description="Path of the file, or with partition_by of the folder.",
+        examples=["out/table.parquet"],
+    )
+    mode: Literal["replace", "append", "upsert"] = Field(
+        "replace",
+        description="replace: the new table alone; append: after the rows that are there; "
+        "upsert: in place of those with the same columns.key.",
+    )
+    partition_by: Names | None = Field(
+        None,
+        description="Columns that name the folders of a folder of files; [] for one file in it; "
+        "default: the target is a file.",
+        examples=[["year"]],
+    )
+    keep_versions: Count | None = Field(
+        None,
+        ge=1,
+        description="Versions of a folder that are kept, the published one among them; default: 3.",
+        examples=[3],
+    )
+    lock_timeout: Number = Field(
+        60, ge=0, description="Seconds to wait for another run that publishes to the same target."
+    )
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the table is a folder of files, in versions."""
+        return self.partition_by is not None
+
+    @property
+    def staged_format(self) -> Format:
+        """Format in which the table waits: lossless where it is written anew to be published."""
+        return "feather" if self.is_folder or self.mode != "replace" else self.file_format
+
+    @field_validator("path")
+    @classmethod
+    def _is_local(cls, path: Path | str) -> Path | str:
+        if isinstance(path, str):
+            raise ValueError("expected a local path: a target at a URL is not supported")
+        return path
+
+    @model_validator(mode="after")
+    def _versions_are_of_folders(self) -> Self:
+        if self.keep_versions is not None and not self.is_folder:
+            raise ValueError(
+                "only folders have versions: add partition_by ([] for one file), or remove "
+                "keep_versions"
+            )
+        return self
 
 
 class Columns(Section):
@@ -416,6 +520,12 @@ class Job(Section):
     target: FileTarget = Field(
         description="The table to write.", examples=[{"path": "out/airquality.parquet"}]
     )
+    batch_rows: Count = Field(
+        BATCH_ROWS,
+        ge=1,
+        le=10_000_000,
+        description="Rows that are in memory at a time; the answer is the same.",
+    )
     schedule: Schedule | None = Field(
         None,
         description="When `em-impute serve` runs the job; default: only when asked.",
@@ -428,10 +538,21 @@ class Job(Section):
     @classmethod
     def _keeps_the_source(cls, target: FileTarget, info: ValidationInfo) -> FileTarget:
         source = info.data.get("source")
-        if source and os.path.realpath(source.path) == os.path.realpath(target.path):
+        if not isinstance(source, FileSource) or not isinstance(target, FileTarget):
+            return target
+        if isinstance(source.path, Path) and _overlap(source.path, Path(target.path)):
             raise ValueError(
-                "this is the source's own file, which would be overwritten; choose another path"
+                "this is the source's own file or folder, which would be overwritten; choose "
+                "another path"
             )
+        return target
+
+    @field_validator("target")
+    @classmethod
+    def _upsert_has_a_key(cls, target: FileTarget, info: ValidationInfo) -> FileTarget:
+        columns = info.data.get("columns")
+        if target.mode == "upsert" and columns and not columns.key:
+            raise ValueError("mode: upsert replaces rows by their key; add columns.key")
         return target
 
     def place(self, *loc: str | int) -> str:
@@ -452,6 +573,12 @@ class Job(Section):
         if self._places.file is None:
             return _dotted(loc)
         return self._places.describe(self._places.position(loc))
+
+
+def _overlap(source: Path, target: Path) -> bool:
+    """Whether one is the other, or lies in it."""
+    one, other = (Path(os.path.realpath(path)) for path in (source, target))
+    return one == other or one in other.parents or other in one.parents
 
 
 def job_schema() -> dict[str, Any]:

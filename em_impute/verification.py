@@ -75,7 +75,7 @@ def verify(path: Path) -> Verification:
     with tempfile.TemporaryDirectory(prefix="em_impute-verify-") as root:
         # Under the run's own name, which is in the ledger.
         again = open_run_folder(Path(root), job.name, recorded["run"])
-        snapshot = sources.take_snapshot(job.source, again.snapshot)
+        snapshot = sources.take_snapshot(job.source, again.snapshot, job.batch_rows)
         if snapshot.fingerprint != recorded["source"]["fingerprint"]:
             return _without_source(folder, again, job, recorded)
         staged = _recompute(job, snapshot, again)

@@ -120,6 +120,8 @@ def test_a_minimal_job_has_the_defaults() -> None:
         ("a.pq", "parquet"),
         ("a.feather", "feather"),
         ("a.arrow", "feather"),
+        ("a.jsonl", "jsonl"),
+        ("a.ndjson", "jsonl"),
     ],
 )
 def test_the_suffix_tells_the_format(name: str, file_format: str) -> None:
@@ -240,9 +242,69 @@ def test_halves_of_characters_are_refused() -> None:
     assert complaint.startswith("4:20: columns.impute.0: not text")
 
 
+# --- Places of tables --------------------------------------------------------------------------
+
+
+def test_a_source_may_be_a_url() -> None:
+    job = load(MINIMAL.replace("in.csv", '"s3://bucket/a.ndjson?region=eu-west-1"'))
+    assert job.source.path == "s3://bucket/a.ndjson?region=eu-west-1"
+    assert job.source.file_format == "jsonl"
+    assert Job.model_validate_json(job.model_dump_json()) == job
+
+
+def test_a_file_url_is_a_local_path() -> None:
+    job = load(MINIMAL.replace("in.csv", "file:///data/a%20b.csv"))
+    assert job.source.path == Path("/data/a b.csv")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://AKIA:hunter2@bucket/a.csv",
+        "s3://hunter2@bucket/a.csv",
+        "s3://bucket/a.csv?secret_key=hunter2",
+        "https://host/a.csv?sig=hunter2",
+    ],
+)
+def test_a_url_with_a_secret_is_refused_and_not_repeated(url: str) -> None:
+    (complaint,) = complaints(MINIMAL.replace("in.csv", f'"{url}"'))
+    assert complaint.startswith(
+        "2:16: source.path: a URL in a job holds no password, key or token; remove it, and give it "
+        "in the environment"
+    )
+    assert "hunter2" not in complaint
+
+
+@pytest.mark.parametrize(
+    ("target", "complaint"),
+    [
+        (
+            "{path: 's3://bucket/out.csv'}",
+            "3:16: target.path: expected a local path: a target at a URL is not supported",
+        ),
+        (
+            "{path: out.csv, keep_versions: 2}",
+            "3:9: target: only folders have versions: add partition_by ([] for one file), or "
+            "remove keep_versions",
+        ),
+        (
+            "{path: out.csv, mode: upsert}",
+            "3:9: target: mode: upsert replaces rows by their key; add columns.key",
+        ),
+        (
+            "{path: in.csv/out, format: csv, partition_by: [a]}",
+            "3:9: target: this is the source's own file or folder, which would be overwritten; "
+            "choose another path",
+        ),
+    ],
+)
+def test_a_target_that_does_not_fit_is_explained(target: str, complaint: str) -> None:
+    assert complaints(f"name: air\nsource: {{path: in.csv}}\ntarget: {target}\n") == [complaint]
+
+
 # --- What is wrong with a key or a value -------------------------------------------------------
 
-JOB_KEYS = "name, source, columns, model, imputation, checks, target, schedule"
+JOB_KEYS = "name, source, columns, model, imputation, checks, target, batch_rows, schedule"
 MODEL_KEYS = "tol, max_iter, prior, acceleration, time_limit"
 CHECK_EXPECTED = (
     "expected one expectation with its options, such as "
@@ -398,7 +460,7 @@ def test_a_mistake_in_an_optional_key_is_explained_at_its_place(text: str, compl
 
 NO_FORMAT = (
     "the path does not tell the format, as it would by ending in "
-    ".csv, .parquet, .pq, .feather, .arrow; add for example `format: csv`"
+    ".csv, .parquet, .pq, .feather, .arrow, .jsonl, .ndjson; add for example `format: csv`"
 )
 SCALARS = (str, int, float)
 NAME_EXAMPLE = "for example `name: airquality`"
@@ -441,13 +503,13 @@ NO_PATH = "expected the path of a file, such as data/table.csv"
         (
             "source",
             "{path: in.csv, format: xls}",
-            "2:32: source.format: expected csv, parquet or feather",
+            "2:32: source.format: expected csv, parquet, feather or jsonl",
         ),
         ("target", "{path: out}", f"3:9: target: {NO_FORMAT}"),
         (
             "target",
             "{path: ./x/../in.csv}",
-            "3:9: target: this is the source's own file, which would be overwritten; "
+            "3:9: target: this is the source's own file or folder, which would be overwritten; "
             "choose another path",
         ),
     ],
@@ -621,7 +683,7 @@ def jobs(draw: st.DrawFn) -> Job:
     impute, predictors, key = draw(names), draw(names), draw(names)
     free = [[name for name in others if name not in impute] for others in (predictors, key)]
     folder = draw(texts.filter(lambda text: "\0" not in text))
-    suffix = draw(st.sampled_from([".csv", ".PQ", ".arrow"]))
+    suffix = draw(st.sampled_from([".csv", ".PQ", ".arrow", ".jsonl"]))
     return Job.model_validate(
         {
             "name": draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", fullmatch=True)),

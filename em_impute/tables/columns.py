@@ -14,14 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from em_impute.job import Job, JobError, Problem
-from em_impute.tables.sources import (
-    CODE,
-    LONG_CODE,
-    NULL_SPELLINGS,
-    ColumnProfile,
-    Snapshot,
-    read_batches,
-)
+from em_impute.tables.csv_text import CODE, LONG_CODE, NULL_SPELLINGS
+from em_impute.tables.sources import ColumnProfile, Snapshot, read_batches
 
 # Beyond this, floating point cannot tell every integer from its neighbours.
 LARGEST_EXACT_INTEGER = 2**53

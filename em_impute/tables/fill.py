@@ -32,7 +32,7 @@ class Staged:
     Attributes
     ----------
     path : Path
-        The table, in the target's format.
+        The table, in the format that the target stages.
     format : str
     rows : int
     cells : int
@@ -44,6 +44,8 @@ class Staged:
         and sd; ordered by row, then by column of the table.
     imputed : tuple of (str, int)
         Imputed cells of each column.
+    key : tuple of str
+        The columns that identify a row.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Staged:
     sha256: str
     ledger: Path
     imputed: tuple[tuple[str, int], ...]
+    key: tuple[str, ...] = ()
 
 
 def fill(
@@ -78,10 +81,10 @@ def fill(
     """
     _check_model(model, roles)
     schema = filled_schema(snapshot, roles)
-    path = folder.staged(target.file_format)
+    path = folder.staged(target.staged_format)
     rows, counts = 0, np.zeros(len(roles.impute), dtype=np.int64)
     with (
-        open_writer(path, target.file_format, schema) as table,
+        open_writer(path, target.staged_format, schema) as table,
         open_writer(folder.cells, "parquet", _ledger_schema(schema, roles)) as ledger,
     ):
         for batch in read_batches(snapshot.path):
@@ -93,7 +96,14 @@ def fill(
             counts += np.bincount(cells.columns, minlength=len(counts))
     imputed = tuple(zip(roles.impute, counts.tolist(), strict=True))
     return Staged(
-        path, target.file_format, rows, int(counts.sum()), sha256(path), folder.cells, imputed
+        path,
+        target.staged_format,
+        rows,
+        int(counts.sum()),
+        sha256(path),
+        folder.cells,
+        imputed,
+        roles.key,
     )
 
 

@@ -1,35 +1,45 @@
-"""The target: can it be written, how a table is staged for it, and the one step that publishes.
+"""The target: can it be written, and the one step that publishes a table there, once.
 
-The staged file takes the target's place by a rename, so whoever looks finds either the old file or
-the new one, whole, at whatever moment the machine stops.
+A file takes the target's place by a rename. A folder keeps its tables in versions, and `current`, a
+link that is replaced by a rename, points to the published one. So whoever looks finds either the
+old table or the new one, whole, at whatever moment the machine stops. Beside it stands which runs
+have published what: a run that comes again changes nothing.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
-from em_impute.job import CannotRun, FileTarget
+from em_impute.job import FileTarget
+from em_impute.tables import merging, partitions
+from em_impute.tables.arrow_files import read_schema, stream_file
+from em_impute.tables.locks import one_writer
 from em_impute.tables.run_folder import reason, sha256, written_whole
-from em_impute.tables.sources import CSV_BLOCK_BYTES, FORMAT_NAMES, stream_file
+from em_impute.tables.staging import TargetError as TargetError
+from em_impute.tables.staging import check_types as check_types
+from em_impute.tables.staging import open_writer as open_writer
+from em_impute.tables.staging import read_staged as read_staged
+from em_impute.tables.staging import stored_columns
 
 if TYPE_CHECKING:
     from em_impute.tables.fill import Staged
 
-
-class TargetError(CannotRun):
-    """The target cannot be written as the job says."""
+KEPT_VERSIONS = 3
+CURRENT, VERSIONS, RECORD = "current", "versions", "_em_impute.json"
+# Runs that a target remembers, so that none of them publishes twice.
+REMEMBERED = 1000
 
 
 @dataclass(frozen=True)
@@ -38,16 +48,16 @@ class Published:
 
     Attributes
     ----------
-    path : Path
-        The target, as the job names it.
-    sha256 : str
-        Of the file's bytes.
+    target : str
+        What the job names, in words, never with a password.
     rows : int
+    sha256 : str
+        Of the table's bytes.
     """
 
-    path: Path
-    sha256: str
+    target: str
     rows: int
+    sha256: str
 
 
 # --- Before the work starts --------------------------------------------------------------------
@@ -61,12 +71,50 @@ def check_target(target: FileTarget) -> None:
     TargetError
         If the target is a folder, or its own folder cannot be made or written.
     """
+    match target:
+        case FileTarget(is_folder=True):
+            _check_is_ours(target)
+            _check_writable(target, _place(target))
+        case FileTarget():
+            _check_is_no_folder(target)
+            _check_writable(target, _place(target).parent)
+
+
+def check_schema(schema: pa.Schema, target: FileTarget) -> None:
+    """Make sure that the target can hold every column of a table.
+
+    Raises
+    ------
+    TargetError
+        Naming the columns that it cannot hold, or that it needs and has not.
+    """
+    check_types(schema, target.file_format)
+    if target.partition_by:
+        partitions.check_columns(schema, target.partition_by)
+
+
+def _check_is_no_folder(target: FileTarget) -> None:
+    if _place(target).is_dir():
+        raise TargetError(
+            f"The target {target} is a folder; name a file in it, or add partition_by to publish "
+            "a folder of files."
+        )
+
+
+def _check_is_ours(target: FileTarget) -> None:
     place = _place(target)
-    if place.is_dir():
-        raise TargetError(f"The target {target.path} is a folder; name a file in it.")
+    if place.is_dir() and not (place / VERSIONS).is_dir() and any(place.iterdir()):
+        raise TargetError(
+            f"The target {target} is a folder that em_impute has not written; name a new one."
+        )
+    if place.exists() and not place.is_dir():
+        raise TargetError(f"The target {target} is a file; with partition_by it is a folder.")
+
+
+def _check_writable(target: FileTarget, folder: Path) -> None:
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".em_impute."):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".em_impute."):
             pass
     except OSError as error:
         raise _unwritable(target, error) from error
@@ -79,203 +127,136 @@ def _place(target: FileTarget) -> Path:
 
 def _unwritable(target: FileTarget, error: OSError) -> TargetError:
     return TargetError(
-        f"The target {target.path} cannot be written in {_place(target).parent} "
+        f"The target {target} cannot be written in {_place(target).parent} "
         f"({reason(error)}); choose another folder, or change this one's permissions."
     )
-
-
-def check_types(schema: pa.Schema, file_format: str) -> None:
-    """Make sure that a file format can hold every column of a table.
-
-    Raises
-    ------
-    TargetError
-        Naming the columns that it cannot hold.
-    """
-    homeless = [field for field in schema if not _can_hold(file_format, field)]
-    if homeless:
-        columns = ", ".join(f"{field.name!r} of type {field.type}" for field in homeless)
-        others = "Feather" if file_format == "parquet" else "Parquet or Feather"
-        raise TargetError(
-            f"{FORMAT_NAMES[file_format]} cannot hold {columns}; give the target the format "
-            f"{others}, or convert in the source."
-        )
-
-
-def _can_hold(file_format: str, field: pa.Field) -> bool:
-    if file_format == "csv":
-        return _csv_type(field.type) is not None
-    if file_format == "parquet":
-        try:
-            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
-        except pa.ArrowException:
-            return False
-    return True
-
-
-# --- Staging -----------------------------------------------------------------------------------
-
-
-class BatchWriter(Protocol):
-    """What `open_writer` gives."""
-
-    def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Write the next rows."""
-
-
-@contextmanager
-def open_writer(path: Path, file_format: str, schema: pa.Schema) -> Iterator[BatchWriter]:
-    """Write a table batch by batch; the file is at `path` once it is whole.
-
-    Raises
-    ------
-    TargetError
-        If the format cannot hold a column.
-    DiskFullError
-    """
-    check_types(schema, file_format)
-    with written_whole(path) as partial, _new_file(partial, file_format, schema) as writer:
-        yield _CsvWriter(writer, schema) if file_format == "csv" else writer
-
-
-def _new_file(
-    path: Path, file_format: str, schema: pa.Schema
-) -> pa_csv.CSVWriter | pq.ParquetWriter | pa.RecordBatchFileWriter:
-    if file_format == "csv":
-        return pa_csv.CSVWriter(path, _csv_schema(schema))
-    if file_format == "parquet":
-        # Looking for repeated numbers takes most of the time and makes a file larger, not smaller.
-        repetitive = [f.name for f in schema if not pa.types.is_floating(f.type)]
-        return pq.ParquetWriter(path, schema, use_dictionary=repetitive)
-    return pa.ipc.new_file(path, schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
-
-
-def read_staged(path: Path, file_format: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Read back what `open_writer` wrote, with exactly the types that it was given.
-
-    A dictionary column holds the same values, perhaps under other codes.
-
-    Raises
-    ------
-    TargetError
-        If the file cannot be read back, or holds something else.
-    """
-    batches = _read_csv(path, schema) if file_format == "csv" else stream_file(path, file_format)
-    try:
-        for batch in batches:
-            if batch.schema.names != schema.names:
-                raise TargetError(f"{path} has other columns than were written; run the job again.")
-            columns = list(map(_restored, batch.columns, schema.types))
-            yield pa.RecordBatch.from_arrays(columns, schema=schema)
-    except pa.ArrowException as error:
-        raise TargetError(
-            f"{path}, just written as {FORMAT_NAMES[file_format]}, cannot be read back with the "
-            "types of the table; the target is as it was. Try another format for the target."
-        ) from error
-
-
-def _read_csv(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    yield from pa_csv.open_csv(
-        path,
-        read_options=pa_csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES),
-        parse_options=pa_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-        # Arrow writes "" for an empty text and nothing for a missing cell.
-        convert_options=pa_csv.ConvertOptions(
-            column_types=_csv_schema(schema),
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    )
-
-
-class _CsvWriter:
-    """Writes batches whose types CSV does not know as the plain types that it does."""
-
-    def __init__(self, writer: pa_csv.CSVWriter, schema: pa.Schema) -> None:
-        self.writer, self.schema = writer, _csv_schema(schema)
-
-    def write_batch(self, batch: pa.RecordBatch) -> None:
-        columns = [
-            column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-            for column in batch.columns
-        ]
-        plain = [
-            column.cast(type_) for column, type_ in zip(columns, self.schema.types, strict=True)
-        ]
-        self.writer.write_batch(pa.RecordBatch.from_arrays(plain, schema=self.schema))
-
-
-def _csv_schema(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([(field.name, _csv_type(field.type)) for field in schema])
-
-
-def _csv_type(type_: pa.DataType) -> pa.DataType | None:
-    """The type that stands for `type_` in a CSV without loss; None if there is none."""
-    is_type = pa.types
-    if is_type.is_dictionary(type_):
-        return _csv_type(type_.value_type)
-    if is_type.is_string_view(type_):
-        return pa.string()
-    if is_type.is_float16(type_):
-        return pa.float32()
-    if is_type.is_decimal(type_):
-        return pa.decimal128(type_.precision, type_.scale) if type_.precision <= 38 else None
-    if is_type.is_timestamp(type_) and type_.tz:
-        return pa.timestamp(type_.unit, "UTC")
-    plain = (
-        is_type.is_null(type_)
-        or is_type.is_boolean(type_)
-        or is_type.is_integer(type_)
-        or is_type.is_floating(type_)
-        or is_type.is_string(type_)
-        or is_type.is_large_string(type_)
-        or is_type.is_date(type_)
-        or is_type.is_time(type_)
-        or is_type.is_timestamp(type_)
-        or is_type.is_duration(type_)
-    )
-    return type_ if plain else None
-
-
-def _restored(column: pa.Array, type_: pa.DataType) -> pa.Array:
-    """`column` in the type that it had before its file was written."""
-    if column.type == type_:
-        return column
-    if not pa.types.is_dictionary(type_):
-        return column.cast(type_)
-    encoded = column.cast(type_.value_type).dictionary_encode()
-    codes = encoded.indices.cast(type_.index_type)
-    return pa.DictionaryArray.from_arrays(codes, encoded.dictionary, ordered=type_.ordered)
 
 
 # --- Publishing --------------------------------------------------------------------------------
 
 
-def publish(staged: Staged, target: FileTarget) -> Published:
-    """Put the staged file in the target's place, in one step.
+def publish(staged: Staged, target: FileTarget, run_id: str) -> Published:
+    """Put the staged table in the target's place, in one step and once per run.
 
-    It may be called again, after a crash at whatever moment: what is published already stays.
+    It may be called again, after a crash at whatever moment or by a second worker: what the run has
+    published already stays as it is.
 
     Raises
     ------
     TargetError
-        If the target cannot be written, or the staged file is gone and the target is another.
+        If the target cannot be written, or the staged file is gone.
+    TargetBusyError
+        If another run is publishing there.
+    MergeError
+        If the table cannot be put together with the one that is there.
     DiskFullError
         If the target is on another device, which is full.
     """
+    match target:
+        case FileTarget():
+            return _publish_files(staged, target, run_id)
+
+
+def _publish_files(staged: Staged, target: FileTarget, run_id: str) -> Published:
     place = _place(target)
+    put = _put_folder if target.is_folder else _put_file
+    lock = place / ".em_impute.lock" if target.is_folder else _beside(place, "lock")
     try:
-        if staged.path.exists():
-            _put(staged.path, place)
-        elif not (place.is_file() and sha256(place) == staged.sha256):
-            raise TargetError(
-                f"The staged file {staged.path} is gone, and {target.path} does not hold what it "
-                "held; run the job again."
-            )
+        with one_writer(lock, str(target), target.lock_timeout):
+            history = _history(place)
+            found = next((entry for entry in history if entry.run == run_id), None)
+            if not found and not staged.path.exists():
+                raise TargetError(
+                    f"The staged file {staged.path} is gone, and this run has not published to "
+                    f"{target}; run the job again."
+                )
+            entry = found or put(staged, target, place, run_id, history)
     except (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise _unwritable(target, error) from error
-    return Published(target.path, staged.sha256, staged.rows)
+    return Published(str(target), entry.rows, entry.sha256)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """That a run has published; the newest is first in a target's record."""
+
+    run: str
+    rows: int
+    sha256: str
+
+
+def _beside(place: Path, suffix: str) -> Path:
+    return place.with_name(f".{place.name}.em_impute.{suffix}")
+
+
+def _history(place: Path) -> list[_Entry]:
+    """Which runs have published to a place."""
+    record = place / CURRENT / RECORD if place.is_dir() else _beside(place, "json")
+    try:
+        entries = [_Entry(**entry) for entry in json.loads(record.read_text())["published"]]
+    except FileNotFoundError:
+        return []
+    # A file's record is written just before the file is: the newest run may not have come so far.
+    holds = place.is_dir() or (place.is_file() and sha256(place) == entries[0].sha256)
+    return entries if holds else entries[1:]
+
+
+def _record(path: Path, entries: Sequence[_Entry]) -> None:
+    with written_whole(path) as partial:
+        content = {"published": [asdict(entry) for entry in entries[:REMEMBERED]]}
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        _flush(partial)
+
+
+# --- A file ------------------------------------------------------------------------------------
+
+
+def _put_file(
+    staged: Staged, target: FileTarget, place: Path, run_id: str, history: Sequence[_Entry]
+) -> _Entry:
+    path, rows = staged.path, staged.rows
+    if target.mode != "replace":
+        path, rows = _merged_file(staged, target, place)
+    entry = _Entry(run_id, rows, sha256(path))
+    _record(_beside(place, "json"), [entry, *history])
+    _put(path, place)
+    staged.path.unlink(missing_ok=True)
+    return entry
+
+
+def _merged_file(staged: Staged, target: FileTarget, place: Path) -> tuple[Path, int]:
+    """Write the table that is there and the staged one as one, beside the staged one."""
+    schema, file_format = read_schema(staged.path), target.file_format
+    path = staged.path.with_name(f"staged.merged.{file_format}")
+
+    def old() -> Iterator[pa.RecordBatch]:
+        return read_staged(place, file_format, schema) if place.exists() else iter(())
+
+    if place.exists():
+        found, expected = stored_columns(place, file_format, schema)
+        merging.check_same_columns(found, expected, str(target))
+    rows = 0
+    with open_writer(path, file_format, schema) as writer:
+        for batch in _merged(staged, target, old):
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return path, rows
+
+
+def _merged(
+    staged: Staged, target: FileTarget, old: Callable[[], Iterator[pa.RecordBatch]]
+) -> Iterator[pa.RecordBatch]:
+    """The rows to publish, in their order."""
+
+    def new() -> Iterator[pa.RecordBatch]:
+        return stream_file(staged.path, staged.format)
+
+    match target.mode:
+        case "append":
+            return merging.append(old, new)
+        case "upsert":
+            return merging.upsert(old, new, staged.key)
+    return new()
 
 
 def _put(staged: Path, place: Path) -> None:
@@ -300,6 +281,78 @@ def _put_across_devices(staged: Path, place: Path) -> None:
         _flush(partial)
     _flush_folder(place.parent)
     staged.unlink()
+
+
+# --- A folder ----------------------------------------------------------------------------------
+
+
+def _put_folder(
+    staged: Staged, target: FileTarget, place: Path, run_id: str, history: Sequence[_Entry]
+) -> _Entry:
+    versions = place / VERSIONS
+    versions.mkdir(parents=True, exist_ok=True)
+    _remove_versions(versions, keep=[entry.run for entry in history])
+    version, partial = versions / run_id, versions / f".{run_id}.part"
+    rows = _write_version(staged, target, place / CURRENT, partial)
+    entry = _Entry(run_id, rows, _fingerprint(partial))
+    _record(partial / RECORD, [entry, *history])
+    _flush_tree(partial)
+    partial.rename(version)
+    _flush_folder(versions)
+    _point(place / CURRENT, version)
+    published = [run_id, *(one.run for one in history)]
+    _remove_versions(versions, keep=published[: target.keep_versions or KEPT_VERSIONS])
+    staged.path.unlink()
+    return entry
+
+
+def _write_version(staged: Staged, target: FileTarget, current: Path, partial: Path) -> int:
+    schema, by = read_schema(staged.path), target.partition_by or ()
+    exists = target.mode != "replace" and current.exists()
+    if exists:
+        found, expected = partitions.stored_columns(current, target.file_format, schema)
+        merging.check_same_columns(found, expected, str(target))
+
+    def old() -> Iterator[pa.RecordBatch]:
+        return partitions.read(current, target.file_format, schema) if exists else iter(())
+
+    return partitions.write(_merged(staged, target, old), schema, partial, target.file_format, by)
+
+
+def _remove_versions(versions: Path, keep: Sequence[str]) -> None:
+    """Remove all versions but some, and what a run that was stopped has left."""
+    for folder in versions.iterdir():
+        if folder.name not in keep:
+            shutil.rmtree(folder)
+
+
+def _point(link: Path, version: Path) -> None:
+    """Have the link `current` point to a version, from one moment to the next."""
+    partial = link.with_name(f".{link.name}.part")
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(version.relative_to(link.parent), target_is_directory=True)
+    partial.replace(link)
+    _flush_folder(link.parent)
+
+
+def _fingerprint(folder: Path) -> str:
+    """SHA-256 of the names and contents of all files under a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n".encode())
+    return digest.hexdigest()
+
+
+def _flush_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            _flush_folder(path)
+        else:
+            _flush(path)
+    _flush_folder(folder)
+
+
+# --- On the disk -------------------------------------------------------------------------------
 
 
 def _flush(path: Path) -> None:

@@ -14,10 +14,10 @@ import pytest
 from pyarrow import feather
 
 from em_impute.job import FileSource
+from em_impute.tables.csv_text import CSV_BLOCK_BYTES
 from em_impute.tables.run_folder import DiskFullError, RunFolder
 from em_impute.tables.sources import (
     BATCH_ROWS,
-    CSV_BLOCK_BYTES,
     ColumnProfile,
     Snapshot,
     SourceError,
@@ -145,6 +145,17 @@ def test_batches_keep_the_order_of_the_rows(take_table: Take) -> None:
     assert batches[0].schema.names == ["i"]
 
 
+@pytest.mark.parametrize("rows", [1, 3, 7, 100])
+def test_batches_have_the_rows_that_the_job_says(
+    tmp_path: Path, folder: RunFolder, rows: int
+) -> None:
+    pq.write_table(pa.table({"i": range(20)}), tmp_path / "x.parquet", row_group_size=6)
+    take_snapshot(FileSource(path=tmp_path / "x.parquet"), folder.snapshot, rows)
+    batches = list(read_batches(folder.snapshot))
+    assert [i for batch in batches for i in batch["i"].to_pylist()] == list(range(20))
+    assert {batch.num_rows for batch in batches[:-1]} <= {rows}
+
+
 def test_parquet_keeps_types_and_metadata(tmp_path: Path, folder: RunFolder) -> None:
     schema = pa.schema(
         [("f", pa.float32()), ("d", pa.decimal128(5, 2)), ("t", pa.timestamp("us", "UTC"))],
@@ -165,7 +176,7 @@ def test_categories_that_differ_between_row_groups_become_one_dictionary(
     parts = [pa.array(group).dictionary_encode() for group in groups]
     codes = [pa.DictionaryArray.from_arrays(p.indices.cast(pa.int8()), p.dictionary) for p in parts]
     pq.write_table(pa.table({"c": pa.chunked_array(codes)}), path, row_group_size=2)
-    column = table_of(take_snapshot(FileSource(path=path), folder.snapshot))["c"]
+    column = table_of(take_snapshot(FileSource(path=path), folder.snapshot, 2))["c"]
     assert column.to_pylist() == ["a", "b", "c", None, "b", "d"]
     assert column.type == type_
     assert [chunk.dictionary.to_pylist() for chunk in column.chunks] == [["a", "b", "c", "d"]] * 3
@@ -235,8 +246,10 @@ def test_no_such_folder(tmp_path: Path, folder: RunFolder, monkeypatch: pytest.M
     )
 
 
-def test_a_folder_is_no_source(tmp_path: Path, folder: RunFolder) -> None:
-    assert "is a folder" in refusal(tmp_path, folder, "csv")
+def test_a_folder_without_files_is_no_source(tmp_path: Path, folder: RunFolder) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "_SUCCESS").touch()
+    assert "in is a folder without files; names that" in refusal(tmp_path / "in", folder, "csv")
 
 
 def test_a_pipe_is_no_source(tmp_path: Path, folder: RunFolder) -> None:
@@ -342,13 +355,6 @@ def test_repeated_names_in_parquet(tmp_path: Path, folder: RunFolder) -> None:
 def test_table_without_columns(tmp_path: Path, folder: RunFolder) -> None:
     feather.write_feather(pa.table({}), tmp_path / "x.feather")
     assert "has no columns" in refusal(tmp_path / "x.feather", folder)
-
-
-def test_categories_inside_a_nested_type(tmp_path: Path, folder: RunFolder) -> None:
-    inner = pa.dictionary(pa.int32(), pa.string())
-    rows = pa.array([{"c": "a"}], pa.struct([("c", inner)]))
-    feather.write_feather(pa.table({"s": rows}), tmp_path / "x.feather")
-    assert "column 's' holds dictionary-encoded values" in refusal(tmp_path / "x.feather", folder)
 
 
 def test_full_disk_leaves_no_half_snapshot(take_csv: Take, folder: RunFolder) -> None:

@@ -1,0 +1,167 @@
+"""A table as a folder of files in hive partitions: ``year=2024/month=5/part-0.parquet``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from em_impute.tables.source_files import HIVE_NULL, members
+from em_impute.tables.staging import (
+    BatchWriter,
+    TargetError,
+    open_writer,
+    read_staged,
+)
+from em_impute.tables.staging import stored_columns as stored_columns_of_file
+
+# Beyond this, files are closed, and further rows of their partitions begin others.
+MOST_OPEN_FILES = 200
+
+
+def check_columns(schema: pa.Schema, partition_by: Sequence[str]) -> None:
+    """Make sure that a table can be partitioned by some of its columns.
+
+    Raises
+    ------
+    TargetError
+        Naming a column that is not there or of no use, or if no other column is left.
+    """
+    for name in partition_by:
+        if name not in schema.names:
+            raise TargetError(f"target.partition_by: the table has no column {name!r}.")
+        if not _names_folders(schema.field(name).type):
+            raise TargetError(
+                f"target.partition_by: {name!r} is of type {schema.field(name).type}; folders are "
+                "named by integers, text, dates or true and false."
+            )
+    if len(partition_by) == len(schema):
+        raise TargetError("target.partition_by names every column; leave one for the files.")
+
+
+def _names_folders(type_: pa.DataType) -> bool:
+    is_type = pa.types
+    if is_type.is_dictionary(type_):
+        return _names_folders(type_.value_type)
+    return bool(
+        is_type.is_integer(type_)
+        or is_type.is_string(type_)
+        or is_type.is_large_string(type_)
+        or is_type.is_date32(type_)
+        or is_type.is_boolean(type_)
+    )
+
+
+def write(
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    folder: Path,
+    file_format: str,
+    partition_by: Sequence[str],
+) -> int:
+    """Write a table into a new folder; return the number of its rows.
+
+    Rows of one partition keep their order.
+    """
+    folder.mkdir()
+    rows = 0
+    with _Files(folder, file_format, _rest(schema, partition_by)) as files:
+        for batch in batches:
+            rows += batch.num_rows
+            for name, part in _parts(batch, partition_by):
+                files.writer(name).write_batch(part)
+    return rows
+
+
+def read(folder: Path, file_format: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of such a folder with exactly the types of `schema`, in the files' order."""
+    for file in members(folder):
+        for batch in read_staged(file.path, file_format, _rest(schema, list(file.partition))):
+            columns = [
+                _partition_cells(file.partition[field.name], field.type, batch.num_rows)
+                if field.name in file.partition
+                else batch.column(field.name)
+                for field in schema
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def stored_columns(
+    folder: Path, file_format: str, schema: pa.Schema
+) -> tuple[pa.Schema, pa.Schema]:
+    """The columns that a folder has, and those it would have if it held a table of this schema."""
+    file = members(folder)[0]
+    found, expected = stored_columns_of_file(
+        file.path, file_format, _rest(schema, list(file.partition))
+    )
+    # What the folders name has the type that the table gives it.
+    named = [field for field in schema if field.name in file.partition]
+    unknown = [pa.field(name, pa.string()) for name in file.partition if name not in schema.names]
+    return pa.schema([*found, *named, *unknown]), pa.schema([*expected, *named])
+
+
+def _rest(schema: pa.Schema, partition_by: Sequence[str]) -> pa.Schema:
+    fields = [field for field in schema if field.name not in partition_by]
+    return pa.schema(fields)
+
+
+def _partition_cells(text: str, type_: pa.DataType, rows: int) -> pa.Array:
+    plain = type_.value_type if pa.types.is_dictionary(type_) else type_
+    value = pa.scalar(None if text == HIVE_NULL else text, pa.string()).cast(plain)
+    cells = pa.repeat(value, rows)
+    if plain is type_:
+        return cells
+    encoded = cells.dictionary_encode()
+    codes = encoded.indices.cast(type_.index_type)
+    return pa.DictionaryArray.from_arrays(codes, encoded.dictionary, ordered=type_.ordered)
+
+
+def _parts(
+    batch: pa.RecordBatch, partition_by: Sequence[str]
+) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Split a batch by its partitions; each part with the name of its folder."""
+    if not partition_by:
+        yield "", batch
+        return
+    rest = batch.drop_columns(list(partition_by))
+    names = [_texts(batch.column(name)) for name in partition_by]
+    keys = pa.table([*names, pa.array(range(batch.num_rows))], [*partition_by, ""])
+    groups = keys.group_by(list(partition_by), use_threads=False).aggregate([("", "list")])
+    for group in groups.to_pylist():
+        folders = (f"{quote(name, safe='')}={_quoted(group[name])}" for name in partition_by)
+        yield "/".join(folders), rest.take(pa.array(group["_list"]))
+
+
+def _texts(column: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return column.cast(pa.string())
+
+
+def _quoted(value: str | None) -> str:
+    return HIVE_NULL if value is None else quote(value, safe="")
+
+
+class _Files(ExitStack):
+    """The files that are being written, by the partition they are in."""
+
+    def __init__(self, folder: Path, file_format: str, schema: pa.Schema) -> None:
+        super().__init__()
+        self.folder, self.file_format, self.schema = folder, file_format, schema
+        self.writers: dict[str, BatchWriter] = {}
+        self.number = 0
+
+    def writer(self, partition: str) -> BatchWriter:
+        """The writer for a partition, whose file is begun if need be."""
+        if partition not in self.writers:
+            if len(self.writers) == MOST_OPEN_FILES:
+                self.close()
+                self.writers, self.number = {}, self.number + 1
+            path = self.folder / partition / f"part-{self.number}.{self.file_format}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer = open_writer(path, self.file_format, self.schema)
+            self.writers[partition] = self.enter_context(writer)
+        return self.writers[partition]
