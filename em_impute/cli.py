@@ -76,7 +76,7 @@ def check(job: Path) -> None:
         loaded = load_job(job)
         validation.verify_checks(loaded)
         check_target(loaded.target)
-        snapshot = take_snapshot(loaded.source, Path(folder) / "snapshot.arrow")
+        snapshot = take_snapshot(loaded.source, Path(folder) / "snapshot.arrow", loaded.batch_rows)
         roles = assign_roles(snapshot, loaded)
         check_types(filled_schema(snapshot, roles), loaded.target.file_format)
         validation.check_columns(loaded, [column.name for column in snapshot.columns])
@@ -146,7 +146,7 @@ def _show_outcome(outcome: Outcome) -> None:
     lines = {
         "fit": outcome.fit,
         "cells": ", ".join(f"{name} {cells:,}" for name, cells in outcome.cells),
-        "target": "" if outcome.stopped_by else str(outcome.target),
+        "target": "" if outcome.stopped_by else outcome.target,
         "report": str(outcome.report),
     }
     for name, text in lines.items():
@@ -172,4 +172,4 @@ def _show_plan(job: Job, snapshot: Snapshot, roles: Roles) -> None:
             f"{column.missing:,} ({share:.1%})"
         )
     cells = sum(snapshot.profile(name).missing for name in roles.impute)
-    click.echo(f"A run would fill {cells:,} cells and write {job.target.path}.")
+    click.echo(f"A run would fill {cells:,} cells and write {job.target}.")

@@ -101,14 +101,15 @@ class Outcome:
         How the fit ended, a sentence; empty if there was none.
     cells : tuple of (str, int)
         Imputed cells of each column.
-    target, report : Path
+    target : str
+    report : Path
     """
 
     verdict: diagnostics.Verdict
     stopped_by: Exception | None
     fit: str
     cells: tuple[tuple[str, int], ...]
-    target: Path
+    target: str
     report: Path
 
 
@@ -146,13 +147,13 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
         job=run.job.name,
         run=run.id,
         started=run.started.isoformat(timespec="seconds"),
-        source=str(run.job.source.path),
-        target=str(run.job.target.path),
+        source=str(run.job.source),
+        target=str(run.job.target),
         verdict=diagnostics.judge(
             refusal=str(found.stopped_by) if found.stopped_by else None,
             warnings=found.warnings,
             imputed_cells=staged.cells if staged else 0,
-            target=str(run.job.target.path),
+            target=str(run.job.target),
         ),
         rows=snapshot.rows if snapshot else 0,
         columns=described,

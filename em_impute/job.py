@@ -57,6 +57,8 @@ Severity = Literal["critical", "warning", "info"]
 Loc = tuple[str | int, ...]
 Position = tuple[int, int]
 
+BATCH_ROWS = 65_536
+
 _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".csv": "csv",
     ".parquet": "parquet",
@@ -339,6 +341,9 @@ class TableFile(Section):
         """The format that was given, or else the one that the suffix tells."""
         return self.format or _FORMAT_OF_SUFFIX[self.path.suffix.lower()]
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     @model_validator(mode="after")
     def _format_is_known(self) -> Self:
         if self.format is None and self.path.suffix.lower() not in _FORMAT_OF_SUFFIX:
@@ -615,6 +620,12 @@ class Job(Section):
     checks: Checks = Field(Checks(), description="What must hold before and after.")
     target: Target = Field(
         description="The table to write.", examples=[{"path": "out/airquality.parquet"}]
+    )
+    batch_rows: Count = Field(
+        BATCH_ROWS,
+        ge=1,
+        le=10_000_000,
+        description="Rows that are in memory at a time; the answer is the same.",
     )
     schedule: Schedule | None = Field(
         None,

@@ -102,12 +102,12 @@ def open_run(job: Path | Job, runs: Path) -> Run:
 )
 def load(run: Run) -> Snapshot:
     """Read the source into the run's folder."""
-    snapshot = sources.take_snapshot(run.job.source, run.folder.snapshot)
+    snapshot = sources.take_snapshot(run.job.source, run.folder.snapshot, run.job.batch_rows)
     get_run_logger().info(
         "Read %s rows and %s columns from %s.",
         f"{snapshot.rows:,}",
         len(snapshot.columns),
-        run.job.source.path,
+        run.job.source,
     )
     return snapshot
 
@@ -193,8 +193,8 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
 )
 def publish(run: Run, staged: Staged) -> Published:
     """Move the staged table onto the target, in one atomic step."""
-    published = targets.publish(staged, run.job.target)
-    get_run_logger().info("Published %s rows to %s.", f"{published.rows:,}", published.path)
+    published = targets.publish(staged, run.job.target, run.id)
+    get_run_logger().info("Published %s rows to %s.", f"{published.rows:,}", published.target)
     return published
 
 
@@ -217,7 +217,7 @@ def report(run: Run, found: Found) -> Outcome:
         stopped_by=found.stopped_by,
         fit=numbers.fit.message if numbers.fit else "",
         cells=found.staged.imputed if found.staged else (),
-        target=run.job.target.path,
+        target=str(run.job.target),
         report=run.folder.report,
     )
 

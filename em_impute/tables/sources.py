@@ -25,10 +25,9 @@ import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from em_impute.job import CannotRun, FileSource
+from em_impute.job import BATCH_ROWS, CannotRun, FileSource
 from em_impute.tables.run_folder import reason, sha256, written_whole
 
-BATCH_ROWS = 65_536
 CSV_BLOCK_BYTES = 2**24
 SHOWN_ROWS = 10
 
@@ -123,8 +122,8 @@ class Snapshot:
         raise KeyError(name)
 
 
-def take_snapshot(source: FileSource, path: Path) -> Snapshot:
-    """Read `source` once, from end to end, into an Arrow file at `path`.
+def take_snapshot(source: FileSource, path: Path, batch_rows: int = BATCH_ROWS) -> Snapshot:
+    """Read `source` from end to end into an Arrow file at `path`, in batches of `batch_rows` rows.
 
     Raises
     ------
@@ -133,18 +132,40 @@ def take_snapshot(source: FileSource, path: Path) -> Snapshot:
     DiskFullError
         If there is no room for the snapshot.
     """
-    _check_is_file(source.path)
-    schema, batches = _open_csv(source.path) if source.file_format == "csv" else _open(source)
+    schema, batches = _open(source)
     tallies = [_Tally(field) for field in schema]
     rows = 0
     with written_whole(path) as partial, pa.ipc.new_file(partial, schema) as writer:
-        for batch in batches:
+        for batch in _rebatched(batches, batch_rows):
             writer.write_batch(batch)
             for tally, column in zip(tallies, batch.columns, strict=True):
                 tally.add(column, first_row=rows + 1)
             rows += batch.num_rows
     profiles = tuple(tally.profile() for tally in tallies)
-    return Snapshot(path, rows, profiles, f"sha256:{sha256(path)}", str(source.path))
+    return Snapshot(path, rows, profiles, f"sha256:{sha256(path)}", str(source))
+
+
+def _open(source: FileSource) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
+    """The schema of a source, and its rows."""
+    match source:
+        case FileSource(file_format="csv"):
+            return _open_csv(source.path)
+        case FileSource():
+            return _open_binary(source.path, source.file_format)
+
+
+def _rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of `rows`; only the last may have fewer."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        first = rows - sum(part.num_rows for part in waiting)
+        while batch.num_rows >= first:
+            yield pa.concat_batches([*waiting, batch[:first]])
+            waiting, batch, first = [], batch[first:], rows
+        if batch.num_rows:
+            waiting.append(batch)
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def read_schema(path: Path) -> pa.Schema:
@@ -264,8 +285,8 @@ def _listed(items: Sequence[str]) -> str:
 # --- Parquet and Feather -----------------------------------------------------------------------
 
 
-def _open(source: FileSource) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    path, file_format = source.path, source.file_format
+def _open_binary(path: Path, file_format: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    _check_is_file(path)
     _check_kind(path, file_format)
     with _damage_reported(path, file_format):
         schema = pq.read_schema(path) if file_format == "parquet" else read_schema(path)
@@ -331,6 +352,7 @@ def _merge(whole: pa.Array, column: pa.Array) -> pa.Array:
 
 
 def _open_csv(path: Path) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
+    _check_is_file(path)
     _check_kind(path, "csv")
     _check_is_text(path)
     header, has_rows = _read_header(path)

@@ -38,16 +38,16 @@ class Published:
 
     Attributes
     ----------
-    path : Path
-        The target, as the job names it.
-    sha256 : str
-        Of the file's bytes.
+    target : str
+        What the job names, in words, never with a password.
     rows : int
+    sha256 : str
+        Of the table's bytes.
     """
 
-    path: Path
-    sha256: str
+    target: str
     rows: int
+    sha256: str
 
 
 # --- Before the work starts --------------------------------------------------------------------
@@ -61,6 +61,12 @@ def check_target(target: FileTarget) -> None:
     TargetError
         If the target is a folder, or its own folder cannot be made or written.
     """
+    match target:
+        case FileTarget():
+            _check_place(target)
+
+
+def _check_place(target: FileTarget) -> None:
     place = _place(target)
     if place.is_dir():
         raise TargetError(f"The target {target.path} is a folder; name a file in it.")
@@ -250,8 +256,8 @@ def _restored(column: pa.Array, type_: pa.DataType) -> pa.Array:
 # --- Publishing --------------------------------------------------------------------------------
 
 
-def publish(staged: Staged, target: FileTarget) -> Published:
-    """Put the staged file in the target's place, in one step.
+def publish(staged: Staged, target: FileTarget, run_id: str) -> Published:  # noqa: ARG001
+    """Put the staged table in the target's place, in one step and once per run.
 
     It may be called again, after a crash at whatever moment: what is published already stays.
 
@@ -262,6 +268,12 @@ def publish(staged: Staged, target: FileTarget) -> Published:
     DiskFullError
         If the target is on another device, which is full.
     """
+    match target:
+        case FileTarget():
+            return _publish_file(staged, target)
+
+
+def _publish_file(staged: Staged, target: FileTarget) -> Published:
     place = _place(target)
     try:
         if staged.path.exists():
@@ -273,7 +285,7 @@ def publish(staged: Staged, target: FileTarget) -> Published:
             )
     except (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise _unwritable(target, error) from error
-    return Published(target.path, staged.sha256, staged.rows)
+    return Published(str(target), staged.rows, staged.sha256)
 
 
 def _put(staged: Path, place: Path) -> None:

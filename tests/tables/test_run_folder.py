@@ -129,7 +129,7 @@ def test_manifest_says_what_ran_on_what(
     folder: RunFolder, take_csv: Take, job: Callable[..., Job]
 ) -> None:
     snapshot = take_csv("a,b\n1,2\n")
-    published = Published(Path("out/y.parquet"), "ab12", 1)
+    published = Published("out/y.parquet", 1, "ab12")
     folder.write_manifest(manifest(job(), snapshot, published))
     written = json.loads(folder.manifest.read_text())
     assert written.pop("versions") == installed_versions()
@@ -143,7 +143,7 @@ def test_manifest_says_what_ran_on_what(
             "rows": 1,
             "columns": ["a", "b"],
         },
-        "target": {"path": "out/y.parquet", "sha256": "ab12", "rows": 1},
+        "target": {"target": "out/y.parquet", "rows": 1, "sha256": "ab12"},
         "cells": 3,
         "started": "2026-01-02T03:04:05+00:00",
         "finished": "2026-01-02T03:04:06+00:00",

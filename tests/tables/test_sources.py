@@ -114,6 +114,17 @@ def test_batches_keep_the_order_of_the_rows(take_table: Take) -> None:
     assert batches[0].schema.names == ["i"]
 
 
+@pytest.mark.parametrize("rows", [1, 3, 7, 100])
+def test_batches_have_the_rows_that_the_job_says(
+    tmp_path: Path, folder: RunFolder, rows: int
+) -> None:
+    pq.write_table(pa.table({"i": range(20)}), tmp_path / "x.parquet", row_group_size=6)
+    take_snapshot(FileSource(path=tmp_path / "x.parquet"), folder.snapshot, rows)
+    batches = list(read_batches(folder.snapshot))
+    assert [i for batch in batches for i in batch["i"].to_pylist()] == list(range(20))
+    assert {batch.num_rows for batch in batches[:-1]} <= {rows}
+
+
 def test_parquet_keeps_types_and_metadata(tmp_path: Path, folder: RunFolder) -> None:
     schema = pa.schema(
         [("f", pa.float32()), ("d", pa.decimal128(5, 2)), ("t", pa.timestamp("us", "UTC"))],
@@ -134,7 +145,7 @@ def test_categories_that_differ_between_row_groups_become_one_dictionary(
     parts = [pa.array(group).dictionary_encode() for group in groups]
     codes = [pa.DictionaryArray.from_arrays(p.indices.cast(pa.int8()), p.dictionary) for p in parts]
     pq.write_table(pa.table({"c": pa.chunked_array(codes)}), path, row_group_size=2)
-    column = table_of(take_snapshot(FileSource(path=path), folder.snapshot))["c"]
+    column = table_of(take_snapshot(FileSource(path=path), folder.snapshot, 2))["c"]
     assert column.to_pylist() == ["a", "b", "c", None, "b", "d"]
     assert column.type == type_
     assert [chunk.dictionary.to_pylist() for chunk in column.chunks] == [["a", "b", "c", "d"]] * 3

@@ -195,16 +195,16 @@ def other_device(tmp_path: Path) -> Iterator[Path]:
 
 def test_published_file_is_the_staged_one(folder: RunFolder, place: Path) -> None:
     staged = stage(folder)
-    published = publish(staged, FileTarget(path=place))
-    assert published == Published(place, staged.sha256, 1)
+    published = publish(staged, FileTarget(path=place), "run-1")
+    assert published == Published(str(place), 1, staged.sha256)
     assert place.read_bytes() == NEW
     assert list(folder.path.iterdir()) == []
 
 
 def test_publishing_again_changes_nothing(folder: RunFolder, place: Path) -> None:
     staged, target = stage(folder), FileTarget(path=place)
-    first, before = publish(staged, target), place.stat()
-    assert publish(staged, target) == first
+    first, before = publish(staged, target, "run-1"), place.stat()
+    assert publish(staged, target, "run-1") == first
     assert place.stat() == before
 
 
@@ -212,7 +212,7 @@ def test_nothing_to_publish(folder: RunFolder, place: Path) -> None:
     staged = stage(folder)
     staged.path.unlink()
     with pytest.raises(TargetError, match=r"is gone, and .* does not hold what it held; run the"):
-        publish(staged, FileTarget(path=place))
+        publish(staged, FileTarget(path=place), "run-1")
     assert place.read_bytes() == OLD
 
 
@@ -221,7 +221,7 @@ def test_target_that_became_unwritable(folder: RunFolder, tmp_path: Path) -> Non
     (tmp_path / "y.csv").mkdir()
     for path in (tmp_path / "gone/y.csv", tmp_path / "y.csv"):
         with pytest.raises(TargetError, match=f"The target {path} cannot be written in"):
-            publish(staged, FileTarget(path=path))
+            publish(staged, FileTarget(path=path), "run-1")
         assert staged.path.read_bytes() == NEW
 
 
@@ -234,7 +234,7 @@ def test_new_file_follows_the_umask(folder: RunFolder, tmp_path: Path) -> None:
                 write(folder.staged(file_format), file_format, table)
                 target = FileTarget(path=tmp_path / f"{mask}.{file_format}")
                 path = folder.staged(file_format)
-                publish(Staged(path, file_format, 1, 0, "", folder.cells, ()), target)
+                publish(Staged(path, file_format, 1, 0, "", folder.cells, ()), target, "run-1")
                 assert stat.S_IMODE(target.path.stat().st_mode) == mode
         finally:
             os.umask(before)
@@ -242,7 +242,7 @@ def test_new_file_follows_the_umask(folder: RunFolder, tmp_path: Path) -> None:
 
 def test_file_that_is_replaced_keeps_its_permissions(folder: RunFolder, place: Path) -> None:
     place.chmod(0o640)
-    publish(stage(folder), FileTarget(path=place))
+    publish(stage(folder), FileTarget(path=place), "run-1")
     assert stat.S_IMODE(place.stat().st_mode) == 0o640
 
 
@@ -252,7 +252,7 @@ def test_link_stays_and_what_it_points_to_is_replaced(
     link = tmp_path / "link.csv"
     link.symlink_to("out/y.csv")
     check_target(FileTarget(path=link))
-    assert publish(stage(folder), FileTarget(path=link)).path == link
+    assert publish(stage(folder), FileTarget(path=link), "run-1").target == str(link)
     assert link.is_symlink()
     assert place.read_bytes() == NEW
 
@@ -260,7 +260,7 @@ def test_link_stays_and_what_it_points_to_is_replaced(
 def test_another_device_is_reached_by_a_copy(folder: RunFolder, other_device: Path) -> None:
     other_device.chmod(0o640)
     staged = stage(folder)
-    publish(staged, FileTarget(path=other_device))
+    publish(staged, FileTarget(path=other_device), "run-1")
     assert other_device.read_bytes() == NEW
     assert stat.S_IMODE(other_device.stat().st_mode) == 0o640
     assert list(other_device.parent.iterdir()) == [other_device]
@@ -287,7 +287,7 @@ def replace_and_die(source, destination):
 
 os.replace = replace_and_die
 staged = Staged(staged_path, "csv", 1, 1, sha256(staged_path), staged_path.parent / "cells", ())
-publish(staged, FileTarget(path=target_path))
+publish(staged, FileTarget(path=target_path), "run-1")
 """
 
 
@@ -303,7 +303,7 @@ def test_kill_leaves_a_whole_file_and_publishing_again_completes(
     process = subprocess.run([sys.executable, "-c", KILLED_WHILE_PUBLISHING, *arguments])
     assert process.returncode == -signal.SIGKILL
     assert path.read_bytes() == content
-    published = publish(staged, FileTarget(path=path))
+    published = publish(staged, FileTarget(path=path), "run-1")
     assert (published.sha256, path.read_bytes()) == (staged.sha256, NEW)
-    assert publish(staged, FileTarget(path=path)) == published
+    assert publish(staged, FileTarget(path=path), "run-1") == published
     assert list(path.parent.iterdir()) == [path]
