@@ -257,7 +257,7 @@ def split_table(name: str) -> tuple[str, ...]:
     if not _TABLE.fullmatch(name) or "\0" in name:
         raise ValueError(
             "expected a table, such as orders or sales.orders; a name that itself has a dot or a "
-            'quote stands in double quotes, such as \'"my.table"\''
+            "quote stands in double quotes, such as '\"my.table\"'"
         )
     return tuple(
         part[1:-1].replace('""', '"') if part.startswith('"') else part
@@ -661,12 +661,12 @@ class Job(Section):
         cls, target: FileTarget | DatabaseTarget, info: ValidationInfo
     ) -> FileTarget | DatabaseTarget:
         columns = info.data.get("columns")
-        if isinstance(target, DatabaseTarget) and target.mode == "upsert" and columns:
-            if not columns.key:
-                raise ValueError(
-                    "`mode: upsert` finds the rows to update by columns.key, which is empty; "
-                    "name the columns that identify a row there"
-                )
+        upsert = isinstance(target, DatabaseTarget) and target.mode == "upsert"
+        if upsert and columns and not columns.key:
+            raise ValueError(
+                "`mode: upsert` finds the rows to update by columns.key, which is empty; "
+                "name the columns that identify a row there"
+            )
         return target
 
     def place(self, *loc: str | int) -> str:

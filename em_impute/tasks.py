@@ -193,7 +193,7 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
 )
 def publish(run: Run, staged: Staged) -> Published:
     """Move the staged table onto the target, in one atomic step."""
-    published = targets.publish(staged, run.job.target, run.id)
+    published = targets.publish(staged, run.job.target, run.id, run.job.columns.key)
     get_run_logger().info("Published %s rows to %s.", f"{published.rows:,}", published.target)
     return published
 

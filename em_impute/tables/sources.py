@@ -25,7 +25,7 @@ import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from em_impute.job import BATCH_ROWS, CannotRun, FileSource
+from em_impute.job import BATCH_ROWS, CannotRun, DatabaseSource, FileSource
 from em_impute.tables.run_folder import reason, sha256, written_whole
 
 CSV_BLOCK_BYTES = 2**24
@@ -122,7 +122,9 @@ class Snapshot:
         raise KeyError(name)
 
 
-def take_snapshot(source: FileSource, path: Path, batch_rows: int = BATCH_ROWS) -> Snapshot:
+def take_snapshot(
+    source: FileSource | DatabaseSource, path: Path, batch_rows: int = BATCH_ROWS
+) -> Snapshot:
     """Read `source` from end to end into an Arrow file at `path`, in batches of `batch_rows` rows.
 
     Raises
@@ -132,7 +134,7 @@ def take_snapshot(source: FileSource, path: Path, batch_rows: int = BATCH_ROWS) 
     DiskFullError
         If there is no room for the snapshot.
     """
-    schema, batches = _open(source)
+    schema, batches = _open(source, batch_rows)
     tallies = [_Tally(field) for field in schema]
     rows = 0
     with written_whole(path) as partial, pa.ipc.new_file(partial, schema) as writer:
@@ -145,13 +147,21 @@ def take_snapshot(source: FileSource, path: Path, batch_rows: int = BATCH_ROWS) 
     return Snapshot(path, rows, profiles, f"sha256:{sha256(path)}", str(source))
 
 
-def _open(source: FileSource) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
+def _open(
+    source: FileSource | DatabaseSource, batch_rows: int
+) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
     """The schema of a source, and its rows."""
     match source:
         case FileSource(file_format="csv"):
             return _open_csv(source.path)
         case FileSource():
             return _open_binary(source.path, source.file_format)
+        case DatabaseSource():
+            from em_impute.tables import databases
+
+            schema, batches = databases.open_source(source, batch_rows)
+            _check_names(source, schema.names)
+            return schema, batches
 
 
 def _rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
@@ -261,7 +271,7 @@ def _missing_end(path: Path, expected: str) -> str:
     return "it does not begin as one; if it is CSV, say `format: csv` in the job's source"
 
 
-def _check_names(path: Path, names: Sequence[str]) -> None:
+def _check_names(path: Path | DatabaseSource, names: Sequence[str]) -> None:
     if not names:
         raise SourceError(f"{path} has no columns.")
     positions: dict[str, list[str]] = {}

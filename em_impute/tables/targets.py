@@ -10,7 +10,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from em_impute.job import CannotRun, FileTarget
+from em_impute.job import CannotRun, DatabaseTarget, FileTarget
 from em_impute.tables.run_folder import reason, sha256, written_whole
 from em_impute.tables.sources import CSV_BLOCK_BYTES, FORMAT_NAMES, stream_file
 
@@ -53,17 +53,22 @@ class Published:
 # --- Before the work starts --------------------------------------------------------------------
 
 
-def check_target(target: FileTarget) -> None:
+def check_target(target: FileTarget | DatabaseTarget) -> None:
     """Make sure that the target can be written; make its folder if need be.
 
     Raises
     ------
     TargetError
-        If the target is a folder, or its own folder cannot be made or written.
+        If the target is a folder, its own folder cannot be made or written, or its database cannot
+        be reached or does not let the table be written.
     """
     match target:
         case FileTarget():
             _check_place(target)
+        case DatabaseTarget():
+            from em_impute.tables import databases
+
+            databases.check_target(target)
 
 
 def _check_place(target: FileTarget) -> None:
@@ -256,10 +261,16 @@ def _restored(column: pa.Array, type_: pa.DataType) -> pa.Array:
 # --- Publishing --------------------------------------------------------------------------------
 
 
-def publish(staged: Staged, target: FileTarget, run_id: str) -> Published:  # noqa: ARG001
+def publish(
+    staged: Staged,
+    target: FileTarget | DatabaseTarget,
+    run_id: str,
+    key: Sequence[str] = (),
+) -> Published:
     """Put the staged table in the target's place, in one step and once per run.
 
-    It may be called again, after a crash at whatever moment: what is published already stays.
+    It may be called again, after a crash at whatever moment: what is published already stays. By
+    the columns of `key`, ``mode: upsert`` finds the rows of a database to update.
 
     Raises
     ------
@@ -271,6 +282,10 @@ def publish(staged: Staged, target: FileTarget, run_id: str) -> Published:  # no
     match target:
         case FileTarget():
             return _publish_file(staged, target)
+        case DatabaseTarget():
+            from em_impute.tables import databases
+
+            return databases.publish(staged, target, run_id, key)
 
 
 def _publish_file(staged: Staged, target: FileTarget) -> Published:
