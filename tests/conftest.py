@@ -94,7 +94,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
     try:
         yield server
     finally:
-        server.crash()
+        server.stop()
 
 
 WriteJob = Callable[..., Path]

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from em_impute.job import split_database_url
 from em_impute.tables.run_folder import reason
@@ -465,6 +466,7 @@ def _exact(column: pa.Array, field: pa.Field) -> pa.Array:
     """A column as the driver reads it, in the type of its field."""
     if isinstance(column.type, pa.BaseExtensionType) and not field.type.equals(column.type):
         column = column.storage
+    _check_finite(column, field)
     try:
         return column.cast(field.type)
     except pa.ArrowException:
@@ -472,6 +474,18 @@ def _exact(column: pa.Array, field: pa.Field) -> pa.Array:
             f"column {field.name!r} holds NaN or infinity, which {field.type} does not have; use "
             f"a query that casts it, such as `select cast({quoted(field.name)} as float8)`"
         ) from None
+
+
+def _check_finite(column: pa.Array, field: pa.Field) -> None:
+    """Refuse infinity among dates: the driver makes a day of it, long before PostgreSQL's first."""
+    is_date = pa.types.is_date(column.type)
+    if is_date or pa.types.is_timestamp(column.type):
+        first = pc.min(column.cast(pa.int32() if is_date else pa.int64())).as_py()
+        if first is not None and first < -(2**30 if is_date else 2**62):
+            raise DatabaseError(
+                f"column {field.name!r} holds infinity, which {field.type} does not have; use a "
+                f"query that casts it, such as `select cast({quoted(field.name)} as text)`"
+            )
 
 
 def _type_for_postgresql(type_: pa.DataType) -> pa.DataType | None:
