@@ -802,17 +802,6 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 """
-BIG = 100_000
-
-
-@pytest.fixture
-def big(tmp_path: Path) -> Staged:
-    path = tmp_path / "big.feather"
-    table = pa.table({f"x{i}": pa.array(range(BIG), pa.float64()) for i in range(10)})
-    with open_writer(path, "feather", table.schema) as writer:
-        for batch in table.to_batches(max_chunksize=1000):
-            writer.write_batch(batch)
-    return Staged(path, "feather", BIG, 0, "sha", path, ())
 
 
 def worker(database: Database, staged: Staged, run: str) -> subprocess.Popen[str]:
@@ -823,54 +812,67 @@ def worker(database: Database, staged: Staged, run: str) -> subprocess.Popen[str
     )
 
 
-def wait_until_it_loads(postgres: PostgresServer) -> None:
-    query = "SELECT 1 FROM pg_stat_progress_copy WHERE tuples_processed > 0"
+@contextmanager
+def halted_in_the_middle(database: Database) -> Iterator[Callable[[], None]]:
+    """A table t whose second new row, when the old ones are deleted already, waits for us."""
+    database.run(
+        "CREATE TABLE t AS SELECT 0 AS k, 0.0::float8 AS x;;"
+        "CREATE FUNCTION halt() RETURNS trigger LANGUAGE plpgsql "
+        "AS 'BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NEW; END';;"
+        "CREATE TRIGGER halt BEFORE INSERT ON t FOR EACH ROW WHEN (NEW.k = 2) "
+        "EXECUTE FUNCTION halt()"
+    )
     with (
-        adbc_driver_postgresql.dbapi.connect(postgres.url, autocommit=True) as connection,
+        adbc_driver_postgresql.dbapi.connect(database.url, autocommit=True) as connection,
         connection.cursor() as cursor,
     ):
-        cursor.execute(query)
-        while not cursor.fetchall():
-            time.sleep(0.002)
-            cursor.execute(query)
+        cursor.execute("SELECT pg_advisory_lock(42)")
 
+        def wait() -> None:
+            waiting: list[Any] = []
+            while not waiting:
+                time.sleep(0.01)
+                cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
+                waiting = cursor.fetchall()
 
-def old_table(database: Database) -> None:
-    columns = ", ".join(f"0.0::float8 AS x{i}" for i in range(10))
-    database.run(f"CREATE TABLE t AS SELECT {columns}")
+        yield wait
 
 
 def test_worker_killed_in_the_middle_of_the_load(
-    postgres: PostgresServer, postgres_database: Database, big: Staged
+    postgres_database: Database, filled: Staged
 ) -> None:
-    old_table(postgres_database)
-    with worker(postgres_database, big, "run") as killed:
-        wait_until_it_loads(postgres)
-        killed.send_signal(signal.SIGKILL)
+    with (
+        halted_in_the_middle(postgres_database) as wait,
+        worker(postgres_database, filled, "run") as killed,
+    ):
+        wait()
+        killed.kill()
     assert killed.returncode == -signal.SIGKILL
-    assert postgres_database.run("SELECT count(*), sum(x0) FROM t") == [(1, 0.0)]
-    with worker(postgres_database, big, "run") as again:
-        assert again.communicate()[0] == f"{BIG}\n"
-    assert publish(big, postgres_database.target(), "run").rows == BIG
-    assert postgres_database.run("SELECT count(*) FROM t") == [(BIG,)]
-    assert postgres_database.run("SELECT count(*) FROM em_impute_runs") == [(1,)]
+    assert postgres_database.rows() == [(0, 0.0)]
+    for _ in range(2):
+        with worker(postgres_database, filled, "run") as again:
+            assert again.communicate()[0] == "3\n"
+    assert postgres_database.rows() == [(1, 1.5), (2, 2.5), (3, 3.5)]
+    assert len(postgres_database.rows("em_impute_runs")) == 1
 
 
 def test_server_killed_in_the_middle_of_the_load(
-    postgres: PostgresServer, postgres_database: Database, big: Staged
+    postgres: PostgresServer, postgres_database: Database, filled: Staged
 ) -> None:
-    old_table(postgres_database)
-    with worker(postgres_database, big, "run") as cut_off:
-        wait_until_it_loads(postgres)
+    with (
+        halted_in_the_middle(postgres_database) as wait,
+        worker(postgres_database, filled, "run") as cut_off,
+    ):
+        wait()
         postgres.crash()
         said = cut_off.communicate()[0]
     assert said == (
         f"DatabaseLostError The table t of {postgres_database.target().url_shown} cannot be "
         f"written: lost the database server at 127.0.0.1:{postgres.port}.\n"
     )
-    assert postgres_database.run("SELECT count(*), sum(x0) FROM t") == [(1, 0.0)]
-    assert publish(big, postgres_database.target(), "run").rows == BIG
-    assert postgres_database.run("SELECT count(*) FROM t") == [(BIG,)]
+    assert postgres_database.rows() == [(0, 0.0)]
+    assert publish(filled, postgres_database.target(), "run").rows == 3
+    assert postgres_database.rows() == [(1, 1.5), (2, 2.5), (3, 3.5)]
 
 
 def test_server_killed_while_it_is_read(
