@@ -483,8 +483,9 @@ def _check_finite(column: pa.Array, field: pa.Field) -> None:
         first = pc.min(column.cast(pa.int32() if is_date else pa.int64())).as_py()
         if first is not None and first < -(2**30 if is_date else 2**62):
             raise DatabaseError(
-                f"column {field.name!r} holds infinity, which {field.type} does not have; use a "
-                f"query that casts it, such as `select cast({quoted(field.name)} as text)`"
+                f"column {field.name!r} holds infinity or a time beyond Arrow's, which "
+                f"{field.type} does not have; use a query that casts it, such as "
+                f"`select cast({quoted(field.name)} as text)`"
             )
 
 
