@@ -233,6 +233,7 @@ def manifest(run: Run, snapshot: Snapshot, found: Found, numbers: diagnostics.Re
         snapshot=snapshot,
         published=found.published,
         cells=found.staged.cells if found.staged else 0,
+        table=found.staged.sha256 if found.staged else None,
         outputs=run.folder.hashes(),
         started=run.started,
         finished=datetime.now(UTC),

@@ -21,13 +21,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self, get_args
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     GetJsonSchemaHandler,
     JsonValue,
@@ -35,6 +36,7 @@ from pydantic import (
     PlainValidator,
     PrivateAttr,
     Strict,
+    Tag,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -52,6 +54,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 Format = Literal["csv", "parquet", "feather", "jsonl"]
+Mode = Literal["replace", "append", "upsert"]
 Severity = Literal["critical", "warning", "info"]
 Loc = tuple[str | int, ...]
 Position = tuple[int, int]
@@ -70,6 +73,14 @@ _FORMAT_OF_SUFFIX: dict[str, Format] = {
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # What a URL of Arrow's object stores may say besides the place: nothing that is a secret.
 _URL_OPTIONS = {"region", "scheme", "endpoint_override"}
+
+_ENGINE_OF_SCHEME = {
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "sqlite": "sqlite",
+    "duckdb": "duckdb",
+}
+_DATABASE_URLS = "postgresql://host/database, sqlite:///file.db or duckdb:///file.duckdb"
 
 
 # --- What can be wrong -------------------------------------------------------------------------
@@ -210,6 +221,92 @@ def _positive_interval(value: object, handler: ValidatorFunctionWrapHandler) -> 
     raise ValueError("expected seconds (above 0), or an ISO 8601 duration such as PT1H30M")
 
 
+def split_database_url(url: str) -> tuple[str, SplitResult]:
+    """Take a database's URL apart.
+
+    Returns
+    -------
+    engine : str
+        ``"postgresql"``, ``"sqlite"`` or ``"duckdb"``.
+    parts : SplitResult
+
+    Raises
+    ------
+    ValueError
+        With a sentence that does not repeat the URL, which may hold a password.
+    """
+    try:
+        parts = urlsplit(url)
+        engine = _ENGINE_OF_SCHEME[parts.scheme.partition("+")[0]]
+        _ = parts.port  # a ValueError if it is no number
+    except (ValueError, KeyError):
+        raise ValueError(f"expected the URL of a database, such as {_DATABASE_URLS}") from None
+    if engine != "postgresql" and (parts.netloc or not parts.path.strip("/")):
+        raise ValueError(
+            f"expected the path of a file after three slashes, such as {engine}:///data/sales.db "
+            f"(four, {engine}:////data/sales.db, begin at the root)"
+        )
+    return engine, parts
+
+
+def _database_url(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    if isinstance(value, str):
+        _, parts = split_database_url(value)
+        keys = {key.lower() for key, _ in parse_qsl(parts.query)}
+        if parts.password is not None or keys & {"password", "sslpassword"}:
+            raise ValueError(
+                "a password must not stand in a job; take it out and name the environment variable "
+                "that holds it, for example `password: {env: WAREHOUSE_PASSWORD}`"
+            )
+        return value
+    with suppress(ValidationError):
+        return handler(value)
+    raise ValueError(
+        f"expected the URL of a database, such as {_DATABASE_URLS}, or the environment variable "
+        "that holds it, such as {env: WAREHOUSE_URL}"
+    )
+
+
+def _password(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    with suppress(ValidationError):
+        return handler(value)
+    raise ValueError(
+        "a password must not stand in a job; name the environment variable that holds it, "
+        "for example `password: {env: WAREHOUSE_PASSWORD}`"
+    )
+
+
+def split_table(name: str) -> tuple[str, ...]:
+    """Take the name of a table apart: ``sales.orders``, or ``sales."odd.name"`` in quotes.
+
+    Raises
+    ------
+    ValueError
+        If it is no table's name, with or without a schema's before it.
+    """
+    if not _TABLE.fullmatch(name) or "\0" in name:
+        raise ValueError(
+            "expected a table, such as orders or sales.orders; a name that itself has a dot or a "
+            "quote stands in double quotes, such as '\"my.table\"'"
+        )
+    return tuple(
+        part[1:-1].replace('""', '"') if part.startswith('"') else part
+        for part in _PART.findall(name)
+    )
+
+
+def _table(name: str) -> str:
+    split_table(name)
+    return name
+
+
+def _some_sql(query: str) -> str:
+    query = query.strip().rstrip(";").rstrip()
+    if not query or "\0" in query:
+        raise ValueError("expected a query, such as select * from sales.orders")
+    return query
+
+
 def _check_from_yaml(value: object) -> object:
     """Turn `{expect_x: {column: y, severity: warning}}` into the fields of a Check."""
     if isinstance(value, Check):
@@ -226,6 +323,9 @@ def _check_from_yaml(value: object) -> object:
     severity = {"severity": options["severity"]} if "severity" in options else {}
     return {"expectation": expectation, "kwargs": kwargs, **severity}
 
+
+_PART = re.compile(r'"(?:[^"]|"")+"|[^".]+')
+_TABLE = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))?")
 
 _DURATION = {
     "anyOf": [
@@ -252,13 +352,18 @@ Location = Annotated[
 PriorRows = Annotated[Literal["auto"] | Annotated[Number, Field(ge=0)], WrapValidator(_prior_rows)]
 Cron = Annotated[str, AfterValidator(_five_fields)]
 Interval = Annotated[timedelta, WrapValidator(_positive_interval), WithJsonSchema(_DURATION)]
+TableName = Annotated[str, AfterValidator(_table)]
+Query = Annotated[str, AfterValidator(_some_sql)]
 Timezone = Annotated[str, AfterValidator(_known_timezone)]
 
 
 class Section(BaseModel):
     """A mapping of the job file: only the keys that it names are allowed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # A job made in Python must not have its inputs, perhaps a password, quoted by pydantic either.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class TableFile(Section):
@@ -352,6 +457,110 @@ class FileTarget(TableFile):
                 "keep_versions"
             )
         return self
+
+
+class FromEnvironment(Section):
+    """A value that stands in an environment variable, not in the job."""
+
+    env: str = Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Name of the environment variable.",
+        examples=["WAREHOUSE_PASSWORD"],
+    )
+
+
+class Database(Section):
+    """Where a database is, and how to log in; a secret is only named, never written."""
+
+    url: Annotated[str | FromEnvironment, WrapValidator(_database_url)] = Field(
+        description="URL of the database, without a password; or {env: NAME} for the environment "
+        "variable that holds it, with or without one.",
+        examples=["postgresql://host/database", {"env": "WAREHOUSE_URL"}],
+    )
+    password: Annotated[FromEnvironment, WrapValidator(_password)] | None = Field(
+        None,
+        description="{env: NAME}: the environment variable that holds the password.",
+        examples=[{"env": "WAREHOUSE_PASSWORD"}],
+    )
+
+    @property
+    def url_shown(self) -> str:
+        """The database as messages name it: its URL without the user, or the variable's name."""
+        if isinstance(self.url, FromEnvironment):
+            return f"${self.url.env}"
+        return self.url.partition("?")[0].replace(f"{urlsplit(self.url).username}@", "", 1)
+
+
+class DatabaseSource(Database):
+    """The table of a database, or the rows of a query, to read."""
+
+    table: TableName | None = Field(
+        None, description="The table, with or without its schema.", examples=["sales.orders"]
+    )
+    query: Query | None = Field(
+        None,
+        description="Instead of a table: the query whose rows are read.",
+        examples=["select id, price from sales.orders where year = 2026"],
+    )
+
+    def __str__(self) -> str:
+        what = "a query" if self.table is None else f"the table {self.table}"
+        return f"{what} of {self.url_shown}"
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.table is None) == (self.query is None):
+            came = "neither" if self.table is None else "both"
+            raise ValueError(f"expected either table or query, got {came}")
+        return self
+
+
+class DatabaseTarget(Database):
+    """The table of a database to write."""
+
+    table: TableName = Field(
+        description="The table, with or without its schema; it is made if it is missing.",
+        examples=["sales.orders_filled"],
+    )
+    mode: Mode = Field(
+        "replace",
+        description="replace: the table's rows are replaced; append: rows are added; upsert: rows "
+        "with the same columns.key are updated, the others added.",
+    )
+
+    @property
+    def file_format(self) -> Format:
+        """The format in which the table waits for its publication: it loses nothing."""
+        return "feather"
+
+    @property
+    def staged_format(self) -> Format:
+        """The same: a database's table is always loaded anew."""
+        return self.file_format
+
+    def __str__(self) -> str:
+        return f"the table {self.table} of {self.url_shown}"
+
+
+def _file_or_database(value: object) -> str:
+    """Tell by its keys which kind of source or target is meant."""
+    if isinstance(value, Database) or (isinstance(value, dict) and "url" in value):
+        return "database"
+    return "file"
+
+
+Source = Annotated[
+    Annotated[FileSource, Tag("file")] | Annotated[DatabaseSource, Tag("database")],
+    Discriminator(_file_or_database),
+]
+Target = Annotated[
+    Annotated[FileTarget, Tag("file")] | Annotated[DatabaseTarget, Tag("database")],
+    Discriminator(_file_or_database),
+]
+_KINDS_OF_TABLE: dict[str, dict[str, type[Section]]] = {
+    "source": {"file": FileSource, "database": DatabaseSource},
+    "target": {"file": FileTarget, "database": DatabaseTarget},
+}
 
 
 class Columns(Section):
@@ -510,14 +719,14 @@ class Job(Section):
         description="Name of the job: of its run folder, its Prefect runs and its reports.",
         examples=["airquality"],
     )
-    source: FileSource = Field(
+    source: Source = Field(
         description="The table to read.", examples=[{"path": "data/airquality.csv"}]
     )
     columns: Columns = Field(Columns(), description="The part that each column plays.")
     model: ModelOptions = Field(ModelOptions(), description="How the model is estimated.")
     imputation: Imputation = Field(Imputation(), description="What a missing cell is filled with.")
     checks: Checks = Field(Checks(), description="What must hold before and after.")
-    target: FileTarget = Field(
+    target: Target = Field(
         description="The table to write.", examples=[{"path": "out/airquality.parquet"}]
     )
     batch_rows: Count = Field(
@@ -536,23 +745,34 @@ class Job(Section):
 
     @field_validator("target")
     @classmethod
-    def _keeps_the_source(cls, target: FileTarget, info: ValidationInfo) -> FileTarget:
-        source = info.data.get("source")
-        if not isinstance(source, FileSource) or not isinstance(target, FileTarget):
-            return target
-        if isinstance(source.path, Path) and _overlap(source.path, Path(target.path)):
-            raise ValueError(
-                "this is the source's own file or folder, which would be overwritten; choose "
-                "another path"
-            )
+    def _keeps_the_source(
+        cls, target: FileTarget | DatabaseTarget, info: ValidationInfo
+    ) -> FileTarget | DatabaseTarget:
+        match info.data.get("source"), target:
+            case FileSource(path=Path() as path), FileTarget() if _overlap(path, Path(target.path)):
+                raise ValueError(
+                    "this is the source's own file or folder, which would be overwritten; choose "
+                    "another path"
+                )
+            case DatabaseSource() as source, DatabaseTarget():
+                if (source.url, source.table) == (target.url, target.table):
+                    raise ValueError(
+                        "this is the source's own table, which would be overwritten; "
+                        "choose another table"
+                    )
         return target
 
     @field_validator("target")
     @classmethod
-    def _upsert_has_a_key(cls, target: FileTarget, info: ValidationInfo) -> FileTarget:
+    def _upsert_has_a_key(
+        cls, target: FileTarget | DatabaseTarget, info: ValidationInfo
+    ) -> FileTarget | DatabaseTarget:
         columns = info.data.get("columns")
         if target.mode == "upsert" and columns and not columns.key:
-            raise ValueError("mode: upsert replaces rows by their key; add columns.key")
+            raise ValueError(
+                "`mode: upsert` finds the rows to replace by columns.key, which is empty; "
+                "name the columns that identify a row there"
+            )
         return target
 
     def place(self, *loc: str | int) -> str:
@@ -671,7 +891,7 @@ def load_job(path: Path) -> Job:
             loc = _loc_in_yaml(details["loc"], data)
             unknown = details["type"] == "extra_forbidden"
             position = document.places.keys[loc] if unknown else None
-            document.refuse(loc, _sentence(details, loc), position)
+            document.refuse(loc, _sentence(details, loc, data), position)
     if document.mistakes:
         raise JobError(document.problems())
     job._places = document.places
@@ -836,7 +1056,12 @@ def _is_unicode(text: str) -> bool:
 
 
 def _loc_in_yaml(loc: Loc, data: Any) -> Loc:
-    """Give the path in the file: there a check's fields stand under its expectation's name."""
+    """Give the path in the file: there a check's fields stand under its expectation's name.
+
+    In pydantic's path, the kind of a source or target stands after its key.
+    """
+    if len(loc) > 1 and loc[1] in _KINDS_OF_TABLE.get(str(loc[0]), ()):
+        return (loc[0], *loc[2:])
     if loc[:1] != ("checks",) or len(loc) < 4:
         return loc
     (expectation,) = data["checks"][loc[1]][loc[2]]
@@ -844,10 +1069,10 @@ def _loc_in_yaml(loc: Loc, data: Any) -> Loc:
     return (*loc[:3], expectation, *rest)
 
 
-def _sentence(error: ErrorDetails, loc: Loc) -> str:
+def _sentence(error: ErrorDetails, loc: Loc, data: Any) -> str:
     """Say what was expected and what came: its kind, never the value."""
     kind, context = error["type"], error.get("ctx", {})
-    siblings = _keys_allowed(loc[:-1])
+    siblings = _keys_allowed(loc[:-1], data)
     if kind == "value_error":
         return str(context["error"])
     if kind == "missing":
@@ -869,10 +1094,13 @@ def _remedy(error: ErrorDetails, siblings: Mapping[str, FieldInfo], loc: Loc) ->
     return _example(siblings, loc)
 
 
-def _keys_allowed(loc: Loc) -> Mapping[str, FieldInfo]:
+def _keys_allowed(loc: Loc, data: Any) -> Mapping[str, FieldInfo]:
     """Find the fields of the section at a path; none where the path leads to no section."""
     fields: Mapping[str, FieldInfo] = Job.model_fields
-    for key in loc:
+    for i, key in enumerate(loc):
+        if i == 0 and key in _KINDS_OF_TABLE:
+            fields = _KINDS_OF_TABLE[str(key)][_file_or_database(data[key])].model_fields
+            continue
         annotation = fields[str(key)].annotation if key in fields else None
         types = (annotation, *get_args(annotation))
         sections = (t for t in types if inspect.isclass(t) and issubclass(t, Section))

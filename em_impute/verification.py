@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from em_impute.gaussian import GaussianModel, PatternSummary
-from em_impute.job import CannotRun, Job
+from em_impute.job import CannotRun, FileTarget, Job
 from em_impute.tables import sources, summarise
 from em_impute.tables.columns import assign_roles
 from em_impute.tables.fill import Staged, fill
@@ -34,7 +34,7 @@ from em_impute.tables.sources import Snapshot
 from em_impute.validation import Rows, side_by_side
 
 Outcome = Literal["equal", "equal to rounding", "not equal", "cannot be verified"]
-TARGET = "the target"
+TABLE = "the table"
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,8 @@ def _apart(old: pa.RecordBatch, new: pa.RecordBatch, column: str) -> np.ndarray[
 def _compare(
     folder: RunFolder, again: RunFolder, staged: Staged, job: Job, recorded: Mapping[str, Any]
 ) -> Verification:
-    then = {TARGET: recorded["target"]["sha256"], **recorded["outputs"]}
-    now = {TARGET: staged.sha256, **again.hashes()}
+    then = {TABLE: recorded["table"], **recorded["outputs"]}
+    now = {TABLE: staged.sha256, **again.hashes()}
     files = [name for name in then if now.get(name) != then[name]]
     if not files:
         return Verification("equal", (f"Equal bit by bit: {', '.join(then)}.",))
@@ -240,11 +240,12 @@ def _differences(recorded: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _target_now(job: Job, recorded: Mapping[str, Any]) -> tuple[str, ...]:
     """Whether the target still is this run's, where that is a file."""
-    place = job.target.path
+    target = job.target
+    if not isinstance(target, FileTarget) or target.is_folder or target.mode != "replace":
+        return ()
+    place = Path(target.path)
     if not place.exists():
         return (f"The target {place} is not there any more.",)
-    if not place.is_file():
-        return ()
     if sha256(place) == recorded["target"]["sha256"]:
         return (f"The target {place} still is what this run published.",)
     return (f"The target {place} holds another table by now.",)

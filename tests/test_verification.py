@@ -96,7 +96,7 @@ def test_a_run_is_equal_bit_by_bit(run: RunFolder) -> None:
     found = verify(run.path)
     assert found.outcome == "equal"
     assert found.sentences == (
-        "Equal bit by bit: the target, summary.npz, model.json, cells.parquet.",
+        "Equal bit by bit: the table, summary.npz, model.json, cells.parquet.",
         "The target out/filled.parquet still is what this run published.",
     )
     assert not run.snapshot.exists()
@@ -162,7 +162,7 @@ def test_a_target_with_other_bytes_is_a_difference(run: RunFolder) -> None:
     assert found.outcome == "not equal"
     assert found.sentences[:2] == (
         "The filled cells are equal bit by bit, and yet the files are not.",
-        "Other bytes than then: the target.",
+        "Other bytes than then: the table.",
     )
 
 

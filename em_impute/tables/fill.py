@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from em_impute.gaussian import Conditional, GaussianModel
-from em_impute.job import FileTarget
+from em_impute.job import DatabaseTarget, FileTarget
 from em_impute.tables.columns import Roles, to_matrix
 from em_impute.tables.run_folder import RunFolder, sha256
 from em_impute.tables.sources import Snapshot, read_batches, read_schema
@@ -62,7 +62,7 @@ def fill(
     snapshot: Snapshot,
     model: GaussianModel | None,
     roles: Roles,
-    target: FileTarget,
+    target: FileTarget | DatabaseTarget,
     folder: RunFolder,
 ) -> Staged:
     """Stage `snapshot` with every missing cell of ``roles.impute`` filled, and write the ledger.

@@ -207,6 +207,8 @@ class Manifest:
         What was published; None if the run stopped before.
     cells : int
         Imputed cells.
+    table : str or None
+        SHA-256 of the filled table as it was staged; None if the run stopped before.
     outputs : dict of str to str
         SHA-256 of the files in the run's folder, by name.
     started, finished : datetime
@@ -220,6 +222,7 @@ class Manifest:
     snapshot: Snapshot
     published: Published | None
     cells: int
+    table: str | None
     outputs: dict[str, str]
     started: datetime
     finished: datetime
@@ -242,6 +245,7 @@ class Manifest:
             },
             "target": self.published and asdict(self.published),
             "cells": self.cells,
+            "table": self.table,
             "outputs": self.outputs,
             "versions": installed_versions(),
             "machine": this_machine(),

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.fs as pa_fs
 
-from em_impute.job import CannotRun, FileSource
+from em_impute.job import CannotRun, DatabaseSource, FileSource
 from em_impute.tables.run_folder import reason
 
 # Each format's bytes at the start and at the end of a file.
@@ -314,7 +314,7 @@ def check_is_text(file: SourceFile, file_format: str) -> int:
 # --- Do the columns agree? ---------------------------------------------------------------------
 
 
-def check_names(file: SourceFile, names: Sequence[str]) -> None:
+def check_names(file: SourceFile | DatabaseSource, names: Sequence[str]) -> None:
     """Refuse a table without columns, or with columns that cannot be told apart."""
     if not names:
         raise SourceError(f"{file} has no columns.")

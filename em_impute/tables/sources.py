@@ -17,14 +17,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from em_impute.job import BATCH_ROWS, FileSource
+from em_impute.job import BATCH_ROWS, DatabaseSource, FileSource
 from em_impute.tables import arrow_files, csv_text, json_lines
 from em_impute.tables.arrow_files import read_schema as read_schema
 from em_impute.tables.run_folder import sha256, written_whole
 from em_impute.tables.source_files import (
     SourceError as SourceError,  # what whoever takes a snapshot has to expect
 )
-from em_impute.tables.source_files import SourceFile, opened, partition_fields, with_partition
+from em_impute.tables.source_files import (
+    SourceFile,
+    check_names,
+    opened,
+    partition_fields,
+    with_partition,
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,9 @@ class Snapshot:
         raise KeyError(name)
 
 
-def take_snapshot(source: FileSource, path: Path, batch_rows: int = BATCH_ROWS) -> Snapshot:
+def take_snapshot(
+    source: FileSource | DatabaseSource, path: Path, batch_rows: int = BATCH_ROWS
+) -> Snapshot:
     """Read `source` from end to end into an Arrow file at `path`, in batches of `batch_rows` rows.
 
     Raises
@@ -103,7 +111,8 @@ def take_snapshot(source: FileSource, path: Path, batch_rows: int = BATCH_ROWS) 
         If there is no room for the snapshot.
     """
     rows = 0
-    with written_whole(path) as partial, _opened(source, path.parent) as (schema, batches):
+    work = path.parent
+    with written_whole(path) as partial, _opened(source, work, batch_rows) as (schema, batches):
         tallies = [_Tally(field) for field in schema]
         with pa.ipc.new_file(partial, schema) as writer:
             for batch in _rebatched(batches, batch_rows):
@@ -116,12 +125,20 @@ def take_snapshot(source: FileSource, path: Path, batch_rows: int = BATCH_ROWS) 
 
 
 @contextmanager
-def _opened(source: FileSource, work: Path) -> Iterator[tuple[pa.Schema, Iterable[pa.RecordBatch]]]:
+def _opened(
+    source: FileSource | DatabaseSource, work: Path, batch_rows: int
+) -> Iterator[tuple[pa.Schema, Iterable[pa.RecordBatch]]]:
     """The schema of a source, and its rows; what it keeps meanwhile is in the folder `work`."""
     match source:
         case FileSource():
             with opened(source, work) as files:
                 yield _read_files(files, source.file_format)
+        case DatabaseSource():
+            from em_impute.tables import databases
+
+            schema, batches = databases.open_source(source, batch_rows)
+            check_names(source, schema.names)
+            yield schema, batches
 
 
 def _read_files(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from em_impute.job import FileTarget
+from em_impute.job import DatabaseTarget, FileTarget
 from em_impute.tables import merging, partitions
 from em_impute.tables.arrow_files import read_schema, stream_file
 from em_impute.tables.locks import one_writer
@@ -63,13 +63,14 @@ class Published:
 # --- Before the work starts --------------------------------------------------------------------
 
 
-def check_target(target: FileTarget) -> None:
+def check_target(target: FileTarget | DatabaseTarget) -> None:
     """Make sure that the target can be written; make its folder if need be.
 
     Raises
     ------
     TargetError
-        If the target is a folder, or its own folder cannot be made or written.
+        If the target is a folder, its own folder cannot be made or written, or its database cannot
+        be reached or does not let the table be written.
     """
     match target:
         case FileTarget(is_folder=True):
@@ -78,9 +79,13 @@ def check_target(target: FileTarget) -> None:
         case FileTarget():
             _check_is_no_folder(target)
             _check_writable(target, _place(target).parent)
+        case DatabaseTarget():
+            from em_impute.tables import databases
+
+            databases.check_target(target)
 
 
-def check_schema(schema: pa.Schema, target: FileTarget) -> None:
+def check_schema(schema: pa.Schema, target: FileTarget | DatabaseTarget) -> None:
     """Make sure that the target can hold every column of a table.
 
     Raises
@@ -89,7 +94,7 @@ def check_schema(schema: pa.Schema, target: FileTarget) -> None:
         Naming the columns that it cannot hold, or that it needs and has not.
     """
     check_types(schema, target.file_format)
-    if target.partition_by:
+    if isinstance(target, FileTarget) and target.partition_by:
         partitions.check_columns(schema, target.partition_by)
 
 
@@ -135,7 +140,7 @@ def _unwritable(target: FileTarget, error: OSError) -> TargetError:
 # --- Publishing --------------------------------------------------------------------------------
 
 
-def publish(staged: Staged, target: FileTarget, run_id: str) -> Published:
+def publish(staged: Staged, target: FileTarget | DatabaseTarget, run_id: str) -> Published:
     """Put the staged table in the target's place, in one step and once per run.
 
     It may be called again, after a crash at whatever moment or by a second worker: what the run has
@@ -155,6 +160,10 @@ def publish(staged: Staged, target: FileTarget, run_id: str) -> Published:
     match target:
         case FileTarget():
             return _publish_files(staged, target, run_id)
+        case DatabaseTarget():
+            from em_impute.tables import databases
+
+            return databases.publish(staged, target, run_id, staged.key)
 
 
 def _publish_files(staged: Staged, target: FileTarget, run_id: str) -> Published:

@@ -120,6 +120,7 @@ def manifest(job: Job, snapshot: Snapshot, published: Published | None) -> Manif
         snapshot=snapshot,
         published=published,
         cells=3,
+        table="ef56",
         outputs={"model.json": "cd34"},
         started=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
         finished=datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC),

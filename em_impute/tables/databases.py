@@ -1,0 +1,328 @@
+"""Databases as sources and targets: a consistent read, and a publication in one transaction.
+
+What a run has filled is loaded into a staging table. Then, in the same transaction, the target's
+rows are deleted and inserted, or updated, so that its indexes, grants, views and column types stay
+and readers see the old rows until they see the new ones. The table `em_impute_runs` beside the
+target says, in that transaction too, which runs are in it: a run is published once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from em_impute.job import (
+    Database,
+    DatabaseSource,
+    DatabaseTarget,
+    FromEnvironment,
+    split_database_url,
+    split_table,
+)
+from em_impute.tables.engines import (
+    DatabaseError,
+    DatabaseLostError,
+    Session,
+    Table,
+    connect,
+    quoted,
+)
+from em_impute.tables.sources import SourceError, read_batches, read_schema
+from em_impute.tables.targets import Published, TargetError
+
+if TYPE_CHECKING:
+    from em_impute.tables.fill import Staged
+
+RUNS = "em_impute_runs"
+_RUNS_COLUMNS = """(
+    "run_id" text NOT NULL,
+    "target" text NOT NULL,
+    "rows" bigint NOT NULL,
+    "sha256" text NOT NULL,
+    "published_at" timestamp with time zone NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    PRIMARY KEY ("run_id", "target")
+)"""
+_WHOLE_NUMBERS = re.compile(r"(small|big|tiny|huge|u|us|ub|ut)*(int|integer)", re.IGNORECASE)
+
+
+@contextmanager
+def _opened(place: DatabaseSource | DatabaseTarget) -> Iterator[Session]:
+    """A session with a source's or target's database; its refusals as this room's errors."""
+    reading = isinstance(place, DatabaseSource)
+    fault, done = (SourceError, "read") if reading else (TargetError, "written")
+    name = f"{place}"[0].upper() + f"{place}"[1:]
+    try:
+        with connect(*_url_and_password(place), write=not reading) as session:
+            yield session
+    except DatabaseError as error:
+        raise fault(f"{name} cannot be {done}: {error}.") from None
+    except DatabaseLostError as error:
+        raise DatabaseLostError(f"{name} cannot be {done}: {error}.") from None
+
+
+def _url_and_password(place: Database) -> tuple[str, str | None]:
+    password = _revealed(place.password) if place.password else None
+    if isinstance(place.url, str):
+        return place.url, password
+    url = _revealed(place.url)
+    try:
+        split_database_url(url)
+    except ValueError as error:
+        raise DatabaseError(f"the environment variable {place.url.env}: {error}") from None
+    return url, password
+
+
+def _revealed(secret: FromEnvironment) -> str:
+    if not os.environ.get(secret.env):
+        raise DatabaseError(f"the environment variable {secret.env} is not set")
+    return os.environ[secret.env]
+
+
+# --- Sources -----------------------------------------------------------------------------------
+
+
+def open_source(
+    source: DatabaseSource, batch_rows: int
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Read a table or query in one transaction, as it was when that began.
+
+    Returns
+    -------
+    schema : Schema
+    batches : iterator of RecordBatch
+        Streamed; the connection is closed after the last.
+
+    Raises
+    ------
+    SourceError
+        If the login, the table, the SQL or the type of a column is refused.
+    DatabaseLostError
+        If the database cannot be reached, or is gone.
+    """
+    stream = _stream(source, batch_rows)
+    return next(stream), stream
+
+
+def _stream(source: DatabaseSource, batch_rows: int) -> Iterator[Any]:
+    """The schema of a source, then its batches."""
+    with _opened(source) as session:
+        sql = source.query
+        if source.table is not None:
+            table = session.find(split_table(source.table))
+            if not table.exists:
+                raise DatabaseError(f"there is no such table{_near(session, table)}")
+            sql = f"SELECT * FROM {table.sql}"
+        # Drivers put the query in brackets, which a comment at its end must not swallow.
+        schema, batches = session.stream(f"{sql}\n", batch_rows)
+        yield schema
+        yield from batches
+
+
+def _near(session: Session, table: Table) -> str:
+    """Names that the user may have meant."""
+    names = {".".join(parts): parts for parts in session.tables()}
+    wanted = ".".join(table.parts)
+    near = difflib.get_close_matches(wanted.lower(), [name.lower() for name in names], n=3)
+    same = [name for name, parts in names.items() if parts[-1] == table.parts[-1]]
+    meant = same or [name for name in names if name.lower() in near]
+    return f" (did you mean {' or '.join(sorted(meant))}?)" if meant else ""
+
+
+# --- Targets -----------------------------------------------------------------------------------
+
+
+def check_target(target: DatabaseTarget) -> None:
+    """Rehearse the publication, without rows, and undo it.
+
+    Raises
+    ------
+    TargetError
+        If the database cannot be reached, or does not let this user write the table.
+    """
+    try:
+        with _opened(target) as session:
+            table = session.find(split_table(target.table))
+            _prepare_runs(session, table)
+            session.run("CREATE TEMPORARY TABLE em_impute_rehearsal (c0 integer)")
+            if not table.exists:
+                session.run(f"CREATE TABLE {table.sql} (c0 integer)")
+            else:
+                _rehearse(session, table, target)
+    except DatabaseLostError as error:
+        raise TargetError(str(error)) from None
+
+
+def _rehearse(session: Session, table: Table, target: DatabaseTarget) -> None:
+    columns = ", ".join(map(quoted, session.columns(table)))
+    session.run(
+        f"INSERT INTO {table.sql} ({columns}) SELECT {columns} FROM {table.sql} WHERE 1 = 0"
+    )
+    if target.mode == "replace":
+        session.check_replaceable(table)
+        session.run(f"DELETE FROM {table.sql} WHERE 1 = 0")
+    if target.mode == "upsert":
+        assignments = ", ".join(
+            f"{quoted(name)} = {quoted(name)}" for name in session.columns(table)
+        )
+        session.run(f"UPDATE {table.sql} SET {assignments} WHERE 1 = 0")
+
+
+def publish(
+    staged: Staged, target: DatabaseTarget, run_id: str, key: Sequence[str] = ()
+) -> Published:
+    """Load a staged table into the target, in one transaction; once, however often it is called.
+
+    Parameters
+    ----------
+    staged : Staged
+        A Feather file.
+    target : DatabaseTarget
+    run_id : str
+        What is published is recorded under this name; the same again changes nothing.
+    key : sequence of str
+        The columns by which ``mode: upsert`` finds the rows to update.
+
+    Raises
+    ------
+    TargetError
+        If the database refuses the table; the target is as it was.
+    DatabaseLostError
+        If the database cannot be reached, or is gone; the target is as it was, or published.
+    """
+    with _opened(target) as session:
+        session.lock(session.find(split_table(target.table)))
+        table = session.find(split_table(target.table))
+        _prepare_runs(session, table)
+        if before := _published(session, table, target, run_id):
+            return before
+        if not staged.path.exists():
+            raise DatabaseError(f"the staged file {staged.path} is gone; run the job again")
+        schema = read_schema(staged.path)
+        session.load(schema, read_batches(staged.path))
+        _put(session, table, schema, target, key)
+        _record(session, table, staged, run_id)
+        session.commit()
+    return Published(str(target), staged.rows, staged.sha256)
+
+
+def _put(
+    session: Session, table: Table, schema: pa.Schema, target: DatabaseTarget, key: Sequence[str]
+) -> None:
+    if not table.exists:
+        _create(session, table, schema)
+    values = _values(session, table, schema)
+    names = ", ".join(map(quoted, values))
+    insert = (
+        f"INSERT INTO {table.sql} ({names}) "
+        f"SELECT {', '.join(values.values())} FROM {session.staging} AS new"
+    )
+    if target.mode == "upsert":
+        _check_key(session, schema, key)
+        match = " AND ".join(f"old.{quoted(name)} = {values[name]}" for name in key)
+        _update(session, table, {n: v for n, v in values.items() if n not in key}, match)
+        insert += f" WHERE NOT EXISTS (SELECT 1 FROM {table.sql} AS old WHERE {match})"
+    if target.mode == "replace":
+        session.check_replaceable(table)
+        session.run(f"DELETE FROM {table.sql}")
+    session.run(insert)
+
+
+def _create(session: Session, table: Table, schema: pa.Schema) -> None:
+    columns = []
+    for i, field in enumerate(schema):
+        type_ = session.new_type(field)
+        value = f"CAST(c{i} AS {type_})" if type_ else f"c{i}"
+        columns.append(f"{value} AS {quoted(field.name)}")
+    session.run(
+        f"CREATE TABLE {table.sql} AS SELECT {', '.join(columns)} FROM {session.staging} "
+        "WHERE 1 = 0"
+    )
+
+
+def _values(session: Session, table: Table, schema: pa.Schema) -> dict[str, str]:
+    """Each column's value in SQL: that of the staging table, in the type of the target's."""
+    types = session.columns(table)
+    values = {}
+    for i, field in enumerate(schema):
+        if field.name not in types:
+            near = difflib.get_close_matches(field.name, types, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise DatabaseError(f"it has no column {field.name!r} that can be written{hint}")
+        type_ = types[field.name]
+        if session.typed and pa.types.is_floating(field.type) and _WHOLE_NUMBERS.fullmatch(type_):
+            raise DatabaseError(
+                f"its column {field.name!r} is of type {type_}, to which the table's, of type "
+                f"{field.type}, would be rounded"
+            )
+        values[field.name] = f"CAST(new.c{i} AS {type_})" if session.typed else f"new.c{i}"
+    return values
+
+
+def _check_key(session: Session, schema: pa.Schema, key: Sequence[str]) -> None:
+    columns = [f"c{schema.get_field_index(name)}" for name in key]
+    nulls = " OR ".join(f"{column} IS NULL" for column in columns)
+    [(rows,)] = session.run(f"SELECT count(*) FROM {session.staging} WHERE {nulls}")
+    if rows:
+        raise DatabaseError(
+            f"`mode: upsert` needs a key in every row; it is missing in {rows:,} rows "
+            f"(columns.key: {', '.join(key)})"
+        )
+    [(keys,)] = session.run(
+        f"SELECT count(*) FROM (SELECT 1 FROM {session.staging} GROUP BY {', '.join(columns)} "
+        "HAVING count(*) > 1) AS repeated"
+    )
+    if keys:
+        raise DatabaseError(
+            f"`mode: upsert` needs a key of its own for every row; {keys:,} keys are those of "
+            f"several rows (columns.key: {', '.join(key)})"
+        )
+
+
+def _update(session: Session, table: Table, values: dict[str, str], match: str) -> None:
+    if values:
+        assignments = ", ".join(f"{quoted(name)} = {value}" for name, value in values.items())
+        session.run(
+            f"UPDATE {table.sql} AS old SET {assignments} FROM {session.staging} AS new "
+            f"WHERE {match}"
+        )
+
+
+# --- What was published already ----------------------------------------------------------------
+
+
+def _prepare_runs(session: Session, table: Table) -> None:
+    runs = session.find(table.beside(RUNS).parts)
+    if not runs.exists:
+        # Two first runs, of other targets, must not make it at once.
+        session.lock(runs)
+        session.run(f"CREATE TABLE IF NOT EXISTS {runs.sql} {_RUNS_COLUMNS}")
+
+
+def _published(
+    session: Session, table: Table, target: DatabaseTarget, run_id: str
+) -> Published | None:
+    found = session.run(
+        f'SELECT "rows", "sha256" FROM {table.beside(RUNS).sql} '
+        f'WHERE "run_id" = {session.mark}1 AND "target" = {session.mark}2',
+        run_id,
+        table.parts[-1],
+    )
+    return Published(str(target), *found[0]) if found else None
+
+
+def _record(session: Session, table: Table, staged: Staged, run_id: str) -> None:
+    marks = ", ".join(f"{session.mark}{i}" for i in range(1, 5))
+    session.run(
+        f'INSERT INTO {table.beside(RUNS).sql} ("run_id", "target", "rows", "sha256") '
+        f"VALUES ({marks})",
+        run_id,
+        table.parts[-1],
+        staged.rows,
+        staged.sha256,
+    )

@@ -1,0 +1,803 @@
+"""The three kinds of database: how to connect, stream, load in bulk, lock, and say what failed.
+
+`databases.py` does its work through a `Session`: one connection with one transaction. Drivers are
+imported when they are needed. Their messages can quote values, and a URL with its password, so only
+those are passed on that name tables, columns, constraints and types.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from em_impute.job import split_database_url
+from em_impute.tables.run_folder import reason
+
+# How long a session waits for whoever writes to the same place, in seconds.
+PATIENCE = 300.0
+STAGING = "em_impute_staging"
+
+Rows = list[tuple[Any, ...]]
+
+
+class DatabaseError(Exception):
+    """What a database refuses, or cannot exchange with Arrow: the reason, without a full stop."""
+
+
+class DatabaseLostError(ConnectionError):
+    """A database that cannot be reached, or that is gone; trying again may help."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table by the parts of its name, and whether the database has it."""
+
+    parts: tuple[str, ...]
+    exists: bool
+
+    @property
+    def sql(self) -> str:
+        """The name in SQL."""
+        return ".".join(map(quoted, self.parts))
+
+    def beside(self, name: str) -> Table:
+        """Another table in the same schema, which may exist or not."""
+        return Table((*self.parts[:-1], name), exists=False)
+
+
+def quoted(name: str) -> str:
+    """Write an identifier so that SQL takes it as it is."""
+    return '"{}"'.format(name.replace('"', '""'))
+
+
+class Session(ABC):
+    """A connection with a transaction, which only `commit` makes last.
+
+    Attributes
+    ----------
+    mark : str
+        What stands before the number of a bound parameter.
+    staging : str
+        The staging table in SQL; its columns are c0, c1, ...
+    typed : bool
+        Whether a column holds values of its declared type only.
+    """
+
+    mark: ClassVar[str] = "$"
+    staging: ClassVar[str] = f"temp.{STAGING}"
+    typed: ClassVar[bool] = True
+
+    @abstractmethod
+    def run(self, sql: str, *values: object) -> Rows:
+        """Run one statement; give its rows, if it has any."""
+
+    @abstractmethod
+    def stream(self, sql: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """Run a query; give its rows as they come."""
+
+    @abstractmethod
+    def load(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        """Make the staging table and load it in bulk."""
+
+    @abstractmethod
+    def find(self, parts: tuple[str, ...]) -> Table:
+        """Look a table up; without a schema, give it the one where it is or would be made."""
+
+    @abstractmethod
+    def tables(self) -> list[tuple[str, str]]:
+        """All tables, as schema and name."""
+
+    @abstractmethod
+    def columns(self, table: Table) -> dict[str, str]:
+        """The columns that can be written, with their types."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Make what was done last."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Undo what was not committed, and leave."""
+
+    def new_type(self, field: pa.Field) -> str | None:  # noqa: ARG002
+        """Type of a column in a new table; None for that of the staging table."""
+        return None
+
+    def lock(self, table: Table) -> None:  # noqa: B027
+        """Wait until no other run writes to the table; a database in a file is locked already."""
+
+    def check_replaceable(self, table: Table) -> None:  # noqa: B027
+        """Make sure that nothing else is deleted along with the table's rows."""
+
+
+@contextmanager
+def connect(url: str, password: str | None, write: bool) -> Iterator[Session]:
+    """Open a database and begin a transaction.
+
+    Raises
+    ------
+    DatabaseError
+    DatabaseLostError
+    """
+    engine, parts = split_database_url(url)
+    session: Session
+    match engine:
+        case "postgresql":
+            session = _PostgreSQL(parts, password, write)
+        case "duckdb":
+            session = _DuckDB(_file(parts), write)
+        case _:
+            session = _SQLite(_file(parts), write)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def _driver(name: str, extra: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise DatabaseError(
+            f"its driver is not installed; install it with `pip install 'em-impute[{extra}]'`"
+        ) from None
+
+
+def _file(parts: SplitResult) -> Path:
+    """The file of a URL: relative after three slashes, absolute after four, as in SQLAlchemy."""
+    return Path(unquote(parts.path.removeprefix("/")))
+
+
+def _check_there(path: Path, write: bool) -> None:
+    """See that a file to read exists, and make the folder of one to write."""
+    if not write and not path.exists():
+        raise DatabaseError(f"there is no file {path} in {Path.cwd()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(f"its folder {path.parent} cannot be made ({reason(error)})") from None
+
+
+def _unreadable(name: str, type_: str) -> DatabaseError:
+    return DatabaseError(
+        f"column {name!r} is of type {type_}, which has no counterpart in Arrow; use a query that "
+        f"casts it, such as `select cast({quoted(name)} as text)`"
+    )
+
+
+def _renamed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with the staging table's names for its columns."""
+    return batch.rename_columns([f"c{i}" for i in range(batch.num_columns)])
+
+
+def _cast(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, types: Sequence[pa.DataType]
+) -> Iterator[pa.RecordBatch]:
+    """The batches of a table in other types, if these hold every value exactly."""
+    for batch in batches:
+        columns = []
+        for column, type_, name in zip(batch.columns, types, schema.names, strict=True):
+            try:
+                columns.append(column.cast(type_))
+            except pa.ArrowException:
+                raise DatabaseError(
+                    f"column {name!r} of type {column.type} holds a value that {type_}, which "
+                    "the database has for it, does not hold exactly; convert it in the source"
+                ) from None
+        yield _renamed(pa.RecordBatch.from_arrays(columns, names=schema.names))
+
+
+def _types(schema: pa.Schema, counterpart: Any, engine: str) -> list[pa.DataType]:
+    """The types in which the columns of a table are sent to a database."""
+    types = [counterpart(field.type) for field in schema]
+    homeless = [f for f, type_ in zip(schema, types, strict=True) if type_ is None]
+    if homeless:
+        columns = ", ".join(f"{field.name!r} of type {field.type}" for field in homeless)
+        raise DatabaseError(f"{engine} cannot hold {columns}; convert in the source")
+    return types
+
+
+# --- PostgreSQL --------------------------------------------------------------------------------
+
+# The driver reads these as whole numbers, which they are not: cents without their currency, and
+# numbers beyond the largest int32.
+_MISREAD = {"money", "oid", "_money", "_oid"}
+_TEXTUAL = {"numeric", "json", "jsonb"}
+"""Types that travel as text, and that a new table gets back."""
+
+# Classes of SQLSTATE in which the server's words name tables, columns, constraints and types. The
+# words of class 22 quote values.
+_NAMING = ("23", "25", "26", "28", "3D", "3F", "42")
+_SAYINGS = {
+    "42601": "the SQL has a syntax error",
+    "53100": "the disk of the database server is full",
+    "53200": "the database server has run out of memory",
+    "57014": "the server canceled it, perhaps by its statement_timeout",
+}
+_TRANSIENT = ("08", "40", "53300", "57P")
+_UNREACHABLE = (
+    "Connection refused",
+    "could not translate host name",
+    "timeout expired",
+    "No such file or directory",
+    "SSL",
+    "starting up",
+    "shutting down",
+    "too many clients",
+)
+
+
+class _PostgreSQL(Session):
+    """PostgreSQL through ADBC: binary COPY in both directions."""
+
+    staging = f"pg_temp.{STAGING}"
+
+    def __init__(self, parts: SplitResult, password: str | None, write: bool) -> None:
+        driver = _driver("adbc_driver_postgresql.dbapi", "postgresql")
+        self._error, self._lost = (
+            driver.Error,
+            _driver("adbc_driver_manager", "postgresql").AdbcStatusCode.IO,
+        )
+        self._place = _place(parts)
+        try:
+            self._connection = driver.connect(_libpq_uri(parts, password))
+        except self._error as error:
+            raise self._refused(str(error)) from None
+        self._cursor = self._connection.cursor()
+        # One snapshot for all that is read.
+        level = "READ COMMITTED" if write else "REPEATABLE READ READ ONLY"
+        self.run(f"SET TRANSACTION ISOLATION LEVEL {level}")
+        if write:
+            self.run(f"SET LOCAL lock_timeout = '{PATIENCE:g}s'")
+
+    def _refused(self, message: str) -> Exception:
+        """Why there is no connection; libpq's own words could hold parts of the URL."""
+        if "password" in message or "authentication" in message:
+            return DatabaseError(
+                f"the server at {self._place} refused the login; check the user and the password "
+                "in the environment variable"
+            )
+        if "does not exist" in message:
+            return DatabaseError(
+                f"the server at {self._place} knows no such database or no such user"
+            )
+        if "pg_hba" in message:
+            return DatabaseError(
+                f"the server at {self._place} lets this user in from elsewhere only (pg_hba.conf)"
+            )
+        why = next((words for words in _UNREACHABLE if words in message), "no connection")
+        return DatabaseLostError(f"no database server answers at {self._place} ({why.lower()})")
+
+    def close(self) -> None:
+        with suppress(self._error):  # a server that is gone
+            self._cursor.close()
+        with suppress(self._error):
+            self._connection.close()
+
+    def commit(self) -> None:
+        with self._said():
+            self._connection.commit()
+
+    def run(self, sql: str, *values: object) -> Rows:
+        with self._said():
+            self._cursor.execute(sql, values or None)
+            return self._cursor.fetchall() if self._cursor.description else []
+
+    @contextmanager
+    def _said(self, query: str = "") -> Iterator[None]:
+        """Say what the server reports in our words; of the user's query, where it is wrong."""
+        try:
+            yield
+        except self._error as error:
+            raise self._reason(error, query) from None
+
+    def _reason(self, error: Any, query: str) -> Exception:
+        state = error.sqlstate or ""
+        if not state and error.status_code != self._lost:
+            return DatabaseError("the driver cannot send or read these rows")
+        if not state or state.startswith(_TRANSIENT):
+            what = "a conflict with another transaction at" if state[:2] == "40" else "lost"
+            return DatabaseLostError(f"{what} the database server at {self._place}")
+        details = {key: value.decode(errors="replace") for key, value in error.details}
+        if state == "55P03":
+            why = f"another program kept it locked for {PATIENCE:g} s; try again later"
+        elif state in _SAYINGS:
+            why = _SAYINGS[state]
+        elif state.startswith(_NAMING):
+            why = details.get(b"PG_DIAG_MESSAGE_PRIMARY", "")
+        else:
+            why = "a value does not fit a type, or is not one that PostgreSQL can hold"
+        position = details.get(b"PG_DIAG_STATEMENT_POSITION")
+        at = f" at {_line_and_column(query, int(position) - 1)} of the query" if position else ""
+        return DatabaseError(f"{why}{at if query else ''} (SQLSTATE {state})")
+
+    def stream(self, sql: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:  # noqa: ARG002
+        with self._said(sql):
+            described = self._cursor.adbc_execute_schema(sql)
+        schema = pa.schema([self._readable(field) for field in described])
+        with self._said(sql):
+            self._cursor.execute(sql)
+            return schema, self._batches(self._cursor.fetch_record_batch(), schema)
+
+    def _batches(
+        self, reader: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in reader:
+                columns = list(map(_exact, batch.columns, schema))
+                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+        except (OSError, pa.ArrowException) as error:
+            # In the middle of the rows the driver passes on words only.
+            if "ERROR:" in str(error):
+                raise DatabaseError(
+                    "the server stopped in the middle of the rows, at one that the query cannot "
+                    "compute"
+                ) from None
+            raise DatabaseLostError(f"lost the database server at {self._place}") from None
+
+    def _readable(self, field: pa.Field) -> pa.Field:
+        """The field in which a column is read; raises for a type that Arrow does not have."""
+        name = field.metadata[b"POSTGRESQL:type"].decode()
+        if name in _TEXTUAL:
+            type_ = _decimal(int(field.metadata.get(b"POSTGRESQL:typmod", -1)))
+            return pa.field(field.name, type_, metadata={b"POSTGRESQL:type": name.encode()})
+        if name in _MISREAD or "arrow.opaque" in str(field.type):
+            raise _unreadable(field.name, self._type_name(name))
+        return field.remove_metadata()
+
+    def _type_name(self, name: str) -> str:
+        """The name of a type as PostgreSQL shows it."""
+        if oid := re.fullmatch(r"unnamed<oid:(\d+)>", name):
+            [(name,)] = self.run("SELECT format_type($1::bigint::oid, NULL)", int(oid[1]))
+        return f"{name[1:]}[]" if name.startswith("_") else name
+
+    def load(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        types = _types(schema, _type_for_postgresql, "PostgreSQL")
+        sent = pa.schema([(f"c{i}", type_) for i, type_ in enumerate(types)])
+        mistakes: list[DatabaseError] = []
+        rows = _noting(mistakes, _cast(batches, schema, types))
+        try:
+            with self._said():
+                reader = pa.RecordBatchReader.from_batches(sent, rows)
+                self._cursor.adbc_ingest(STAGING, reader, mode="create", temporary=True)
+        except (DatabaseError, DatabaseLostError) as error:
+            # What goes wrong in a batch reaches the driver as a broken stream.
+            raise mistakes[0] if mistakes else error from None
+
+    def find(self, parts: tuple[str, ...]) -> Table:
+        name = ".".join(map(quoted, parts))
+        found = self.run(
+            "SELECT n.nspname::text, c.relname::text FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)",
+            name,
+        )
+        if found:
+            return Table(found[0], exists=True)
+        [(schema,)] = self.run("SELECT current_schema()::text")
+        return Table(parts if len(parts) > 1 else (schema or "public", *parts), exists=False)
+
+    def tables(self) -> list[tuple[str, str]]:
+        return self.run(
+            "SELECT n.nspname::text, c.relname::text FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN "
+            "('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
+        )
+
+    def columns(self, table: Table) -> dict[str, str]:
+        return dict(
+            self.run(
+                "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute "
+                "WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped "
+                "AND attgenerated = '' AND attidentity <> 'a' ORDER BY attnum",
+                table.sql,
+            )
+        )
+
+    def new_type(self, field: pa.Field) -> str | None:
+        if pa.types.is_decimal(field.type):
+            return f"numeric({field.type.precision},{field.type.scale})"
+        if pa.types.is_string(field.type):
+            kept: bytes = (field.metadata or {}).get(b"POSTGRESQL:type", b"text")
+            return kept.decode()
+        return None
+
+    def lock(self, table: Table) -> None:
+        self.run("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"em_impute {table.sql}")
+
+    def check_replaceable(self, table: Table) -> None:
+        cascades = self.run(
+            "SELECT conname::text FROM pg_constraint WHERE confrelid = to_regclass($1) "
+            "AND contype = 'f' AND confdeltype IN ('c', 'n', 'd')",
+            table.sql,
+        )
+        if cascades:
+            raise DatabaseError(
+                f"replacing its rows would delete or change rows of other tables, by the foreign "
+                f"key {cascades[0][0]} with ON DELETE; use `mode: upsert`"
+            )
+
+
+def _place(parts: SplitResult) -> str:
+    query = dict(parse_qsl(parts.query))
+    host, port = parts.hostname or query.get("host"), parts.port or query.get("port")
+    return f"{host or 'localhost'}:{port or 5432}"
+
+
+def _libpq_uri(parts: SplitResult, password: str | None) -> str:
+    netloc = parts.netloc
+    if password is not None:
+        host = netloc.rpartition("@")[2]
+        netloc = (
+            f"{quote(unquote(parts.username or ''), safe='')}:{quote(password, safe='')}@{host}"
+        )
+    defaults = {"connect_timeout": "10", "fallback_application_name": "em_impute"}
+    query = urlencode(defaults | dict(parse_qsl(parts.query)), quote_via=quote)
+    return parts._replace(scheme="postgresql", netloc=netloc, query=query).geturl()
+
+
+def _line_and_column(sql: str, offset: int) -> str:
+    before = sql[:offset]
+    return f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
+
+
+def _decimal(typmod: int) -> pa.DataType:
+    """The Arrow type of numeric(precision, scale); text, which is exact, where none is declared."""
+    if typmod < 4:
+        return pa.string()
+    precision, scale = (typmod - 4) >> 16, (((typmod - 4) & 0x7FF) ^ 1024) - 1024
+    if precision > 76:
+        return pa.string()
+    return (pa.decimal128 if precision <= 38 else pa.decimal256)(precision, scale)
+
+
+def _exact(column: pa.Array, field: pa.Field) -> pa.Array:
+    """A column as the driver reads it, in the type of its field."""
+    if isinstance(column.type, pa.BaseExtensionType) and not field.type.equals(column.type):
+        column = column.storage
+    _check_finite(column, field)
+    try:
+        return column.cast(field.type)
+    except pa.ArrowException:
+        raise DatabaseError(
+            f"column {field.name!r} holds NaN or infinity, which {field.type} does not have; use "
+            f"a query that casts it, such as `select cast({quoted(field.name)} as float8)`"
+        ) from None
+
+
+def _check_finite(column: pa.Array, field: pa.Field) -> None:
+    """Refuse infinity among dates: the driver makes a day of it, long before PostgreSQL's first."""
+    is_date = pa.types.is_date(column.type)
+    if is_date or pa.types.is_timestamp(column.type):
+        first = pc.min(column.cast(pa.int32() if is_date else pa.int64())).as_py()
+        if first is not None and first < -(2**30 if is_date else 2**62):
+            raise DatabaseError(
+                f"column {field.name!r} holds infinity or a time beyond Arrow's, which "
+                f"{field.type} does not have; use a query that casts it, such as "
+                f"`select cast({quoted(field.name)} as text)`"
+            )
+
+
+def _type_for_postgresql(type_: pa.DataType) -> pa.DataType | None:
+    """The type that the driver writes exactly; None if there is none."""
+    is_type = pa.types
+    if is_type.is_dictionary(type_):
+        return _type_for_postgresql(type_.value_type)
+    if is_type.is_uint64(type_):
+        return pa.decimal128(20, 0)
+    if is_type.is_date64(type_):
+        return pa.date32()
+    if is_type.is_timestamp(type_) and type_.unit == "ns":
+        return pa.timestamp("us", type_.tz)
+    if is_type.is_time64(type_):
+        return pa.time64("us")
+    if is_type.is_duration(type_):
+        return pa.duration("us")
+    if is_type.is_list(type_) or is_type.is_large_list(type_):
+        item = _type_for_postgresql(type_.value_type)
+        return None if item is None else pa.list_(item)
+    return None if is_type.is_nested(type_) or is_type.is_run_end_encoded(type_) else type_
+
+
+def _noting(
+    mistakes: list[DatabaseError], batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from batches
+    except DatabaseError as mistake:
+        mistakes.append(mistake)
+        raise
+
+
+# --- DuckDB ------------------------------------------------------------------------------------
+
+# Types whose Arrow form has lost something: the length of a BIT, the offset of a TIMETZ.
+_LOSSY_IN_DUCKDB = re.compile(r"BIT\b|TIME WITH TIME ZONE|UNION\b|BIGNUM|UHUGEINT|VARIANT|GEOMETRY")
+
+
+class _DuckDB(Session):
+    """A DuckDB file, which exchanges Arrow batches without copies."""
+
+    def __init__(self, path: Path, write: bool) -> None:
+        self._duckdb = _driver("duckdb", "duckdb")
+        _check_there(path, write)
+        self._connection = self._opened(path, write)
+        self.run("SET TimeZone = 'UTC'")
+        self.run("BEGIN TRANSACTION")
+
+    def _opened(self, path: Path, write: bool) -> Any:
+        give_up = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._duckdb.connect(str(path), read_only=not write)
+            except (self._duckdb.IOException, self._duckdb.ConnectionException) as error:
+                locked = "lock" in str(error) or "different configuration" in str(error)
+                if not locked:
+                    raise DatabaseError(f"{path} cannot be opened as a DuckDB file") from None
+                if time.monotonic() > give_up:
+                    raise _kept_locked() from None
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def commit(self) -> None:
+        self.run("COMMIT")
+
+    def run(self, sql: str, *values: object) -> Rows:
+        with self._said():
+            rows: Rows = self._connection.execute(sql, list(values)).fetchall()
+            return rows
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except self._duckdb.TransactionException:
+            raise DatabaseLostError("a conflict with another transaction") from None
+        except self._duckdb.Error as error:
+            raise DatabaseError(self._reason(error)) from None
+
+    def _reason(self, error: Exception) -> str:
+        message = str(error)
+        line = re.search(r"^LINE (\d+):", message, re.MULTILINE)
+        at = f" at line {line[1]} of the query" if line else ""
+        if isinstance(error, self._duckdb.ParserException):
+            return f"the SQL has a syntax error{at}"
+        if isinstance(error, self._duckdb.CatalogException | self._duckdb.BinderException):
+            return message.splitlines()[0].partition(": ")[2].rstrip("!.") + at
+        if isinstance(error, self._duckdb.ConstraintException):
+            return "a row violates a constraint of the table, such as its primary key"
+        return f"a value does not fit, or the file is damaged ({type(error).__name__}){at}"
+
+    def stream(self, sql: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        with self._said():
+            relation = self._connection.sql(sql)
+            if relation is None:
+                raise DatabaseError("the query gives no rows")
+            for name, type_ in zip(relation.columns, map(str, relation.types), strict=True):
+                if _LOSSY_IN_DUCKDB.match(type_):
+                    raise _unreadable(name, type_)
+            reader = relation.to_arrow_reader(batch_rows)
+            return reader.schema, self._batches(reader)
+
+    def _batches(self, reader: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        try:
+            with self._said():
+                yield from reader
+        except (pa.ArrowException, OSError) as error:
+            raise DatabaseError("a value of the query cannot be computed") from error
+
+    def load(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        sent = _renamed(schema.empty_table()).schema
+        reader = pa.RecordBatchReader.from_batches(sent, map(_renamed, batches))
+        self._connection.register("em_impute_incoming", reader)
+        self.run(f"CREATE TEMPORARY TABLE {STAGING} AS SELECT * FROM em_impute_incoming")
+
+    def find(self, parts: tuple[str, ...]) -> Table:
+        *schema, name = parts
+        found = self.run(
+            "SELECT table_schema, table_name FROM information_schema.tables "
+            "WHERE table_catalog = current_database() AND lower(table_name) = lower($1) "
+            "AND lower(table_schema) = lower(coalesce($2, current_schema()))",
+            name,
+            schema[0] if schema else None,
+        )
+        if found:
+            return Table(found[0], exists=True)
+        [(default,)] = self.run("SELECT current_schema()")
+        return Table(parts if schema else (default, name), exists=False)
+
+    def tables(self) -> list[tuple[str, str]]:
+        return self.run(
+            "SELECT table_schema, table_name FROM information_schema.tables "
+            "WHERE table_catalog = current_database()"
+        )
+
+    def columns(self, table: Table) -> dict[str, str]:
+        return dict(
+            self.run(
+                "SELECT column_name, data_type FROM duckdb_columns() WHERE "
+                "database_name = current_database() AND schema_name = $1 AND table_name = $2",
+                *table.parts,
+            )
+        )
+
+
+def _kept_locked() -> DatabaseError:
+    return DatabaseError(
+        f"another process kept the database locked for {PATIENCE:g} s; try again when it is done"
+    )
+
+
+# --- SQLite ------------------------------------------------------------------------------------
+
+_TYPES_OF_STORAGE: dict[frozenset[str], pa.DataType] = {
+    frozenset(): pa.null(),
+    frozenset({"integer"}): pa.int64(),
+    frozenset({"real"}): pa.float64(),
+    frozenset({"integer", "real"}): pa.float64(),
+    frozenset({"text"}): pa.string(),
+    frozenset({"blob"}): pa.binary(),
+}
+_SQLITE_NAMES = {pa.int64(): "INTEGER", pa.float64(): "REAL", pa.binary(): "BLOB"}
+
+
+class _SQLite(Session):
+    """An SQLite file. Its columns have no types, its values have; Arrow's come from all of them."""
+
+    mark = "?"
+    typed = False
+
+    def __init__(self, path: Path, write: bool) -> None:
+        _check_there(path, write)
+        mode = "rwc" if write else "ro"
+        uri = f"file:{quote(str(path))}?mode={mode}"
+        with self._said():
+            self._connection = sqlite3.connect(
+                uri, uri=True, timeout=PATIENCE, isolation_level=None
+            )
+        self.run("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def commit(self) -> None:
+        self.run("COMMIT")
+
+    def run(self, sql: str, *values: object) -> Rows:
+        with self._said():
+            return self._connection.execute(sql, values).fetchall()
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _sqlite_reason(error) from None
+
+    def stream(self, sql: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        source = f"(\n{sql}\n)"
+        with self._said():
+            described = self._connection.execute(f"SELECT * FROM {source} LIMIT 0").description
+        names = [column[0] for column in described]
+        found = ", ".join(f"group_concat(DISTINCT typeof({quoted(name)}))" for name in names)
+        [storages] = self.run(f"SELECT {found} FROM {source}")
+        schema = pa.schema(list(map(_field_of_storage, names, storages)))
+        with self._said():
+            cursor = self._connection.execute(f"SELECT * FROM {source}")
+        return schema, self._batches(cursor, batch_rows, schema)
+
+    def _batches(
+        self, cursor: sqlite3.Cursor, batch_rows: int, schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        with self._said():
+            while rows := cursor.fetchmany(batch_rows):
+                columns = zip(*rows, strict=True)
+                yield pa.RecordBatch.from_arrays(list(map(_array, columns, schema)), schema=schema)
+
+    def load(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        types = _types(schema, _type_for_sqlite, "SQLite")
+        columns = ", ".join(
+            f"c{i} {_SQLITE_NAMES.get(type_, 'TEXT')}" for i, type_ in enumerate(types)
+        )
+        self.run(f"CREATE TEMP TABLE {STAGING} ({columns})")
+        marks = ", ".join("?" * len(types))
+        with self._said():
+            for batch in _cast(batches, schema, types):
+                rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                self._connection.executemany(f"INSERT INTO {self.staging} VALUES ({marks})", rows)
+
+    def find(self, parts: tuple[str, ...]) -> Table:
+        *schema, name = parts
+        found = self.run(
+            "SELECT 'main', name FROM main.sqlite_schema "
+            "WHERE type IN ('table', 'view') AND lower(name) = lower(?1)",
+            name,
+        )
+        if found and schema in ([], ["main"]):
+            return Table(found[0], exists=True)
+        return Table(parts if schema else ("main", name), exists=False)
+
+    def tables(self) -> list[tuple[str, str]]:
+        return self.run(
+            "SELECT 'main', name FROM main.sqlite_schema WHERE type IN ('table', 'view')"
+        )
+
+    def columns(self, table: Table) -> dict[str, str]:
+        found = "SELECT name, type FROM pragma_table_xinfo(?1) WHERE hidden = 0"
+        return dict(self.run(found, table.parts[-1]))
+
+
+def _sqlite_reason(error: sqlite3.Error) -> DatabaseError:
+    name, message = getattr(error, "sqlite_errorname", ""), str(error)
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return _kept_locked()
+    if name == "SQLITE_FULL":
+        return DatabaseError("the disk is full")
+    if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+        return DatabaseError("the file is not an SQLite database, or it is damaged")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+        return DatabaseError("the file or its folder cannot be opened or written")
+    if "syntax error" in message or "incomplete input" in message:
+        return DatabaseError("the SQL has a syntax error")
+    if message.startswith("no such ") or "constraint failed" in message:
+        return DatabaseError(message)
+    return DatabaseError(f"the statement failed ({name or type(error).__name__})")
+
+
+def _field_of_storage(name: str, storages: str | None) -> pa.Field:
+    kinds = frozenset((storages or "null").split(",")) - {"null"}
+    if kinds not in _TYPES_OF_STORAGE:
+        raise DatabaseError(
+            f"column {name!r} holds values of several types ({', '.join(sorted(kinds))}), which no "
+            f"type of Arrow holds; use a query that casts it, such as `select cast({quoted(name)} "
+            "as text)`"
+        )
+    return pa.field(name, _TYPES_OF_STORAGE[kinds])
+
+
+def _array(column: tuple[Any, ...], field: pa.Field) -> pa.Array:
+    try:
+        return pa.array(column, field.type)
+    except pa.ArrowException:
+        raise DatabaseError(
+            f"column {field.name!r} holds whole numbers beyond 2**53 among numbers with decimals; "
+            f"use a query that casts it, such as `select cast({quoted(field.name)} as text)`"
+        ) from None
+
+
+def _type_for_sqlite(type_: pa.DataType) -> pa.DataType | None:
+    """What SQLite stores: whole numbers, floating point, text and bytes; dates as ISO text."""
+    is_type = pa.types
+    if is_type.is_dictionary(type_):
+        return _type_for_sqlite(type_.value_type)
+    if is_type.is_integer(type_) or is_type.is_boolean(type_):
+        return pa.int64()
+    if is_type.is_floating(type_):
+        return pa.float64()
+    if is_type.is_null(type_):
+        return type_
+    if is_type.is_binary(type_) or is_type.is_large_binary(type_):
+        return pa.binary()
+    textual = (
+        is_type.is_string(type_)
+        or is_type.is_large_string(type_)
+        or is_type.is_string_view(type_)
+        or is_type.is_decimal(type_)
+        or is_type.is_date(type_)
+        or is_type.is_time(type_)
+        or is_type.is_timestamp(type_)
+    )
+    return pa.string() if textual else None
