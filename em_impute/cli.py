@@ -67,7 +67,7 @@ def run(job: Path, runs: Path) -> None:
 def check(job: Path) -> None:
     """Say what running the job would do: columns, their parts, missing cells. Runs nothing."""
     from em_impute import validation
-    from em_impute.tables.columns import assign_roles
+    from em_impute.tables.columns import assign_roles, count_blanks, find_misfits
     from em_impute.tables.fill import filled_schema
     from em_impute.tables.sources import take_snapshot
     from em_impute.tables.targets import check_target, check_types
@@ -77,11 +77,16 @@ def check(job: Path) -> None:
         validation.verify_checks(loaded)
         check_target(loaded.target)
         snapshot = take_snapshot(loaded.source, Path(folder) / "snapshot.arrow")
+        snapshot = count_blanks(snapshot, loaded)
         roles = assign_roles(snapshot, loaded)
         check_types(filled_schema(snapshot, roles), loaded.target.file_format)
         validation.check_columns(loaded, [column.name for column in snapshot.columns])
+        misfits = find_misfits(snapshot, roles, loaded)
     _show_plan(loaded, snapshot, roles)
-    found = validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns)
+    found = (
+        *validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
+        *validation.misfits(misfits, snapshot.rows),
+    )
     refusal = validation.Checked(found).refusal
     if refusal:
         click.echo(refusal)

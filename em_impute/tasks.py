@@ -102,7 +102,9 @@ def open_run(job: Path | Job, runs: Path) -> Run:
 )
 def load(run: Run) -> Snapshot:
     """Read the source into the run's folder."""
-    snapshot = sources.take_snapshot(run.job.source, run.folder.snapshot)
+    snapshot = columns.count_blanks(
+        sources.take_snapshot(run.job.source, run.folder.snapshot), run.job
+    )
     get_run_logger().info(
         "Read %s rows and %s columns from %s.",
         f"{snapshot.rows:,}",
@@ -120,7 +122,10 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
     targets.check_types(filling.filled_schema(snapshot, roles), run.job.target.file_format)
     validation.check_columns(run.job, names)
     validation.verify_checks(run.job)
-    preconditions = validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns)
+    preconditions = (
+        *validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
+        *validation.misfits(columns.find_misfits(snapshot, roles, run.job), snapshot.rows),
+    )
     frame = _frame(sources.read_schema(snapshot.path), sources.read_batches(snapshot.path), checks)
     return _logged(validation.check_input(frame, checks, preconditions))
 
@@ -133,11 +138,11 @@ def fit(run: Run, snapshot: Snapshot) -> Fitted:
     if not roles.impute:
         logger.info("No column is to be imputed, so no model is fitted.")
         return Fitted(roles, None)
-    summary = summarise.summarise(snapshot, roles.model_columns)
+    summary = summarise.summarise(snapshot, roles)
     summary.save(run.folder.summary)
     logger.info(
         "Fitting %s columns; their cells are missing in %s patterns.",
-        len(roles.model_columns),
+        len(roles.dimensions),
         f"{len(summary.patterns):,}",
     )
     options = run.job.model
@@ -164,7 +169,9 @@ def fit(run: Run, snapshot: Snapshot) -> Fitted:
 def fill(run: Run, snapshot: Snapshot, fitted: Fitted) -> Staged:
     """Stage the table with its holes filled, in the target's format, and write the cell ledger."""
     model = fitted.result.model if fitted.result else None
-    staged = filling.fill(snapshot, model, fitted.roles, run.job.target, run.folder)
+    staged = filling.fill(
+        snapshot, model, fitted.roles, run.job.target, run.folder, run.job.imputation
+    )
     get_run_logger().info("Filled %s cells of %s rows.", f"{staged.cells:,}", f"{staged.rows:,}")
     return staged
 
@@ -174,8 +181,11 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
     """Check the staged table: nothing but the holes has changed, then the job's own checks."""
     schema = filling.filled_schema(snapshot, fitted.roles)
     invariants = validation.check_invariants(
-        sources.read_batches(snapshot.path),
-        targets.read_staged(staged.path, staged.format, schema),
+        (columns.blanks_as_missing(b, fitted.roles) for b in sources.read_batches(snapshot.path)),
+        (
+            batch.select(fitted.roles.columns)
+            for batch in targets.read_staged(staged.path, staged.format, schema)
+        ),
         fitted.roles.impute,
         fitted.roles.key,
     )

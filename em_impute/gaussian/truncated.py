@@ -4,9 +4,9 @@ Everything is reckoned from the *anchor*, the point between the bounds where the
 the normal's mean, or the bound next to it. With ``x = anchor + sd t`` and ``c = (anchor - mean) /
 sd`` the density is proportional to ``exp(-t^2/2 - c t)``, in which nothing is lost however far the
 bounds are from the mean. Expectations are sums over the Gauss-Legendre nodes of the interval where
-that is above ``exp(-98)``; 64 nodes give 13 digits. Quantiles come from the inverse of the logarithm
-of the distribution function. So there is no rejection and no division by a vanishing mass, and a
-row's answer does not depend on its company.
+that is above ``exp(-98)``; 64 nodes give 13 digits. Quantiles come from the inverse of the
+distribution function's logarithm. So there is no rejection and no division by a vanishing mass,
+and a row's answer does not depend on its company.
 """
 
 from __future__ import annotations

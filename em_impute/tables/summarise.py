@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from em_impute.gaussian import PatternSummary
-from em_impute.tables.columns import to_matrix
+from em_impute.tables.columns import Roles
 from em_impute.tables.sources import Snapshot, read_batches
 
 
-def summarise(snapshot: Snapshot, columns: Sequence[str]) -> PatternSummary:
-    """Sum up numeric columns of a snapshot per missingness pattern: all that EM needs of them."""
-    summary = PatternSummary(columns=tuple(columns))
-    for batch in read_batches(snapshot.path, columns):
-        summary.update(to_matrix(batch, columns))
+def summarise(snapshot: Snapshot, roles: Roles) -> PatternSummary:
+    """Sum up the model's columns of a snapshot per missingness pattern: all that EM needs."""
+    summary = PatternSummary(columns=roles.dimensions)
+    for batch in read_batches(snapshot.path, roles.model_columns):
+        summary.update(roles.encode(batch))
     return summary
