@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,10 +16,12 @@ from em_impute.gaussian import EMResult, PatternSummary, Status
 from em_impute.job import CannotRun, Job
 from em_impute.reporting import diagnostics
 from em_impute.tables.columns import Roles, assign_roles, to_matrix
+from em_impute.tables.encoding import Number
 from em_impute.tables.fill import Staged
 from em_impute.tables.run_folder import Manifest, RunFolder
 from em_impute.tables.sources import Snapshot, read_batches
 from em_impute.tables.targets import Published
+from em_impute.tables.transforms import IDENTITY
 from em_impute.validation import Checked
 
 
@@ -134,14 +136,17 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
     result = fitted.result if fitted else None
     summary = PatternSummary.load(run.folder.summary) if result else None
     imputed = _imputed_values(staged) if staged else {}
+    filled = {name: diagnostics.Moments(cells) for name, cells in staged.imputed} if staged else {}
     described = diagnostics.describe_columns(
         _roles(run, found),
         {column.name: column.missing for column in snapshot.columns} if snapshot else {},
         snapshot.rows if snapshot else 0,
         summary=summary,
         model=result.model if result else None,
-        imputed={name: diagnostics.moments(values) for name, values in imputed.items()},
+        imputed=filled | {name: diagnostics.moments(values) for name, values in imputed.items()},
     )
+    if snapshot and fitted and result:
+        described = tuple(_on_its_own_scale(c, snapshot, fitted.roles, result) for c in described)
     return diagnostics.Report(
         job=run.job.name,
         run=run.id,
@@ -161,7 +166,7 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
         distributions=tuple(
             diagnostics.describe_distribution(name, _observed(snapshot, name), imputed[name])
             for name in diagnostics.most_imputed(described)
-            if snapshot
+            if snapshot and name in imputed
         ),
         checks=tuple(
             diagnostics.CheckRow(
@@ -196,16 +201,35 @@ def _roles(run: Run, found: Found) -> dict[str, diagnostics.Role]:
     return parts
 
 
+def _on_its_own_scale(
+    column: diagnostics.Column, snapshot: Snapshot, roles: Roles, result: EMResult
+) -> diagnostics.Column:
+    """A column that the model sees transformed or as scores, as the table shows it."""
+    encoding, observed = roles.encoding(column.name), column.observed
+    if isinstance(encoding, Number) and encoding.transform is not IDENTITY:
+        at, model = roles.at(column.name), result.model
+        mean, sd = encoding.own_moments(model.mean[at], model.sd[at])
+        return replace(
+            column,
+            observed=diagnostics.moments(_observed(snapshot, column.name)),
+            em=diagnostics.Moments(snapshot.rows, mean, sd),
+        )
+    if isinstance(encoding, Number):
+        return column
+    return replace(column, observed=diagnostics.Moments(observed.count), em=diagnostics.Moments(0))
+
+
 def _imputed_values(staged: Staged) -> dict[str, NDArray[np.float64]]:
-    """The filled cells of each imputed column, from the ledger."""
-    ledger = pq.read_table(staged.ledger, columns=["column", "value"])
+    """The filled cells of each imputed column of numbers, from the ledger."""
+    ledger = pq.read_table(staged.ledger, columns=["column", "value"]).drop_null()
     names = ledger["column"].combine_chunks().dictionary_decode() if ledger.num_rows else None
     values = ledger["value"].to_numpy()
-    return {
+    of_column = {
         name: values[pc.equal(names, name).to_numpy(zero_copy_only=False)]
         for name, cells in staged.imputed
-        if cells
+        if cells and names is not None
     }
+    return {name: cells for name, cells in of_column.items() if len(cells)}
 
 
 def _observed(snapshot: Snapshot, name: str) -> NDArray[np.float64]:

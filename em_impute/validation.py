@@ -1020,6 +1020,8 @@ def _plain(array: pa.Array) -> pa.Array:
     """Look through encodings: a file may come back with another dictionary of the same values."""
     if isinstance(array, pa.ExtensionArray):
         return _plain(array.storage)
+    if pa.types.is_string_view(array.type):
+        return array.cast(pa.large_string())  # of which Arrow can do more
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 

@@ -153,6 +153,12 @@ class Number:
         with np.errstate(over="ignore", invalid="ignore"):
             return truncated_moments(self.transform.inverse, mean[:, 0], sd[:, 0], *self._ends)[1]
 
+    def own_moments(self, mean: Floats, sd: Floats) -> tuple[float, float]:
+        """Mean and sd of the whole column, given those of the model's scale, of shape (1,)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            moments = truncated_moments(self.transform.inverse, mean, sd)
+        return float(moments[0][0]), float(moments[1][0])
+
     def filled_type(self, type_: pa.DataType) -> pa.DataType:
         """Its own where it is floating point or kept, else double."""
         kept = pa.types.is_floating(type_) or (self.keeps_type and pa.types.is_integer(type_))
@@ -189,8 +195,9 @@ class Number:
             return np.clip(values, low, high).astype(numbers)
         clipped = np.clip(values, low, high).astype(numbers)
         # A narrow type may have rounded across a bound.
-        clipped = np.where(clipped > high, np.nextafter(clipped, numbers(-inf)), clipped)
-        return np.where(clipped < low, np.nextafter(clipped, numbers(inf)), clipped)
+        wide = clipped.astype(np.float64)
+        clipped = np.where(wide > high, np.nextafter(clipped, numbers(-inf)), clipped)
+        return np.where(wide < low, np.nextafter(clipped, numbers(inf)), clipped)
 
 
 def ceil_or_inf(x: float) -> float:
@@ -267,22 +274,19 @@ class _Categories:
 
     def fill(self, cells: pa.Array, rows: Ints, filling: Floats) -> pa.Array:
         """The levels put in."""
-        mask, codes = _mask(len(cells), rows), pa.array(filling.astype(np.int64))
-        type_ = cells.type
-        if not pa.types.is_dictionary(type_):
-            return pc.replace_with_mask(cells, mask, self._typed(type_).take(codes))
-        of_level = pc.index_in(self._typed(type_.value_type), cells.dictionary)
-        indices = pc.replace_with_mask(
-            cells.indices, mask, of_level.take(codes).cast(type_.index_type)
-        )
-        return pa.DictionaryArray.from_arrays(indices, cells.dictionary, ordered=type_.ordered)
+        mask, names, type_ = _mask(len(cells), rows), self.labels(filling), cells.type
+        if pa.types.is_dictionary(type_):
+            codes = pc.index_in(names.cast(type_.value_type), cells.dictionary)
+            indices = pc.replace_with_mask(cells.indices, mask, codes.cast(type_.index_type))
+            return pa.DictionaryArray.from_arrays(indices, cells.dictionary, ordered=type_.ordered)
+        # Arrow cannot replace views of strings.
+        plain = pa.large_string() if pa.types.is_string_view(type_) else type_
+        filled = pc.replace_with_mask(cells.cast(plain), mask, names.cast(plain))
+        return filled.cast(type_)
 
     def labels(self, filling: Floats) -> pa.Array:
         """Names of the levels."""
         return pa.array(self.levels, pa.string()).take(pa.array(filling.astype(np.int64)))
-
-    def _typed(self, type_: pa.DataType) -> pa.Array:
-        return pa.array(self.levels, pa.string()).cast(type_)
 
 
 @dataclass(frozen=True)
