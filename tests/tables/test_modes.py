@@ -99,7 +99,7 @@ def test_the_same_bits_however_the_table_is_cut(
     monkeypatch: pytest.MonkeyPatch,
     method: str,
 ) -> None:
-    """Batches of 1 (of 150 rows), 1,000 and all rows; one thread and two; rows shuffled, told by their key."""
+    """Batches of 1, 1,000 and all rows; one thread and two; rows shuffled, told by their key."""
     job, roles, model = prepared
     table = mixed_table()
     whole, ledger = filled_with(
