@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from em_impute.gaussian import EMResult, PatternSummary, Status
+from em_impute.gaussian import EMResult, GaussianModel, PatternSummary, Status
 from em_impute.job import CannotRun, Job
 from em_impute.reporting import diagnostics
 from em_impute.tables.columns import Roles, assign_roles, to_matrix
@@ -59,10 +59,24 @@ class Run:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What the fit step leaves: the columns' parts, and the model, None with nothing to impute."""
+    """What the fit step leaves.
+
+    Attributes
+    ----------
+    roles : Roles
+        The columns' parts.
+    result : EMResult or None
+        The fit to all rows; None with nothing to impute.
+    groups : dict of str to GaussianModel
+        The models of groups, by label; the rows of all others have that of `result`.
+    decisions : tuple of str
+        What was decided on the way, a sentence each.
+    """
 
     roles: Roles
     result: EMResult | None
+    groups: dict[str, GaussianModel] = field(default_factory=dict)
+    decisions: tuple[str, ...] = ()
 
 
 @dataclass
@@ -83,7 +97,7 @@ class Found:
         result = self.fitted.result if self.fitted else None
         return (
             *(self.before.warnings if self.before else ()),
-            *(result.decisions if result else ()),
+            *(self.fitted.decisions if self.fitted else ()),
             *([result.message] if result and not result.converged else ()),
             *(self.after.warnings if self.after else ()),
         )
@@ -182,7 +196,7 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
             if checked
             for check in checked.results
         ),
-        decisions=result.decisions if result else (),
+        decisions=fitted.decisions if fitted else (),
     )
 
 

@@ -323,6 +323,11 @@ class Columns(Section):
         description="Columns that identify a row; default: the row number.",
         examples=[["Month", "Day"]],
     )
+    group_by: Names = Field(
+        (),
+        description="Columns that divide the rows into groups, each with a model of its own.",
+        examples=[["station"]],
+    )
     transform: dict[str, Transform] = Field(
         {},
         description="Columns that the model sees transformed: by log, log1p, sqrt, cbrt or logit.",
@@ -368,7 +373,7 @@ class Columns(Section):
             )
         return categories
 
-    @field_validator("predictors", "key")
+    @field_validator("predictors", "key", "group_by")
     @classmethod
     def _not_imputed(cls, names: Names | None, info: ValidationInfo) -> Names | None:
         imputed = set(info.data.get("impute") or ())
@@ -392,6 +397,13 @@ class ModelOptions(Section):
     )
     time_limit: Number | None = Field(
         None, gt=0, description="Most seconds that the fit may take.", examples=[600]
+    )
+    min_group_rows: Count | None = Field(
+        None,
+        ge=2,
+        description="Fewest rows of a group that gets a model of its own, with columns.group_by; "
+        "default: 50, or 5 for each column of the model if that is more.",
+        examples=[100],
     )
 
 

@@ -13,7 +13,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -43,13 +43,17 @@ from em_impute.findings import (
 )
 from em_impute.gaussian import (
     ConvergenceWarning,
+    EMResult,
+    GaussianModel,
     Iteration,
+    PatternSummary,
     fit_gaussian,
 )
-from em_impute.job import Check, Job, load_job
+from em_impute.job import Check, Job, ModelOptions, load_job
 from em_impute.reporting import render
-from em_impute.tables import columns, sources, summarise, targets
+from em_impute.tables import columns, groups, sources, summarise, targets
 from em_impute.tables import fill as filling
+from em_impute.tables.columns import Roles
 from em_impute.tables.fill import Staged
 from em_impute.tables.run_folder import open_run_folder, written_whole
 from em_impute.tables.sources import Snapshot
@@ -145,24 +149,59 @@ def fit(run: Run, snapshot: Snapshot) -> Fitted:
         len(roles.dimensions),
         f"{len(summary.patterns):,}",
     )
-    options = run.job.model
-    with warnings.catch_warnings(), _progress(run) as report_progress:
+    with _progress(run) as report_progress:
+        result = _estimate(summary, run.job.model, report_progress)
+    result.model.save(run.folder.model)
+    models, decisions = _fit_groups(run, snapshot, roles) if roles.group_by else ({}, ())
+    for sentence in (*result.decisions, *decisions):
+        logger.warning(sentence)
+    logger.log(logging.INFO if result.converged else logging.WARNING, result.message)
+    return Fitted(roles, result, models, (*result.decisions, *decisions))
+
+
+def _estimate(
+    summary: PatternSummary,
+    options: ModelOptions,
+    on_iteration: Callable[[Iteration], None] | None = None,
+) -> EMResult:
+    with warnings.catch_warnings():
         # The status is in the result, the log and the verdict.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        result = fit_gaussian(
+        return fit_gaussian(
             summary,
             tol=options.tol,
             max_iter=options.max_iter,
             acceleration=options.acceleration,
             prior_rows=options.prior,
             time_limit=options.time_limit,
-            on_iteration=report_progress,
+            on_iteration=on_iteration,
         )
-    result.model.save(run.folder.model)
-    for sentence in result.decisions:
-        logger.warning(sentence)
-    logger.log(logging.INFO if result.converged else logging.WARNING, result.message)
-    return Fitted(roles, result)
+
+
+def _fit_groups(
+    run: Run, snapshot: Snapshot, roles: Roles
+) -> tuple[dict[str, GaussianModel], tuple[str, ...]]:
+    """A model for each group that is large enough for one, and a sentence on the others."""
+    least = run.job.model.min_group_rows or max(50, 5 * len(roles.dimensions))
+    models: dict[str, GaussianModel] = {}
+    summaries = groups.summarise_groups(snapshot, roles)
+    small = {label for label, summary in summaries.items() if summary.n_rows < least}
+    for label, summary in summaries.items():
+        # A column that a group never shows, or no maximum: that is for all rows to settle.
+        with suppress(ValueError):
+            if label not in small and (result := _estimate(summary, run.job.model)).converged:
+                models[label] = result.model
+    groups.save_models(models, run.folder.groups)
+    left = len(summaries) - len(small) - len(models)
+    reasons = [
+        f"{len(small)} with fewer than {least} rows" if small else "",
+        f"{left} whose rows do not determine a model" if left else "",
+    ]
+    said = " and ".join(filter(None, reasons))
+    get_run_logger().info("Fitted a model to each of %s groups.", len(models))
+    if not said:
+        return models, ()
+    return models, (f"Of {len(summaries)} groups, {said} are filled by the model of all rows.",)
 
 
 @task(name="fill", cache_policy=NO_CACHE)
@@ -170,7 +209,13 @@ def fill(run: Run, snapshot: Snapshot, fitted: Fitted) -> Staged:
     """Stage the table with its holes filled, in the target's format, and write the cell ledger."""
     model = fitted.result.model if fitted.result else None
     staged = filling.fill(
-        snapshot, model, fitted.roles, run.job.target, run.folder, run.job.imputation
+        snapshot,
+        model,
+        fitted.roles,
+        run.job.target,
+        run.folder,
+        run.job.imputation,
+        fitted.groups,
     )
     get_run_logger().info("Filled %s cells of %s rows.", f"{staged.cells:,}", f"{staged.rows:,}")
     return staged

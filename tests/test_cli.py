@@ -139,6 +139,22 @@ def test_skewed_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert 20 < ozone["em"]["mean"] < 80
 
 
+def test_a_model_per_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "groups.yaml")
+    assert result.exit_code == 0, result.output
+    said = "Of 5 groups, 1 with fewer than 50 rows are filled by the model of all rows."
+    assert said in " ".join(result.output.split())
+    filled = pd.read_csv("out/penguins_by_group.csv", keep_default_na=False)
+    empty = pd.read_csv("data/penguins.csv")["body_mass_g"].isna()
+    for row in filled[empty].itertuples():
+        group = filled[(filled.species == row.species) & (filled.island == row.island) & ~empty]
+        assert abs(row.body_mass_g - group.body_mass_g.mean()) < 0.5 * group.body_mass_g.std()
+    [folder] = (tmp_path / "runs" / "penguins_by_group").iterdir()
+    assert len(json.loads((folder / "groups.json").read_text())) == 4
+
+
 def test_a_run_leaves_its_folder_and_nothing_else(write_job: WriteJob, tmp_path: Path) -> None:
     result = em_impute("run", write_job(table(**good_rows())))
     assert result.exit_code == 0, result.output

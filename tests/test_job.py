@@ -243,7 +243,7 @@ def test_halves_of_characters_are_refused() -> None:
 # --- What is wrong with a key or a value -------------------------------------------------------
 
 JOB_KEYS = "name, source, columns, model, imputation, checks, target, schedule"
-MODEL_KEYS = "tol, max_iter, prior, acceleration, time_limit"
+MODEL_KEYS = "tol, max_iter, prior, acceleration, time_limit, min_group_rows"
 CHECK_EXPECTED = (
     "expected one expectation with its options, such as "
     "{expect_column_values_to_not_be_null: {column: Temp}}"
@@ -269,8 +269,8 @@ CHECK_EXPECTED = (
         (
             "columns: {imputed: [a]}",
             "4:11: columns.imputed: unknown key (did you mean impute?); "
-            "allowed here: impute, predictors, key, transform, back_transform, bounds, "
-            "bounds_violated, round, categories",
+            "allowed here: impute, predictors, key, group_by, transform, back_transform, "
+            "bounds, bounds_violated, round, categories",
         ),
         ("checks: {before: []}", "4:10: checks.before: unknown key; allowed here: input, output"),
         (
@@ -638,7 +638,7 @@ def jobs(draw: st.DrawFn) -> Job:
                 "max_iter": draw(st.integers(min_value=1)),
                 "prior": draw(st.just("auto") | st.floats(0, allow_infinity=False)),
                 "acceleration": draw(st.sampled_from(["anderson", "squarem", "none"])),
-                "time_limit": draw(
+                "time_limit, min_group_rows": draw(
                     st.none() | st.floats(0, exclude_min=True, allow_infinity=False)
                 ),
             },

@@ -66,6 +66,8 @@ class Roles:
         Columns to fill, and columns that only help to predict them; in the table's order.
     encodings : tuple of Encoding
         How columns take part in the model, where that is not simply as numbers.
+    group_by : tuple of str
+        Columns that divide the rows into groups with a model each.
     mask : bool
         Whether the filled table has one more column, which tells its imputed cells.
     """
@@ -75,6 +77,7 @@ class Roles:
     impute: tuple[str, ...]
     predictors: tuple[str, ...]
     encodings: tuple[Encoding, ...] = ()
+    group_by: tuple[str, ...] = ()
     mask: bool = False
 
     @property
@@ -191,7 +194,7 @@ def _roles(snapshot: Snapshot, job: Job) -> Roles:
     free = [
         c
         for c in snapshot.columns
-        if (c.numeric or c.name in said.categories) and c.name not in said.key
+        if (c.numeric or c.name in said.categories) and c.name not in {*said.key, *said.group_by}
     ]
     impute = said.impute
     if impute is None:
@@ -205,6 +208,7 @@ def _roles(snapshot: Snapshot, job: Job) -> Roles:
         key=said.key,
         impute=tuple(sorted(impute, key=columns.index)),
         predictors=tuple(sorted(predictors, key=columns.index)),
+        group_by=said.group_by,
         mask=job.imputation.mask,
     )
 
@@ -297,7 +301,7 @@ def _is_text(type_: pa.DataType) -> bool:
 
 
 def _role_problems(snapshot: Snapshot, job: Job) -> Iterator[Problem]:
-    for role in ("impute", "predictors", "key"):
+    for role in ("impute", "predictors", "key", "group_by"):
         for i, name in enumerate(getattr(job.columns, role) or ()):
             if message := _objection(snapshot, job, name, role):
                 yield Problem(job.place("columns", role, i), f"columns.{role}: {message}")
@@ -309,6 +313,8 @@ def _objection(snapshot: Snapshot, job: Job, name: str, role: str) -> str:
         return message
     profile = snapshot.profile(name)
     # In a CSV, a column with no observed cell has no type: that is for the preconditions to refuse.
+    if role == "group_by":
+        return _no_group(snapshot, job, name)
     if role == "key" or profile.numeric or profile.type in ("null", "bool"):
         return ""
     if name in job.columns.categories:
@@ -316,6 +322,12 @@ def _objection(snapshot: Snapshot, job: Job, name: str, role: str) -> str:
     if role == "predictors" and profile.type.startswith(("timestamp", "date")):
         return ""
     return _type_objection(snapshot, profile)
+
+
+def _no_group(snapshot: Snapshot, job: Job, name: str) -> str:
+    if name in (job.columns.predictors or ()):
+        return f"column {name!r} is a predictor too; within a group it would be constant."
+    return _no_categories(snapshot, name, "groups")
 
 
 def _absence(snapshot: Snapshot, name: str) -> str:
@@ -347,7 +359,9 @@ def _misuse(snapshot: Snapshot, job: Job, option: str, name: str) -> str:
         return message
     said, profile = job.columns, snapshot.profile(name)
     parts = (said.impute, said.predictors)
-    if name in said.key or (None not in parts and not any(name in (part or ()) for part in parts)):
+    if name in (*said.key, *said.group_by) or (
+        None not in parts and not any(name in (part or ()) for part in parts)
+    ):
         return f"column {name!r} is not in the model; name it in columns.impute or .predictors."
     if option == "categories":
         return _no_categories(snapshot, name)
@@ -356,13 +370,13 @@ def _misuse(snapshot: Snapshot, job: Job, option: str, name: str) -> str:
     return _no_number_left(job, name) if option == "bounds" else ""
 
 
-def _no_categories(snapshot: Snapshot, name: str) -> str:
+def _no_categories(snapshot: Snapshot, name: str, what: str = "categories") -> str:
     type_ = read_schema(snapshot.path).field(name).type
     plain = type_.value_type if pa.types.is_dictionary(type_) else type_
     fits = _is_text(plain) or pa.types.is_boolean(plain) or pa.types.is_integer(plain)
     if fits or pa.types.is_null(plain):
         return ""
-    return f"column {name!r} is of type {type_}; categories are text, booleans or integers."
+    return f"column {name!r} is of type {type_}; {what} are text, booleans or integers."
 
 
 def _no_number_left(job: Job, name: str) -> str:

@@ -7,7 +7,7 @@ is a copy of the original's values with the missing ones put in.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from em_impute.gaussian.draws import conditional_noise, standard_normals, unifor
 from em_impute.job import FileTarget, Imputation
 from em_impute.tables.columns import MASK, Roles
 from em_impute.tables.encoding import Filling, Nominal, Number, to_numbers
+from em_impute.tables.groups import group_rows
 from em_impute.tables.keys import Words, row_keys
 from em_impute.tables.ledger import IMPUTATION, Cells, ledger_rows, ledger_schema
 from em_impute.tables.run_folder import RunFolder, sha256
@@ -69,13 +70,15 @@ def fill(
     target: FileTarget,
     folder: RunFolder,
     imputation: Imputation | None = None,
+    groups: Mapping[str, GaussianModel] | None = None,
 ) -> Staged:
     """Stage `snapshot` with every missing cell of ``roles.impute`` filled, and write the ledger.
 
     By default a cell is filled with its expected value given what its row shows of the model's
     columns; a row that shows nothing gets the means. With ``method: draw`` the cells of a row are
     drawn from their distribution, keyed by ``roles.key`` or else by the number of the row. Without
-    columns to impute no model is needed, and the table is staged as it is.
+    columns to impute no model is needed, and the table is staged as it is. `groups` are the models
+    of groups of rows, by label; `model` is for all others.
 
     Raises
     ------
@@ -96,7 +99,8 @@ def fill(
         open_writer(folder.cells, "parquet", ledger_of) as ledger,
     ):
         for batch in read_batches(snapshot.path):
-            columns, cells = _filled(batch, model, roles, imputation, first_row=rows + 1)
+            keys = row_keys(batch, roles.key, rows + 1)
+            columns, cells = _filled(batch, model, groups or {}, roles, imputation, keys)
             if roles.mask:
                 columns.append(_mask(cells, batch.num_rows))
             table.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
@@ -155,29 +159,44 @@ def _as_floats_in_pandas(
 def _filled(
     batch: pa.RecordBatch,
     model: GaussianModel | None,
+    groups: Mapping[str, GaussianModel],
     roles: Roles,
     imputation: Imputation,
-    first_row: int,
+    keys: Words,
 ) -> tuple[list[pa.Array], list[Cells]]:
     """The columns of the batch with their cells filled, and these cells by column."""
     columns: list[pa.Array] = batch.columns
     cells: list[Cells] = []
     if model is None or not roles.impute:
         return columns, cells
-    X = roles.encode(batch)
-    mean, sd = _moments(model, X)
-    drawn = mean
-    if imputation.method == "draw":
-        drawn = _drawn(model, X, roles, imputation.seed, row_keys(batch, roles.key, first_row))
+    X, draws = roles.encode(batch), imputation.method == "draw"
+    mean, sd, drawn = np.empty(X.shape), np.empty(X.shape), X.copy()
+    for own, rows in _models(batch, model, groups, roles):
+        mean[rows], sd[rows] = _moments(own, X[rows])
+        if draws:
+            drawn[rows] = _drawn(own, X[rows], roles, imputation.seed, keys[rows])
     for name in roles.impute:
         i, encoding, at = batch.schema.get_field_index(name), roles.filling(name), roles.at(name)
         rows = np.flatnonzero(encoding.missing(columns[i]))
         m, s = mean[rows, at], sd[rows, at]
-        draws = imputation.method == "draw"
         filling = encoding.publish(drawn[rows, at]) if draws else encoding.expected(m, s)
         columns[i] = encoding.fill(columns[i], rows, filling)
         cells.append(_cells(encoding, columns[i], rows, filling, m, s))
     return columns, cells
+
+
+def _models(
+    batch: pa.RecordBatch,
+    model: GaussianModel,
+    groups: Mapping[str, GaussianModel],
+    roles: Roles,
+) -> Iterator[tuple[GaussianModel, Ints]]:
+    """The models that fill the batch, each with its rows."""
+    if not groups:
+        yield model, np.arange(batch.num_rows)
+        return
+    for label, rows in group_rows(batch, roles):
+        yield groups.get(label, model), rows
 
 
 def _moments(model: GaussianModel, X: Floats) -> tuple[Floats, Floats]:
