@@ -67,8 +67,9 @@ def run(job: Path, runs: Path) -> None:
 def check(job: Path) -> None:
     """Say what running the job would do: columns, their parts, missing cells. Runs nothing."""
     from em_impute import validation
-    from em_impute.tables.columns import assign_roles, count_blanks, find_misfits
+    from em_impute.tables.columns import assign_roles, count_blanks
     from em_impute.tables.fill import filled_schema
+    from em_impute.tables.misfits import find_misfits
     from em_impute.tables.sources import take_snapshot
     from em_impute.tables.targets import check_target, check_types
 

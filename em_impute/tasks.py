@@ -51,7 +51,7 @@ from em_impute.gaussian import (
 )
 from em_impute.job import Check, Job, ModelOptions, load_job
 from em_impute.reporting import render
-from em_impute.tables import columns, groups, sources, summarise, targets
+from em_impute.tables import columns, groups, misfits, sources, summarise, targets
 from em_impute.tables import fill as filling
 from em_impute.tables.columns import Roles
 from em_impute.tables.fill import Staged
@@ -128,7 +128,7 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
     validation.verify_checks(run.job)
     preconditions = (
         *validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
-        *validation.misfits(columns.find_misfits(snapshot, roles, run.job), snapshot.rows),
+        *validation.misfits(misfits.find_misfits(snapshot, roles, run.job), snapshot.rows),
     )
     frame = _frame(sources.read_schema(snapshot.path), sources.read_batches(snapshot.path), checks)
     return _logged(validation.check_input(frame, checks, preconditions))

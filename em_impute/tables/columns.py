@@ -1,4 +1,4 @@
-"""Which column plays which part, what it cannot be used for, and which of its cells do not fit."""
+"""Which column plays which part, how it takes part in the model, and what it cannot be used for."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from em_impute.tables.sources import (
     read_batches,
     read_schema,
 )
-from em_impute.tables.transforms import IDENTITY, transform_of
+from em_impute.tables.transforms import transform_of
 
 # Beyond this, floating point cannot tell every integer from its neighbours.
 LARGEST_EXACT_INTEGER = 2**53
@@ -45,7 +45,6 @@ LARGEST_EXACT_INTEGER = 2**53
 MASK = "em_impute_mask"
 # More levels than this are an identifier, or text; each of them is a column of the model.
 MOST_LEVELS = 50
-SHOWN_ROWS = 3
 TEXT_TYPES = ("string", "large_string", "string_view")
 # Formats that do not say what type a column has.
 UNTYPED_FORMATS = frozenset({"csv"})
@@ -518,88 +517,3 @@ def _kind_of_text(text: str) -> str:
     if re.fullmatch(r"[+-]?\d[\d.,' ]*", text.strip()):
         return "a number with a decimal comma or a separator of thousands"
     return f"a text of {length} character{'s' if length != 1 else ''}"
-
-
-# --- Cells that do not fit what the job says of their column ------------------------------------
-
-
-@dataclass(frozen=True)
-class Misfits:
-    """Observed cells outside of a transform's domain, or of the bounds.
-
-    Attributes
-    ----------
-    column : str
-    expected : str
-        Where they should be, in words.
-    cells : int
-        How many are not.
-    rows : tuple of int
-        The first rows that hold one, counted from 1.
-    stop : bool
-        Whether the job must not go on.
-    """
-
-    column: str
-    expected: str
-    cells: int
-    rows: tuple[int, ...]
-    stop: bool
-
-
-def find_misfits(snapshot: Snapshot, roles: Roles, job: Job) -> tuple[Misfits, ...]:
-    """Look for cells outside of their transform's domain or their bounds, in one pass."""
-    numbers = [e for e in roles.encodings if isinstance(e, Number) and _limited(e)]
-    names = [number.column for number in numbers]
-    tests = [test for number in numbers for test in _tests(number, job)]
-    rows = 0
-    for batch in read_batches(snapshot.path, names) if names else ():
-        for test in tests:
-            test.add(to_numbers(batch.column(test.column)), rows)
-        rows += batch.num_rows
-    return tuple(test.misfits() for test in tests if test.cells)
-
-
-def _limited(number: Number) -> bool:
-    return number.transform is not IDENTITY or (number.low, number.high) != (-inf, inf)
-
-
-@dataclass
-class _Test:
-    """A test that every observed cell of a column should pass, and those that have not."""
-
-    column: str
-    expected: str
-    passes: Callable[[NDArray[np.float64]], NDArray[np.bool_]]
-    stop: bool
-    cells: int = 0
-    rows: tuple[int, ...] = ()
-
-    def add(self, x: NDArray[np.float64], rows_before: int) -> None:
-        failed = np.flatnonzero(~self.passes(x))
-        self.cells += len(failed)
-        self.rows += tuple((failed[: SHOWN_ROWS - len(self.rows)] + rows_before + 1).tolist())
-
-    def misfits(self) -> Misfits:
-        return Misfits(self.column, self.expected, self.cells, self.rows, self.stop)
-
-
-def _tests(number: Number, job: Job) -> Iterator[_Test]:
-    name, transform, low, high = number.column, number.transform, number.low, number.high
-    if transform is not IDENTITY:
-        words = f"{name} {transform.domain}, as {transform.name} needs it"
-        yield _Test(name, words, transform.accepts, stop=True)
-    if (low, high) != (-inf, inf):
-        stop = job.columns.bounds_violated == "stop"
-        yield _Test(
-            name,
-            f"observed {name} {_interval(low, high)}",
-            lambda x: ~((x < low) | (x > high)),
-            stop,
-        )
-
-
-def _interval(low: float, high: float) -> str:
-    if high == inf:
-        return f"at least {low:g}"
-    return f"at most {high:g}" if low == -inf else f"between {low:g} and {high:g}"
