@@ -621,6 +621,10 @@ rhythms = st.fixed_dictionaries({"cron": st.just("*/5 0 * * 1-5")}) | st.fixed_d
 )
 
 
+transforms = st.sampled_from(["log", "sqrt", {"logit": (0.0, 1.0)}])
+bounds = st.sampled_from([(None, 1.5), (0.0, None), (None, None), (-1e300, 1e-300)])
+
+
 @st.composite
 def jobs(draw: st.DrawFn) -> Job:
     """Draw any job that the models accept."""
@@ -632,15 +636,24 @@ def jobs(draw: st.DrawFn) -> Job:
         {
             "name": draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", fullmatch=True)),
             "source": {"path": f"in/{folder}/a{suffix}"},
-            "columns": {"impute": impute or None, "predictors": free[0], "key": free[1]},
+            "columns": {
+                "impute": impute or None,
+                "predictors": free[0],
+                "key": free[1],
+                "transform": draw(st.dictionaries(texts, transforms, max_size=2)),
+                "bounds": draw(st.dictionaries(texts, bounds, max_size=2)),
+                "round": draw(st.booleans() | names),
+            },
+            "imputation": {"method": "draw", "seed": draw(st.integers(min_value=0))},
             "model": {
                 "tol": draw(st.floats(0, 1, exclude_min=True, exclude_max=True)),
                 "max_iter": draw(st.integers(min_value=1)),
                 "prior": draw(st.just("auto") | st.floats(0, allow_infinity=False)),
                 "acceleration": draw(st.sampled_from(["anderson", "squarem", "none"])),
-                "time_limit, min_group_rows": draw(
+                "time_limit": draw(
                     st.none() | st.floats(0, exclude_min=True, allow_infinity=False)
                 ),
+                "min_group_rows": draw(st.none() | st.integers(min_value=2)),
             },
             "checks": {"input": draw(checks), "output": draw(checks)},
             "target": {
