@@ -68,8 +68,9 @@ def run(job: Path, runs: Path) -> None:
 def check(job: Path) -> None:
     """Say what running the job would do: columns, their parts, missing cells. Runs nothing."""
     from em_impute import validation
-    from em_impute.tables.columns import assign_roles
+    from em_impute.tables.columns import assign_roles, count_blanks
     from em_impute.tables.fill import filled_schema
+    from em_impute.tables.misfits import find_misfits
     from em_impute.tables.sources import take_snapshot
     from em_impute.tables.targets import check_schema, check_target
 
@@ -78,12 +79,18 @@ def check(job: Path) -> None:
         validation.verify_checks(loaded)
         check_target(loaded.target)
         snapshot = take_snapshot(loaded.source, Path(folder) / "snapshot.arrow", loaded.batch_rows)
+        snapshot = count_blanks(snapshot, loaded)
         roles = assign_roles(snapshot, loaded)
         check_schema(filled_schema(snapshot, roles), loaded.target)
         validation.check_columns(loaded, [column.name for column in snapshot.columns])
         validation.check_rows(loaded, snapshot.rows)
+
+        misfits = find_misfits(snapshot, roles, loaded)
     _show_plan(loaded, snapshot, roles)
-    found = validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns)
+    found = (
+        *validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
+        *validation.misfits(misfits, snapshot.rows),
+    )
     refusal = validation.Checked(found).refusal
     if refusal:
         click.echo(refusal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,14 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from em_impute.gaussian import EMResult, PatternSummary, Status
+from em_impute.gaussian import EMResult, GaussianModel, PatternSummary, Status
 from em_impute.job import CannotRun, Job
 from em_impute.reporting import diagnostics
 from em_impute.tables.columns import Roles, assign_roles, to_matrix
+from em_impute.tables.encoding import Number
 from em_impute.tables.fill import Staged
 from em_impute.tables.run_folder import Manifest, RunFolder
 from em_impute.tables.sources import Snapshot, read_batches
 from em_impute.tables.targets import Published
+from em_impute.tables.transforms import IDENTITY
 from em_impute.validation import Checked
 
 
@@ -59,10 +61,24 @@ class Run:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What the fit step leaves: the columns' parts, and the model, None with nothing to impute."""
+    """What the fit step leaves.
+
+    Attributes
+    ----------
+    roles : Roles
+        The columns' parts.
+    result : EMResult or None
+        The fit to all rows; None with nothing to impute.
+    groups : dict of str to GaussianModel
+        The models of groups, by label; the rows of all others have that of `result`.
+    decisions : tuple of str
+        What was decided on the way, a sentence each.
+    """
 
     roles: Roles
     result: EMResult | None
+    groups: dict[str, GaussianModel] = field(default_factory=dict)
+    decisions: tuple[str, ...] = ()
 
 
 @dataclass
@@ -83,7 +99,7 @@ class Found:
         result = self.fitted.result if self.fitted else None
         return (
             *(self.before.warnings if self.before else ()),
-            *(result.decisions if result else ()),
+            *(self.fitted.decisions if self.fitted else ()),
             *([result.message] if result and not result.converged else ()),
             *(self.after.warnings if self.after else ()),
         )
@@ -138,15 +154,18 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
     summary = PatternSummary.load(run.folder.summary) if result else None
     filled = partial(_imputed_cells, staged)
     imputed = diagnostics.digest(filled(), [name for name, _ in staged.imputed] if staged else ())
+    counts = {name: diagnostics.Moments(cells) for name, cells in staged.imputed} if staged else {}
     described = diagnostics.describe_columns(
         _roles(run, found),
         {column.name: column.missing for column in snapshot.columns} if snapshot else {},
         snapshot.rows if snapshot else 0,
         summary=summary,
         model=result.model if result else None,
-        imputed={name: cells.moments for name, cells in imputed.items()},
+        imputed=counts | {name: d.moments for name, d in imputed.items() if d.moments.count},
     )
-    shown = diagnostics.most_imputed(described)
+    if snapshot and fitted and result:
+        described = tuple(_on_its_own_scale(c, snapshot, fitted.roles, result) for c in described)
+    shown = [name for name in diagnostics.most_imputed(described) if imputed[name].moments.count]
     return diagnostics.Report(
         job=run.job.name,
         run=run.id,
@@ -183,7 +202,7 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
             for check in checked.results
         ),
         decisions=(
-            *(result.decisions if result else ()),
+            *(fitted.decisions if fitted else ()),
             *(checked.note for checked in (found.before, found.after) if checked and checked.note),
         ),
     )
@@ -204,16 +223,38 @@ def _roles(run: Run, found: Found) -> dict[str, diagnostics.Role]:
     return parts
 
 
+def _on_its_own_scale(
+    column: diagnostics.Column, snapshot: Snapshot, roles: Roles, result: EMResult
+) -> diagnostics.Column:
+    """A column that the model sees transformed or as scores, as the table shows it."""
+    encoding, observed = roles.encoding(column.name), column.observed
+    if isinstance(encoding, Number) and encoding.transform is not IDENTITY:
+        at, model = roles.at(column.name), result.model
+        mean, sd = encoding.own_moments(model.mean[at], model.sd[at])
+        cells = diagnostics.digest(_observed_cells(snapshot, [column.name]), [column.name])
+        return replace(
+            column,
+            observed=cells[column.name].moments,
+            em=diagnostics.Moments(snapshot.rows, mean, sd),
+        )
+    if isinstance(encoding, Number):
+        return column
+    return replace(column, observed=diagnostics.Moments(observed.count), em=diagnostics.Moments(0))
+
+
 def _imputed_cells(staged: Staged | None) -> Iterator[dict[str, diagnostics.Floats]]:
-    """The filled cells of each imputed column, in portions, from the ledger."""
+    """The filled cells of each imputed column of numbers, in portions, from the ledger."""
     if staged is None:
         return
     names = [name for name, cells in staged.imputed if cells]
     with pq.ParquetFile(staged.ledger) as ledger:
         for batch in ledger.iter_batches(columns=["column", "value"]):
-            columns, values = batch["column"].dictionary_decode(), batch["value"].to_numpy()
+            columns = batch["column"].dictionary_decode()
+            values = batch["value"].to_numpy(zero_copy_only=False)
             which = pc.index_in(columns, pa.array(names, pa.string())).to_numpy()
-            yield {name: values[which == j] for j, name in enumerate(names)}
+            cells = {name: values[which == j] for j, name in enumerate(names)}
+            # The level of a category is no number.
+            yield {name: column[~np.isnan(column)] for name, column in cells.items()}
 
 
 def _observed_cells(

@@ -190,6 +190,12 @@ def _at_least_one(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _at_least_two(levels: tuple[str, ...]) -> tuple[str, ...]:
+    if len(levels) < 2:
+        raise ValueError("expected at least two levels")
+    return levels
+
+
 def _five_fields(cron: str) -> str:
     if len(cron.split()) != 5:
         raise ValueError(
@@ -211,6 +217,39 @@ def _prior_rows(value: object, handler: ValidatorFunctionWrapHandler) -> object:
     with suppress(ValidationError):
         return handler(value)
     raise ValueError("expected auto, or a number of pseudo-rows that is 0 or more")
+
+
+def _transform(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    with suppress(ValidationError):
+        transform: Transform = handler(value)
+        if isinstance(transform, str) or transform.logit[0] < transform.logit[1]:
+            return transform
+    raise ValueError(f"expected {', '.join(_PLAIN_TRANSFORMS)}, or for example {{logit: [0, 100]}}")
+
+
+def _bounds(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    with suppress(ValidationError):
+        bounds: tuple[float | None, float | None] = handler(value)
+        low, high = bounds
+        if low is not None and high is not None and low > high:
+            raise ValueError("the lower bound is above the upper one; write [low, high]")
+        return bounds
+    raise ValueError("expected [low, high], each a number, or null where there is no bound")
+
+
+def _rounded(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    with suppress(ValidationError):
+        return handler(value)
+    raise ValueError("expected true for every imputed column, or a list of columns, each once")
+
+
+def _categories(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    with suppress(ValidationError):
+        return handler(value)
+    raise ValueError(
+        "expected nominal, or the levels in their order, such as [low, mid, high]: "
+        "two or more texts, each once"
+    )
 
 
 def _positive_interval(value: object, handler: ValidatorFunctionWrapHandler) -> timedelta:
@@ -350,6 +389,10 @@ Location = Annotated[
     WithJsonSchema({"type": "string"}),
 ]
 PriorRows = Annotated[Literal["auto"] | Annotated[Number, Field(ge=0)], WrapValidator(_prior_rows)]
+Bounds = Annotated[tuple[Number | None, Number | None], WrapValidator(_bounds)]
+Levels = Annotated[Names, AfterValidator(_at_least_two), Field(json_schema_extra={"minItems": 2})]
+Categories = Annotated[Literal["nominal"] | Levels, WrapValidator(_categories)]
+Rounded = Annotated[Annotated[bool, Strict()] | Names, WrapValidator(_rounded)]
 Cron = Annotated[str, AfterValidator(_five_fields)]
 Interval = Annotated[timedelta, WrapValidator(_positive_interval), WithJsonSchema(_DURATION)]
 TableName = Annotated[str, AfterValidator(_table)]
@@ -563,6 +606,18 @@ _KINDS_OF_TABLE: dict[str, dict[str, type[Section]]] = {
 }
 
 
+_PLAIN_TRANSFORMS = ("log", "log1p", "sqrt", "cbrt")
+
+
+class Logit(Section):
+    """The logit of where a value stands in an interval, in YAML `{logit: [low, high]}`."""
+
+    logit: tuple[Number, Number] = Field(description="The ends of the interval.")
+
+
+Transform = Annotated[Literal["log", "log1p", "sqrt", "cbrt"] | Logit, WrapValidator(_transform)]
+
+
 class Columns(Section):
     """The part that each column plays."""
 
@@ -581,8 +636,57 @@ class Columns(Section):
         description="Columns that identify a row; default: the row number.",
         examples=[["Month", "Day"]],
     )
+    group_by: Names = Field(
+        (),
+        description="Columns that divide the rows into groups, each with a model of its own.",
+        examples=[["station"]],
+    )
+    transform: dict[str, Transform] = Field(
+        {},
+        description="Columns that the model sees transformed: by log, log1p, sqrt, cbrt or logit.",
+        examples=[{"Ozone": "log", "humidity": {"logit": [0, 100]}}],
+    )
+    back_transform: Literal["median", "mean"] = Field(
+        "median",
+        description="What a transformed column is filled with: the transformed-back conditional "
+        "mean of the model's scale, which is a median, or the conditional mean of its own scale.",
+    )
+    bounds: dict[str, Bounds] = Field(
+        {},
+        description="Lowest and highest value that a cell may be filled with; null for none.",
+        examples=[{"Ozone": [0, None]}],
+    )
+    bounds_violated: Literal["stop", "keep"] = Field(
+        "stop",
+        description="What observed cells outside of their bounds mean: the job stops, or they are "
+        "kept with a warning.",
+    )
+    round: Rounded = Field(
+        (),
+        description="Columns that are filled with whole numbers: true for all. Integer columns of "
+        "sources that have types (all but CSV) are, in any case.",
+        examples=[["Ozone"]],
+    )
+    categories: dict[str, Categories] = Field(
+        {},
+        description="Columns of categories: nominal, or the levels in their order.",
+        examples=[{"Species": "nominal", "grade": ["low", "mid", "high"]}],
+    )
 
-    @field_validator("predictors", "key")
+    @field_validator("categories")
+    @classmethod
+    def _no_numbers(
+        cls, categories: dict[str, Categories], info: ValidationInfo
+    ) -> dict[str, Categories]:
+        numeric = {*info.data.get("transform", ()), *info.data.get("bounds", ())}
+        if both := [name for name in categories if name in numeric]:
+            raise ValueError(
+                f"{_listed(both)}: categories have no transform and no bounds; "
+                "remove the column from one of them"
+            )
+        return categories
+
+    @field_validator("predictors", "key", "group_by")
     @classmethod
     def _not_imputed(cls, names: Names | None, info: ValidationInfo) -> Names | None:
         imputed = set(info.data.get("impute") or ())
@@ -607,13 +711,30 @@ class ModelOptions(Section):
     time_limit: Number | None = Field(
         None, gt=0, description="Most seconds that the fit may take.", examples=[600]
     )
+    min_group_rows: Count | None = Field(
+        None,
+        ge=2,
+        description="Fewest rows of a group that gets a model of its own, with columns.group_by; "
+        "default: 50, or 5 for each column of the model if that is more.",
+        examples=[100],
+    )
 
 
 class Imputation(Section):
     """What a missing cell is filled with."""
 
-    method: Literal["mean"] = Field(
-        "mean", description="mean: the expected value given what the row does show."
+    method: Literal["mean", "draw"] = Field(
+        "mean",
+        description="mean: the expected value given what the row does show; draw: a draw from "
+        "that distribution.",
+    )
+    seed: Count = Field(
+        1, ge=0, description="What the draws begin from: the same seed gives the same draws."
+    )
+    mask: bool = Field(
+        False,
+        strict=True,
+        description="Add the column em_impute_mask, which tells the imputed cells of each row.",
     )
 
 
@@ -844,6 +965,7 @@ _EXPECTED = {
     "tuple_type": "a list",
     "string_type": "text",
     "path_type": "text",
+    "bool_type": "true or false",
     "int_type": "a whole number",
     "float_type": "a number",
     "greater_than": "a number above {gt:g}",

@@ -43,7 +43,7 @@ from em_impute.findings import (
 from em_impute.gaussian import Iteration
 from em_impute.job import Job, load_job
 from em_impute.reporting import render
-from em_impute.tables import columns, sources, summarise, targets
+from em_impute.tables import columns, groups, misfits, sources, summarise, targets
 from em_impute.tables import fill as filling
 from em_impute.tables.fill import Staged
 from em_impute.tables.run_folder import open_run_folder, written_whole
@@ -98,7 +98,9 @@ def open_run(job: Path | Job, runs: Path) -> Run:
 )
 def load(run: Run) -> Snapshot:
     """Read the source into the run's folder."""
-    snapshot = sources.take_snapshot(run.job.source, run.folder.snapshot, run.job.batch_rows)
+    snapshot = columns.count_blanks(
+        sources.take_snapshot(run.job.source, run.folder.snapshot, run.job.batch_rows), run.job
+    )
     get_run_logger().info(
         "Read %s rows and %s columns from %s.",
         f"{snapshot.rows:,}",
@@ -117,7 +119,10 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
     validation.check_columns(run.job, names)
     validation.verify_checks(run.job)
     validation.check_rows(run.job, snapshot.rows)
-    preconditions = validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns)
+    preconditions = (
+        *validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
+        *validation.misfits(misfits.find_misfits(snapshot, roles, run.job), snapshot.rows),
+    )
     schema = sources.read_schema(snapshot.path)
     needed = validation.columns_needed(checks, schema.names)
     batches = sources.read_batches(snapshot.path, needed)
@@ -133,27 +138,39 @@ def fit(run: Run, snapshot: Snapshot) -> Fitted:
     if not roles.impute:
         logger.info("No column is to be imputed, so no model is fitted.")
         return Fitted(roles, None)
-    summary = summarise.summarise(snapshot, roles.model_columns)
+    summary = summarise.summarise(snapshot, roles)
     summary.save(run.folder.summary)
     logger.info(
         "Fitting %s columns; their cells are missing in %s patterns.",
-        len(roles.model_columns),
+        len(roles.dimensions),
         f"{len(summary.patterns):,}",
     )
     with _progress(run) as report_progress:
         result = summarise.fit_model(summary, run.job.model, report_progress)
     result.model.save(run.folder.model)
-    for sentence in result.decisions:
+    models, decisions = groups.fit_groups(snapshot, roles, run.job.model)
+    if roles.group_by:
+        groups.save_models(models, run.folder.groups)
+        logger.info("Fitted a model to each of %s groups.", len(models))
+    for sentence in (*result.decisions, *decisions):
         logger.warning(sentence)
     logger.log(logging.INFO if result.converged else logging.WARNING, result.message)
-    return Fitted(roles, result)
+    return Fitted(roles, result, models, (*result.decisions, *decisions))
 
 
 @task(name="fill", cache_policy=NO_CACHE)
 def fill(run: Run, snapshot: Snapshot, fitted: Fitted) -> Staged:
     """Stage the table with its holes filled, in the target's format, and write the cell ledger."""
     model = fitted.result.model if fitted.result else None
-    staged = filling.fill(snapshot, model, fitted.roles, run.job.target, run.folder)
+    staged = filling.fill(
+        snapshot,
+        model,
+        fitted.roles,
+        run.job.target,
+        run.folder,
+        run.job.imputation,
+        fitted.groups,
+    )
     get_run_logger().info("Filled %s cells of %s rows.", f"{staged.cells:,}", f"{staged.rows:,}")
     return staged
 
@@ -163,8 +180,11 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
     """Check the staged table: nothing but the holes has changed, then the job's own checks."""
     schema = filling.filled_schema(snapshot, fitted.roles)
     invariants = validation.check_invariants(
-        sources.read_batches(snapshot.path),
-        targets.read_staged(staged.path, staged.format, schema),
+        (columns.blanks_as_missing(b, fitted.roles) for b in sources.read_batches(snapshot.path)),
+        (
+            batch.select(fitted.roles.columns)
+            for batch in targets.read_staged(staged.path, staged.format, schema)
+        ),
         fitted.roles.impute,
         fitted.roles.key,
     )

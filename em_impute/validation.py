@@ -872,6 +872,48 @@ def _precondition(
     return CheckResult(name, column, words, severity, success, observed, "precondition")
 
 
+class _Misfits(Protocol):
+    """Observed cells of a column that are not as expected, and the first rows that hold one."""
+
+    @property
+    def column(self) -> str: ...
+    @property
+    def expected(self) -> str: ...
+    @property
+    def cells(self) -> int: ...
+    @property
+    def rows(self) -> tuple[int, ...]: ...
+    @property
+    def stop(self) -> bool: ...
+
+
+def misfits(found: Sequence[_Misfits], rows: int) -> tuple[CheckResult, ...]:
+    """Give the results for cells outside of their transform's domain or their bounds.
+
+    Parameters
+    ----------
+    found : sequence of Misfits
+        A failure for each: critical where it must stop the job, else a warning.
+    rows : int
+        Number of rows of the table.
+    """
+    return tuple(
+        _precondition(
+            "cells_in_range",
+            misfit.expected,
+            "critical" if misfit.stop else "warning",
+            f"{misfit.cells} of {rows} rows are not, the first: {_numbered(misfit.rows)}",
+            False,
+            misfit.column,
+        )
+        for misfit in found
+    )
+
+
+def _numbered(rows: Sequence[int]) -> str:
+    return f"row{'s' if rows[1:] else ''} {', '.join(map(str, rows))}"
+
+
 # --- Invariants --------------------------------------------------------------------------------
 
 
@@ -1054,6 +1096,7 @@ def _identical(before: pa.Array, after: pa.Array) -> bool:
 
 
 def _observed_kept(before: pa.Array, after: pa.Array) -> bool:
+    before, after = _plain(before), _plain(after)
     observed = pc.invert(pc.is_null(before, nan_is_null=True))
     kept = pc.if_else(observed, after, pa.scalar(None, after.type))
     if pa.types.is_integer(before.type) and after.type == pa.float64():
@@ -1065,14 +1108,19 @@ def _none_missing(_: pa.Array, after: pa.Array) -> bool:
     return not pc.any(pc.is_null(after, nan_is_null=True)).as_py()
 
 
-def _none_infinite(_: pa.Array, after: pa.Array) -> bool:
-    return not pc.any(pc.is_inf(after)).as_py()
+def _none_infinite(before: pa.Array, after: pa.Array) -> bool:
+    plain = _plain_type(before.type)
+    if not (pa.types.is_floating(plain) or pa.types.is_integer(plain)):
+        return True  # levels
+    return not pc.any(pc.is_inf(_plain(after))).as_py()
 
 
 def _plain(array: pa.Array) -> pa.Array:
     """Look through encodings: a file may come back with another dictionary of the same values."""
     if isinstance(array, pa.ExtensionArray):
         return _plain(array.storage)
+    if pa.types.is_string_view(array.type):
+        return array.cast(pa.large_string())  # of which Arrow can do more
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 

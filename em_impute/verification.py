@@ -20,8 +20,8 @@ from pydantic import ValidationError
 
 from em_impute.gaussian import GaussianModel, PatternSummary
 from em_impute.job import CannotRun, FileTarget, Job
-from em_impute.tables import sources, summarise
-from em_impute.tables.columns import assign_roles
+from em_impute.tables import groups, sources, summarise
+from em_impute.tables.columns import assign_roles, count_blanks
 from em_impute.tables.fill import Staged, fill
 from em_impute.tables.run_folder import (
     RunFolder,
@@ -106,14 +106,16 @@ def _changed_files(folder: RunFolder, outputs: Mapping[str, str]) -> tuple[str, 
 
 
 def _recompute(job: Job, snapshot: Snapshot, folder: RunFolder) -> Staged:
+    snapshot = count_blanks(snapshot, job)
     roles = assign_roles(snapshot, job)
     if not roles.impute:
-        return fill(snapshot, None, roles, job.target, folder)
-    summary = summarise.summarise(snapshot, roles.model_columns)
+        return fill(snapshot, None, roles, job.target, folder, job.imputation)
+    summary = summarise.summarise(snapshot, roles)
     summary.save(folder.summary)
     model = summarise.fit_model(summary, job.model).model
     model.save(folder.model)
-    return fill(snapshot, model, roles, job.target, folder)
+    models, _ = groups.fit_groups(snapshot, roles, job.model)
+    return fill(snapshot, model, roles, job.target, folder, job.imputation, models)
 
 
 # --- The source has changed --------------------------------------------------------------------

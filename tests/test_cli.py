@@ -148,6 +148,65 @@ def test_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(set(rows.fetchall()[0])) == 1
 
 
+def test_mixed_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sex is filled in as a level, whole numbers stay whole, observed cells are as they were."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "mixed.yaml")
+    assert result.exit_code == 0, result.output
+    assert "19 missing cells were filled" in result.output
+    before, after = (
+        pd.read_csv(path, keep_default_na=False)
+        for path in ("data/penguins.csv", "out/penguins_mixed.csv")
+    )
+    assert after["body_mass_g"].dtype == after["flipper_length_mm"].dtype == np.int64
+    for name in before:
+        shown = before[name] != "NA"
+        cells = before[name][shown].astype(after[name].dtype)
+        assert (cells == after[name][shown]).all()
+    assert (before["sex"] == "NA").sum() == 11
+    assert set(after["sex"]) == {"female", "male"}
+    [numbers] = (tmp_path / "runs").glob("penguins_mixed/*/report.json")
+    columns = {c["name"]: c for c in json.loads(numbers.read_text())["columns"]}
+    assert (columns["sex"]["missing"], columns["sex"]["imputed"]["count"]) == (11, 11)
+
+
+def test_skewed_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "skewed.yaml")
+    assert result.exit_code == 0, result.output
+    before = pd.read_csv("data/airquality.csv")
+    after = pq.read_table("out/airquality_skewed.parquet").to_pandas()
+    assert after["Ozone"].dtype == after["Solar.R"].dtype == np.int64
+    assert after["Ozone"].between(1, 200).all()
+    assert after["Solar.R"].between(0, 340).all()
+    for j, name in enumerate(["Ozone", "Solar.R"]):
+        drawn = after["em_impute_mask"].to_numpy() >> j & 1
+        assert (drawn == before[name].isna()).all()
+        assert (after[name][drawn == 0] == before[name][drawn == 0]).all()
+    [numbers] = (tmp_path / "runs").glob("airquality_skewed/*/report.json")
+    ozone = json.loads(numbers.read_text())["columns"][0]
+    assert ozone["observed"]["mean"] == pytest.approx(before["Ozone"].mean())
+    assert 20 < ozone["em"]["mean"] < 80
+
+
+def test_a_model_per_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "groups.yaml")
+    assert result.exit_code == 0, result.output
+    said = "Of 5 groups, 1 with fewer than 50 rows are filled by the model of all rows."
+    assert said in " ".join(result.output.split())
+    filled = pd.read_csv("out/penguins_by_group.csv", keep_default_na=False)
+    empty = pd.read_csv("data/penguins.csv")["body_mass_g"].isna()
+    for row in filled[empty].itertuples():
+        group = filled[(filled.species == row.species) & (filled.island == row.island) & ~empty]
+        assert abs(row.body_mass_g - group.body_mass_g.mean()) < 0.5 * group.body_mass_g.std()
+    [folder] = (tmp_path / "runs" / "penguins_by_group").iterdir()
+    assert len(json.loads((folder / "groups.json").read_text())) == 4
+
+
 def test_a_run_leaves_its_folder_and_nothing_else(write_job: WriteJob, tmp_path: Path) -> None:
     result = em_impute("run", write_job(table(**good_rows())))
     assert result.exit_code == 0, result.output
@@ -263,6 +322,11 @@ WRONG_SOURCES = {
         of(GOOD),
         {"checks": {"input": [{"expect_column_values_to_not_be_null": {"column": "z"}}]}},
         "the table has no column z",
+    ),
+    "a level that the job does not name": (
+        of("x,grade\n1,low\n2,high\n3,\n4,other\n"),
+        {"columns": {"categories": {"grade": ["low", "high"]}}},
+        "column 'grade' holds at row 4 a level that is not among the 2 that the job names",
     ),
     "an unknown key": (of(GOOD), {"sorce": 1}, "unknown key (did you mean source?)"),
 }

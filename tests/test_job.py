@@ -305,7 +305,7 @@ def test_a_target_that_does_not_fit_is_explained(target: str, complaint: str) ->
 # --- What is wrong with a key or a value -------------------------------------------------------
 
 JOB_KEYS = "name, source, columns, model, imputation, checks, target, batch_rows, schedule"
-MODEL_KEYS = "tol, max_iter, prior, acceleration, time_limit"
+MODEL_KEYS = "tol, max_iter, prior, acceleration, time_limit, min_group_rows"
 CHECK_EXPECTED = (
     "expected one expectation with its options, such as "
     "{expect_column_values_to_not_be_null: {column: Temp}}"
@@ -331,13 +331,22 @@ CHECK_EXPECTED = (
         (
             "columns: {imputed: [a]}",
             "4:11: columns.imputed: unknown key (did you mean impute?); "
-            "allowed here: impute, predictors, key",
+            "allowed here: impute, predictors, key, group_by, transform, back_transform, "
+            "bounds, bounds_violated, round, categories",
         ),
         (
             "checks: {before: []}",
             "4:10: checks.before: unknown key; allowed here: input, output, max_rows",
         ),
-        ("imputation: {seed: 1}", "4:14: imputation.seed: unknown key; allowed here: method"),
+        (
+            "imputation: {draws: 1}",
+            "4:14: imputation.draws: unknown key; allowed here: method, seed, mask",
+        ),
+        ("imputation: {seed: -1}", "4:20: imputation.seed: expected a number of 0 or more"),
+        (
+            "imputation: {mask: 3}",
+            "4:20: imputation.mask: expected true or false, got a whole number",
+        ),
         (
             "schedule: {cron: 0 3 * * *, timezon: UTC}",
             "4:29: schedule.timezon: unknown key (did you mean timezone?); "
@@ -410,7 +419,7 @@ CHECK_EXPECTED = (
             "model: {time_limit: 0}",
             "4:21: model.time_limit: expected a number above 0; for example `time_limit: 600`",
         ),
-        ("imputation: {method: median}", "4:22: imputation.method: expected mean"),
+        ("imputation: {method: median}", "4:22: imputation.method: expected mean or draw"),
         (
             "checks: {input: {expect_x: {}}}",
             "4:17: checks.input: expected a list, got a mapping",
@@ -677,6 +686,10 @@ rhythms = st.fixed_dictionaries({"cron": st.just("*/5 0 * * 1-5")}) | st.fixed_d
 )
 
 
+transforms = st.sampled_from(["log", "sqrt", {"logit": (0.0, 1.0)}])
+bounds = st.sampled_from([(None, 1.5), (0.0, None), (None, None), (-1e300, 1e-300)])
+
+
 @st.composite
 def jobs(draw: st.DrawFn) -> Job:
     """Draw any job that the models accept."""
@@ -688,7 +701,15 @@ def jobs(draw: st.DrawFn) -> Job:
         {
             "name": draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", fullmatch=True)),
             "source": {"path": f"in/{folder}/a{suffix}"},
-            "columns": {"impute": impute or None, "predictors": free[0], "key": free[1]},
+            "columns": {
+                "impute": impute or None,
+                "predictors": free[0],
+                "key": free[1],
+                "transform": draw(st.dictionaries(texts, transforms, max_size=2)),
+                "bounds": draw(st.dictionaries(texts, bounds, max_size=2)),
+                "round": draw(st.booleans() | names),
+            },
+            "imputation": {"method": "draw", "seed": draw(st.integers(min_value=0))},
             "model": {
                 "tol": draw(st.floats(0, 1, exclude_min=True, exclude_max=True)),
                 "max_iter": draw(st.integers(min_value=1)),
@@ -697,6 +718,7 @@ def jobs(draw: st.DrawFn) -> Job:
                 "time_limit": draw(
                     st.none() | st.floats(0, exclude_min=True, allow_infinity=False)
                 ),
+                "min_group_rows": draw(st.none() | st.integers(min_value=2)),
             },
             "checks": {"input": draw(checks), "output": draw(checks)},
             "target": {
@@ -766,6 +788,44 @@ def test_any_file_gives_a_job_or_a_job_error(job_file: Path, content: bytes) -> 
     assert outcome(job_file).startswith(str(job_file))
 
 
+TRANSFORM_EXPECTED = "expected log, log1p, sqrt, cbrt, or for example {logit: [0, 100]}"
+BOUNDS_EXPECTED = "expected [low, high], each a number, or null where there is no bound"
+LEVELS_EXPECTED = (
+    "expected nominal, or the levels in their order, such as [low, mid, high]: "
+    "two or more texts, each once"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{transform: {a: lg}}", f"4:26: columns.transform.a: {TRANSFORM_EXPECTED}"),
+        ("{transform: {b: {logit: [1, 0]}}}", f"4:26: columns.transform.b: {TRANSFORM_EXPECTED}"),
+        ("{back_transform: mode}", "4:27: columns.back_transform: expected median or mean"),
+        (
+            "{bounds: {a: [2, 1]}}",
+            "4:23: columns.bounds.a: the lower bound is above the upper one; write [low, high]",
+        ),
+        ("{bounds: {a: [0]}}", f"4:23: columns.bounds.a: {BOUNDS_EXPECTED}"),
+        ("{bounds: {a: [low, 1]}}", f"4:23: columns.bounds.a: {BOUNDS_EXPECTED}"),
+        (
+            "{round: some}",
+            "4:18: columns.round: expected true for every imputed column, "
+            "or a list of columns, each once",
+        ),
+        ("{categories: {b: [one]}}", f"4:27: columns.categories.b: {LEVELS_EXPECTED}"),
+        ("{categories: {b: [x, x]}}", f"4:27: columns.categories.b: {LEVELS_EXPECTED}"),
+        (
+            "{bounds: {a: [0, 1]}, categories: {a: nominal}}",
+            "4:44: columns.categories: a: categories have no transform and no bounds; "
+            "remove the column from one of them",
+        ),
+    ],
+)
+def test_a_wrong_option_of_a_column_is_explained(text: str, complaint: str) -> None:
+    assert complaints(f"{MINIMAL}columns: {text}") == [complaint]
+
+
 @given(cut=st.integers(0, len(FULL)), length=st.integers(0, 30), scrap=scraps)
 @settings(deadline=None, max_examples=150)
 def test_any_damage_to_a_job_gives_a_job_or_a_job_error(
@@ -817,7 +877,11 @@ def keys_of(part: dict[str, Any]) -> Iterator[tuple[str, str]]:
         required = key in part.get("required", ())
         yield (
             key,
-            "required" if required else f"`{default}`" if isinstance(default, SCALARS) else "",
+            "required"
+            if required
+            else f"`{default}`".replace("False", "false")
+            if isinstance(default, SCALARS)
+            else "",
         )
         for name in re.findall(r"#/\$defs/(\w+)", json.dumps(value)):
             if "properties" in (section := job_schema()["$defs"][name]):

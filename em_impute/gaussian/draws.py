@@ -38,7 +38,18 @@ ILL_CONDITIONED = 1e8
 def standard_normals(
     missing: Bools, columns: Sequence[str], seed: int, keys: Keys | None, imputation: int
 ) -> Floats:
-    """One standard normal for every missing cell.
+    """One standard normal for every missing cell; between -8.3 and 8.3.
+
+    Parameters and errors are those of `uniforms`, of which it is the normal quantile.
+    """
+    normals: Floats = ndtri(uniforms(missing, columns, seed, keys, imputation))
+    return normals
+
+
+def uniforms(
+    missing: Bools, columns: Sequence[str], seed: int, keys: Keys | None, imputation: int
+) -> Floats:
+    """One number between 0 and 1, both excluded, for every missing cell.
 
     Parameters
     ----------
@@ -53,7 +64,7 @@ def standard_normals(
     Returns
     -------
     ndarray of shape (n_missing,)
-        In row-major order; between -8.3 and 8.3.
+        In row-major order.
 
     Raises
     ------
@@ -68,8 +79,8 @@ def standard_normals(
     i, j = np.nonzero(missing)
     cells = _mixed(of_row[i] ^ of_column[j])
     # 52 bits and a half: never 0, never 1, and no rounding.
-    normals: Floats = ndtri(((cells >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
-    return normals
+    fractions: Floats = ((cells >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    return fractions
 
 
 def conditional_noise(missing: Bools, covariance: Floats, normals: Floats) -> Floats:

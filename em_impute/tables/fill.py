@@ -1,4 +1,4 @@
-"""A snapshot and a model become the filled table, staged for its target, and the cell ledger.
+"""A snapshot and a model become the filled table, staged for its target.
 
 Only missing cells are written to. An observed cell is never part of any arithmetic: a filled column
 is a copy of the original's values with the missing ones put in.
@@ -7,7 +7,7 @@ is a copy of the original's values with the missing ones put in.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +15,23 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from em_impute.gaussian import Conditional, GaussianModel
-from em_impute.job import DatabaseTarget, FileTarget
-from em_impute.tables.columns import Roles, to_matrix
+from em_impute.gaussian import GaussianModel
+from em_impute.gaussian.draws import conditional_noise, standard_normals, uniforms
+from em_impute.job import DatabaseTarget, FileTarget, Imputation
+from em_impute.tables.columns import MASK, Roles
+from em_impute.tables.encoding import Filling, Nominal, Number, to_numbers
+from em_impute.tables.groups import group_rows
+from em_impute.tables.keys import Words, row_keys
+from em_impute.tables.ledger import IMPUTATION, Cells, ledger_rows, ledger_schema
 from em_impute.tables.run_folder import RunFolder, sha256
 from em_impute.tables.sources import Snapshot, read_batches, read_schema
 from em_impute.tables.targets import open_writer
 
-LEDGER_COLUMNS = ("row", "column", "value", "sd")
+# So many bits fit an integer that is not negative.
+MOST_BITS = 63
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,7 @@ class Staged:
     sha256 : str
         Of the table's bytes.
     ledger : Path
-        Parquet, one row per imputed cell: row (counted from 1), the key columns, column, value
-        and sd; ordered by row, then by column of the table.
+        Parquet, one row per imputed cell, as `ledger` says.
     imputed : tuple of (str, int)
         Imputed cells of each column.
     key : tuple of str
@@ -64,12 +72,16 @@ def fill(
     roles: Roles,
     target: FileTarget | DatabaseTarget,
     folder: RunFolder,
+    imputation: Imputation | None = None,
+    groups: Mapping[str, GaussianModel] | None = None,
 ) -> Staged:
     """Stage `snapshot` with every missing cell of ``roles.impute`` filled, and write the ledger.
 
-    A cell is filled with its expected value given what its row shows of the model's columns; a row
-    that shows nothing gets the means. Without columns to impute no model is needed, and the table
-    is staged as it is.
+    By default a cell is filled with its expected value given what its row shows of the model's
+    columns; a row that shows nothing gets the means. With ``method: draw`` the cells of a row are
+    drawn from their distribution, keyed by ``roles.key`` or else by the number of the row. Without
+    columns to impute no model is needed, and the table is staged as it is. `groups` are the models
+    of groups of rows, by label; `model` is for all others.
 
     Raises
     ------
@@ -80,20 +92,24 @@ def fill(
     DiskFullError
     """
     _check_model(model, roles)
+    imputation = imputation or Imputation()
     schema = filled_schema(snapshot, roles)
+    ledger_of = ledger_schema(schema, roles, folder)
     path = folder.staged(target.staged_format)
     rows, counts = 0, np.zeros(len(roles.impute), dtype=np.int64)
     with (
         open_writer(path, target.staged_format, schema) as table,
-        open_writer(folder.cells, "parquet", _ledger_schema(schema, roles)) as ledger,
+        open_writer(folder.cells, "parquet", ledger_of) as ledger,
     ):
         for batch in read_batches(snapshot.path):
-            cells = _cells_to_fill(batch, model, roles)
-            filled, values = _filled(batch, cells, roles, schema)
-            table.write_batch(filled)
-            ledger.write_batch(_ledger(batch, cells, values, roles, first_row=rows + 1))
+            keys = row_keys(batch, roles.key, rows + 1)
+            columns, cells = _filled(batch, model, groups or {}, roles, imputation, keys)
+            if roles.mask:
+                columns.append(_mask(cells, batch.num_rows))
+            table.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+            ledger.write_batch(ledger_rows(batch, cells, roles, rows + 1, ledger_of))
             rows += batch.num_rows
-            counts += np.bincount(cells.columns, minlength=len(counts))
+            counts += np.array([len(column.rows) for column in cells], dtype=np.int64)
     imputed = tuple(zip(roles.impute, counts.tolist(), strict=True))
     return Staged(
         path,
@@ -109,21 +125,28 @@ def fill(
 
 def _check_model(model: GaussianModel | None, roles: Roles) -> None:
     columns = model.columns if model else ()
-    if roles.impute and columns != roles.model_columns:
+    if roles.impute and columns != roles.dimensions:
         raise ValueError(
             f"The model is of the columns {', '.join(columns) or '(none)'}, but the job's are "
-            f"{', '.join(roles.model_columns)}; fit the model again."
+            f"{', '.join(roles.dimensions)}; fit the model again."
         )
 
 
 def filled_schema(snapshot: Snapshot, roles: Roles) -> pa.Schema:
-    """Schema of the filled table: the snapshot's, with imputed integers as floating point."""
+    """Schema of the filled table: the snapshot's, with some imputed integers as floating point."""
     schema = read_schema(snapshot.path)
-    integers = [name for name in roles.impute if not pa.types.is_floating(schema.field(name).type)]
-    for name in integers:
+    floats = []
+    for name in roles.impute:
         i = schema.get_field_index(name)
-        schema = schema.set(i, schema.field(i).with_type(pa.float64()))
-    return schema.with_metadata(_as_floats_in_pandas(schema.metadata, integers))
+        type_ = roles.filling(name).filled_type(schema.field(i).type)
+        if type_ != schema.field(i).type:
+            floats.append(name)
+            schema = schema.set(i, schema.field(i).with_type(type_))
+    schema = schema.with_metadata(_as_floats_in_pandas(schema.metadata, floats))
+    if not roles.mask:
+        return schema
+    bits = pa.int64() if len(roles.impute) <= MOST_BITS else pa.binary()
+    return schema.append(pa.field(MASK, bits))
 
 
 def _as_floats_in_pandas(
@@ -140,66 +163,101 @@ def _as_floats_in_pandas(
     return kept
 
 
-def _cells_to_fill(batch: pa.RecordBatch, model: GaussianModel | None, roles: Roles) -> Conditional:
-    """Missing cells of the columns to impute; ``columns`` counts in ``roles.impute``."""
-    if model is None or not roles.impute:
-        none = np.empty(0, dtype=np.int64)
-        return Conditional(none, none, np.empty(0), np.empty(0))
-    given = model.conditional(to_matrix(batch, model.columns))
-    in_impute = [roles.impute.index(c) if c in roles.impute else -1 for c in model.columns]
-    columns = np.array(in_impute)[given.columns]
-    chosen = columns >= 0
-    return Conditional(given.rows[chosen], columns[chosen], given.mean[chosen], given.sd[chosen])
+# --- One batch ---------------------------------------------------------------------------------
 
 
 def _filled(
-    batch: pa.RecordBatch, cells: Conditional, roles: Roles, schema: pa.Schema
-) -> tuple[pa.RecordBatch, NDArray[np.float64]]:
-    """The batch with its cells filled, and the values as their columns hold them."""
-    columns, values = batch.columns, cells.mean.copy()
-    for j, name in enumerate(roles.impute):
-        i = schema.get_field_index(name)
-        here = cells.columns == j
-        # A copy of the column, null as NaN: what is observed keeps its bits.
-        column = np.array(columns[i].cast(schema.field(i).type).to_numpy(zero_copy_only=False))
-        column[cells.rows[here]] = values[here]
-        values[here] = column[cells.rows[here]]
-        columns[i] = pa.array(column)
-    return pa.RecordBatch.from_arrays(columns, schema=schema), values
-
-
-# --- The ledger --------------------------------------------------------------------------------
-
-
-def _ledger_schema(schema: pa.Schema, roles: Roles) -> pa.Schema:
-    return pa.schema(
-        [
-            ("row", pa.int64()),
-            *[(_key_name(name), schema.field(name).type) for name in roles.key],
-            ("column", pa.dictionary(pa.int32(), pa.string())),
-            ("value", pa.float64()),
-            ("sd", pa.float64()),
-        ]
-    )
-
-
-def _key_name(name: str) -> str:
-    return f"key.{name}" if name in LEDGER_COLUMNS else name
-
-
-def _ledger(
     batch: pa.RecordBatch,
-    cells: Conditional,
-    values: NDArray[np.float64],
+    model: GaussianModel | None,
+    groups: Mapping[str, GaussianModel],
     roles: Roles,
-    first_row: int,
-) -> pa.RecordBatch:
-    columns = pa.array(cells.columns, pa.int32())
-    arrays = [
-        pa.array(cells.rows + first_row),
-        *[batch.column(name).take(pa.array(cells.rows)) for name in roles.key],
-        pa.DictionaryArray.from_arrays(columns, pa.array(roles.impute, pa.string())),
-        pa.array(values),
-        pa.array(cells.sd),
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=_ledger_schema(batch.schema, roles))
+    imputation: Imputation,
+    keys: Words,
+) -> tuple[list[pa.Array], list[Cells]]:
+    """The columns of the batch with their cells filled, and these cells by column."""
+    columns: list[pa.Array] = batch.columns
+    cells: list[Cells] = []
+    if model is None or not roles.impute:
+        return columns, cells
+    X, draws = roles.encode(batch), imputation.method == "draw"
+    mean, sd, drawn = np.empty(X.shape), np.empty(X.shape), X.copy()
+    for own, rows in _models(batch, model, groups, roles):
+        mean[rows], sd[rows] = _moments(own, X[rows])
+        if draws:
+            drawn[rows] = _drawn(own, X[rows], roles, imputation.seed, keys[rows])
+    for name in roles.impute:
+        i, encoding, at = batch.schema.get_field_index(name), roles.filling(name), roles.at(name)
+        rows = np.flatnonzero(encoding.missing(columns[i]))
+        m, s = mean[rows, at], sd[rows, at]
+        filling = encoding.publish(drawn[rows, at]) if draws else encoding.expected(m, s)
+        columns[i] = encoding.fill(columns[i], rows, filling)
+        cells.append(_cells(encoding, columns[i], rows, filling, m, s))
+    return columns, cells
+
+
+def _models(
+    batch: pa.RecordBatch,
+    model: GaussianModel,
+    groups: Mapping[str, GaussianModel],
+    roles: Roles,
+) -> Iterator[tuple[GaussianModel, Ints]]:
+    """The models that fill the batch, each with its rows."""
+    if not groups:
+        yield model, np.arange(batch.num_rows)
+        return
+    for label, rows in group_rows(batch, roles):
+        yield groups.get(label, model), rows
+
+
+def _moments(model: GaussianModel, X: Floats) -> tuple[Floats, Floats]:
+    """Conditional mean and sd of the missing cells, of the shape of `X`, NaN elsewhere."""
+    given = model.conditional(X)
+    mean, sd = np.full(X.shape, np.nan), np.full(X.shape, np.nan)
+    mean[given.rows, given.columns], sd[given.rows, given.columns] = given.mean, given.sd
+    return mean, sd
+
+
+def _drawn(model: GaussianModel, X: Floats, roles: Roles, seed: int, keys: Words) -> Floats:
+    """`X` with its missing cells drawn.
+
+    What no normal gives, a level or a number between bounds, is drawn first: column after column,
+    from its distribution given what the row shows and what has been drawn. The other cells of the
+    row are drawn jointly given all of that.
+    """
+    X = X.copy()
+    for name in roles.impute:
+        encoding, at = roles.encoding(name), roles.at(name)
+        if not (isinstance(encoding, Number | Nominal) and encoding.drawn_first):
+            continue
+        rows = np.flatnonzero(np.isnan(X[:, at]).any(axis=1))
+        cells = np.ones((len(rows), 1), dtype=bool)
+        uniform = uniforms(cells, [name], seed, keys[rows], IMPUTATION)
+        mean, sd = _moments(model, X[rows])
+        X[rows, at] = encoding.draw(uniform, mean[:, at], sd[:, at])
+    missing = np.isnan(X)
+    normals = standard_normals(missing, model.columns, seed, keys, IMPUTATION)
+    X[missing] = model.conditional(X).mean + conditional_noise(missing, model.covariance, normals)
+    return X
+
+
+def _cells(
+    encoding: Filling, column: pa.Array, rows: Ints, filling: Floats, mean: Floats, sd: Floats
+) -> Cells:
+    """The cells of a column that has been filled, for the ledger."""
+    values = spread = np.full(len(rows), np.nan)
+    if isinstance(encoding, Number):
+        values, spread = to_numbers(column.take(pa.array(rows))), encoding.spread(mean, sd)
+    return Cells(rows, values, spread, encoding.labels(filling))
+
+
+def _mask(cells: Sequence[Cells], n_rows: int) -> pa.Array:
+    """One bit for each column of ``roles.impute``, the first the lowest: whether it was filled."""
+    filled = np.zeros((n_rows, len(cells)), dtype=bool)
+    for j, column in enumerate(cells):
+        filled[column.rows, j] = True
+    packed = np.packbits(filled, axis=1, bitorder="little")
+    if len(cells) > MOST_BITS:
+        return pa.array([row.tobytes() for row in packed], pa.binary())
+    words = np.zeros((n_rows, 8), dtype=np.uint8)
+    words[:, : packed.shape[1]] = packed
+    return pa.array(words.view("<i8")[:, 0].astype(np.int64))

@@ -100,6 +100,11 @@ class RunFolder:
         return self.path / "model.json"
 
     @property
+    def groups(self) -> Path:
+        """The fitted models of groups, where there are any."""
+        return self.path / "groups.json"
+
+    @property
     def cells(self) -> Path:
         """The cell ledger: one row per imputed cell."""
         return self.path / "cells.parquet"

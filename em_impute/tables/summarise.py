@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from em_impute.gaussian import (
     fit_gaussian,
 )
 from em_impute.job import ModelOptions
-from em_impute.tables.columns import to_matrix
+from em_impute.tables.columns import Roles
 from em_impute.tables.sources import Snapshot, read_batches
 
 Floats = NDArray[np.float64]
@@ -25,10 +25,11 @@ Floats = NDArray[np.float64]
 GATHERED_CELLS = 2**22
 
 
-def summarise(snapshot: Snapshot, columns: Sequence[str]) -> PatternSummary:
-    """Sum up numeric columns of a snapshot per missingness pattern: all that EM needs of them."""
-    summary = PatternSummary(columns=tuple(columns))
-    for X in _gathered(to_matrix(batch, columns) for batch in read_batches(snapshot.path, columns)):
+def summarise(snapshot: Snapshot, roles: Roles) -> PatternSummary:
+    """Sum up the model's columns of a snapshot per missingness pattern: all that EM needs."""
+    summary = PatternSummary(columns=roles.dimensions)
+    batches = read_batches(snapshot.path, roles.model_columns)
+    for X in _gathered(roles.encode(batch) for batch in batches):
         summary.update(X)
     return summary
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -80,7 +81,8 @@ def test_all_problems_are_found_at_once(take_csv: Take, job: MakeJob) -> None:
         "columns.impute.0: columns.impute: the table has no column 'ozone'; did you mean 'Ozone'? "
         "It has 'Ozone', 'Wind', 'Station', 'Temp', 'Day'.",
         "columns.impute.1: columns.impute: column 'Station' holds text at row 1 (a single letter). "
-        "Write a number there, or leave the cell empty if it stands for a missing value.",
+        "Write a number there, or leave the cell empty if it stands for a missing value; if the "
+        "column holds categories, name it in columns.categories.",
         "columns.predictors.0: columns.predictors: the table has no column 'Zinc'. "
         "It has 'Ozone', 'Wind', 'Station', 'Temp', 'Day'.",
         "columns.key.0: columns.key: the table has no column 'day'; did you mean 'Day'? "
@@ -132,7 +134,7 @@ def test_numbers_that_are_stored_as_text(
     )
 
 
-@pytest.mark.parametrize("cells", [[True, None], [Decimal("1.5")]], ids=["bool", "decimal"])
+@pytest.mark.parametrize("cells", [[time(1), None], [Decimal("1.5")]], ids=["time", "decimal"])
 def test_types_that_are_no_model_column(
     take_table: Take, job: MakeJob, cells: list[object]
 ) -> None:

@@ -103,12 +103,18 @@ def test_ledger_of_airquality(folder: RunFolder, tmp_path: Path) -> None:
     model, target = air_model(), FileTarget(path=tmp_path / "y.parquet")
     staged = fill(snapshot, model, AIR_ROLES, target, folder)
     schema = pq.read_schema(staged.ledger)
-    assert schema.names == ["row", "Month", "Day", "column", "value", "sd"]
-    assert schema.types == [pa.int64()] * 3 + [
-        pa.dictionary(pa.int32(), pa.string()),
-        pa.float64(),
-        pa.float64(),
+    assert [(field.name, field.type) for field in schema] == [
+        ("row", pa.int64()),
+        ("Month", pa.int64()),
+        ("Day", pa.int64()),
+        ("column", pa.dictionary(pa.int32(), pa.string())),
+        ("value", pa.float64()),
+        ("level", pa.string()),
+        ("sd", pa.float64()),
+        ("pattern", pa.string()),
+        ("imputation", pa.int32()),
     ]
+    assert schema.metadata[b"em_impute.run"] == b"run-1"
     ledger = pd.read_parquet(staged.ledger)
     assert len(ledger) == 44
     order = ledger.column.map({"Ozone": 0, "Solar.R": 1}).astype(int)
@@ -241,7 +247,8 @@ def test_key_columns_may_be_called_like_those_of_the_ledger(
     roles = roles_of(snapshot, "x", key=("row", "value"))
     staged = fill(snapshot, model_of("x"), roles, FileTarget(path=tmp_path / "y.csv"), folder)
     assert pq.read_table(staged.ledger).to_pylist() == [
-        {"row": 1, "key.row": "r1", "key.value": 7, "column": "x", "value": 0.5, "sd": 1.0}
+        {"row": 1, "key.row": "r1", "key.value": 7, "column": "x", "value": 0.5, "level": None}
+        | {"sd": 1.0, "pattern": "80", "imputation": 1}
     ]
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from em_impute.gaussian import PatternSummary
+from em_impute.tables.columns import Roles
 from em_impute.tables.sources import BATCH_ROWS, Snapshot
 from em_impute.tables.summarise import summarise
 
@@ -16,13 +17,14 @@ Take = Callable[..., Snapshot]
 
 
 def test_summary_of_a_snapshot_is_that_of_its_array(take_table: Take) -> None:
-    """Over more batches than one, and with the columns in the order asked for."""
+    """Over more batches than one, and with the columns in the order of the table."""
     rng = np.random.default_rng(1)
     X = rng.normal(size=(BATCH_ROWS + 100, 3))
     X[rng.random(X.shape) < 0.2] = np.nan
     table = pa.table({"text": ["t"] * len(X), "b": X[:, 1], "a": X[:, 0], "c": X[:, 2]})
-    summary = summarise(take_table(table), ["a", "b", "c"])
-    whole = PatternSummary.from_array(X, columns=["a", "b", "c"])
+    roles = Roles(("text", "b", "a", "c"), key=(), impute=("a", "b", "c"), predictors=())
+    summary = summarise(take_table(table), roles)
+    whole = PatternSummary.from_array(X[:, [1, 0, 2]], columns=["b", "a", "c"])
     assert summary.columns == whole.columns
     np.testing.assert_array_equal(summary.observed_counts, whole.observed_counts)
     np.testing.assert_allclose(summary.observed_mean, whole.observed_mean, atol=1e-12)
@@ -42,4 +44,4 @@ def test_batches_that_are_put_together_or_not_give_the_same(
 
 
 def test_snapshot_of_no_rows(take_csv: Take) -> None:
-    assert summarise(take_csv("a,b\n"), ["a"]).n_rows == 0
+    assert summarise(take_csv("a,b\n"), Roles(("a", "b"), (), ("a",), ())).n_rows == 0

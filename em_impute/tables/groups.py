@@ -1,0 +1,101 @@
+"""Groups of rows with a model each: which group a row is in, their summaries and their models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from em_impute.gaussian import GaussianModel, PatternSummary
+from em_impute.job import CannotRun, ModelOptions
+from em_impute.tables.columns import Roles
+from em_impute.tables.encoding import as_labels
+from em_impute.tables.sources import Snapshot, read_batches
+from em_impute.tables.summarise import fit_model
+
+# More groups than this are rows told apart, not groups.
+MOST_GROUPS = 1000
+SEPARATOR = pa.scalar("\x1f", pa.large_string())
+
+
+def group_rows(batch: pa.RecordBatch, roles: Roles) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Yield each group of a batch by its label, with the numbers of its rows, from 0."""
+    texts = [as_labels(batch.column(name)) for name in roles.group_by]
+    labels = pc.binary_join_element_wise(
+        *texts, SEPARATOR, null_handling="replace", null_replacement="\0"
+    ).dictionary_encode()
+    codes = labels.indices.to_numpy()
+    for code, label in enumerate(labels.dictionary.to_pylist()):
+        yield label, np.flatnonzero(codes == code)
+
+
+def summarise_groups(snapshot: Snapshot, roles: Roles) -> dict[str, PatternSummary]:
+    """Sum up the model's columns of each group, in one pass.
+
+    Raises
+    ------
+    CannotRun
+        If there are more groups than a table could mean.
+    """
+    summaries: dict[str, PatternSummary] = {}
+    for batch in read_batches(snapshot.path):
+        X = roles.encode(batch)
+        for label, rows in group_rows(batch, roles):
+            summary = summaries.setdefault(label, PatternSummary(roles.dimensions))
+            summary.update(X[rows])
+        if len(summaries) > MOST_GROUPS:
+            raise CannotRun(
+                f"columns.group_by: {', '.join(roles.group_by)} makes more than {MOST_GROUPS:,} "
+                "groups; group by fewer columns, or by coarser ones."
+            )
+    return dict(sorted(summaries.items()))
+
+
+def fit_groups(
+    snapshot: Snapshot, roles: Roles, options: ModelOptions
+) -> tuple[dict[str, GaussianModel], tuple[str, ...]]:
+    """A model for each group that is large enough for one, and a sentence on the others."""
+    if not roles.group_by:
+        return {}, ()
+    least = options.min_group_rows or max(50, 5 * len(roles.dimensions))
+    models: dict[str, GaussianModel] = {}
+    summaries = summarise_groups(snapshot, roles)
+    small = {label for label, summary in summaries.items() if summary.n_rows < least}
+    for label, summary in summaries.items():
+        # A column that a group never shows, or no maximum: that is for all rows to settle.
+        with suppress(ValueError):
+            if label not in small and (result := fit_model(summary, options)).converged:
+                models[label] = result.model
+    left = len(summaries) - len(small) - len(models)
+    reasons = [
+        f"{len(small)} with fewer than {least} rows" if small else "",
+        f"{left} whose rows do not determine a model" if left else "",
+    ]
+    said = " and ".join(filter(None, reasons))
+    if not said:
+        return models, ()
+    return models, (f"Of {len(summaries)} groups, {said} are filled by the model of all rows.",)
+
+
+def save_models(models: Mapping[str, GaussianModel], path: Path) -> None:
+    """Write the models of groups to a JSON file, by the groups' labels."""
+    content = {
+        label: {"mean": model.mean.tolist(), "covariance": model.covariance.tolist()}
+        for label, model in models.items()
+    }
+    path.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def load_models(path: Path, columns: tuple[str, ...]) -> dict[str, GaussianModel]:
+    """Read what `save_models` wrote, bit by bit."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        label: GaussianModel(np.array(model["mean"]), np.array(model["covariance"]), columns)
+        for label, model in content.items()
+    }
