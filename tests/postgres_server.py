@@ -38,9 +38,14 @@ class PostgresServer:
         options = f"-h 127.0.0.1 -p {self.port} -k '' -c fsync=off"
         self._pg_ctl("-w", "-o", options, "-l", str(self._folder / "log"), "start")
 
-    def crash(self) -> None:
+    def stop(self) -> None:
         """Stop at once, as by a power cut: what was not committed is lost."""
         self._pg_ctl("-w", "-m", "immediate", "stop")
+
+    def crash(self) -> None:
+        """Stop at once, and come back: who was connected is no longer."""
+        self.stop()
+        self.start()
 
     def _pg_ctl(self, *arguments: str) -> None:
         user = self._made.system_user if os.geteuid() == 0 else None

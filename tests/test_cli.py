@@ -11,13 +11,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from conftest import ROOT, PrefectServer, WriteJob
+from postgres_server import GUARDED, PASSWORD, PostgresServer
 
 from em_impute import cli
 from em_impute.tables import targets
@@ -94,6 +98,54 @@ def test_penguins_ride_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         before[["species", "island", "sex"]], after[["species", "island", "sex"]]
     )
     assert pd.read_csv("out/penguins.csv")["body_mass_g"].notna().all()
+
+
+def test_postgresql_to_postgresql(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: PostgresServer
+) -> None:
+    """Two runs: the second updates what the first has added. The password is nowhere."""
+    monkeypatch.chdir(tmp_path)
+    secret = quote(PASSWORD, safe="")
+    monkeypatch.setenv(
+        "WAREHOUSE_URL", postgres.guarded_url.replace(GUARDED, f"{GUARDED}:{secret}")
+    )
+    postgres.run(f"CREATE SCHEMA air AUTHORIZATION {GUARDED}")
+    before = pd.read_csv(ROOT / "data" / "airquality.csv").astype(float)
+    before.columns = [name.lower().replace(".", "_") for name in before.columns]
+    with postgres.session() as cursor:
+        table = pa.Table.from_pandas(before, preserve_index=False)
+        cursor.adbc_ingest("measured", table, mode="create", db_schema_name="air")
+        cursor.execute(f"GRANT SELECT ON air.measured TO {GUARDED}")
+    for _ in range(2):
+        result = em_impute("run", ROOT / "configs" / "postgresql.yaml")
+        assert result.exit_code == 0, result.output
+        assert "44 missing cells were filled" in result.output
+    columns = ", ".join(before.columns)
+    after = pd.DataFrame(
+        postgres.run(f"SELECT {columns} FROM air.filled ORDER BY month, day"),
+        columns=before.columns,
+    )
+    assert after.notna().all(axis=None)
+    pd.testing.assert_frame_equal(after.where(before.notna()), before)
+    runs = postgres.run("SELECT target, rows FROM air.em_impute_runs")
+    assert runs == [("filled", 153), ("filled", 153)]
+    left = [result.output, *(file.read_text(errors="replace") for file in tmp_path.rglob("*.*"))]
+    assert not [text for text in left if "s3cret" in text or secret in text]
+    manifest = json.loads(next(tmp_path.rglob("manifest.json")).read_text())
+    assert manifest["target"]["target"] == "the table air.filled of $WAREHOUSE_URL"
+
+
+def test_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    csv = ROOT / "data" / "penguins.csv"
+    with duckdb.connect("out/penguins.duckdb") as connection:
+        connection.execute(f"CREATE TABLE penguins AS FROM read_csv('{csv}', nullstr = 'NA')")
+    result = em_impute("run", ROOT / "configs" / "duckdb.yaml")
+    assert result.exit_code == 0, result.output
+    with duckdb.connect("out/penguins.duckdb") as connection:
+        rows = connection.execute("SELECT count(*), count(body_mass_g) FROM penguins_filled")
+        assert len(set(rows.fetchall()[0])) == 1
 
 
 def test_a_run_leaves_its_folder_and_nothing_else(write_job: WriteJob, tmp_path: Path) -> None:

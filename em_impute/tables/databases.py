@@ -118,7 +118,8 @@ def _stream(source: DatabaseSource, batch_rows: int) -> Iterator[Any]:
             if not table.exists:
                 raise DatabaseError(f"there is no such table{_near(session, table)}")
             sql = f"SELECT * FROM {table.sql}"
-        schema, batches = session.stream(str(sql), batch_rows)
+        # Drivers put the query in brackets, which a comment at its end must not swallow.
+        schema, batches = session.stream(f"{sql}\n", batch_rows)
         yield schema
         yield from batches
 

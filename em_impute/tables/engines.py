@@ -20,8 +20,10 @@ from typing import Any, ClassVar
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from em_impute.job import split_database_url
+from em_impute.tables.run_folder import reason
 
 # How long a session waits for whoever writes to the same place, in seconds.
 PATIENCE = 300.0
@@ -159,10 +161,13 @@ def _file(parts: SplitResult) -> Path:
 
 
 def _check_there(path: Path, write: bool) -> None:
+    """See that a file to read exists, and make the folder of one to write."""
     if not write and not path.exists():
         raise DatabaseError(f"there is no file {path} in {Path.cwd()}")
-    if write and not path.absolute().parent.is_dir():
-        raise DatabaseError(f"there is no folder {path.absolute().parent}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(f"its folder {path.parent} cannot be made ({reason(error)})") from None
 
 
 def _unreadable(name: str, type_: str) -> DatabaseError:
@@ -241,7 +246,10 @@ class _PostgreSQL(Session):
 
     def __init__(self, parts: SplitResult, password: str | None, write: bool) -> None:
         driver = _driver("adbc_driver_postgresql.dbapi", "postgresql")
-        self._error = driver.Error
+        self._error, self._lost = (
+            driver.Error,
+            _driver("adbc_driver_manager", "postgresql").AdbcStatusCode.IO,
+        )
         self._place = _place(parts)
         try:
             self._connection = driver.connect(_libpq_uri(parts, password))
@@ -297,21 +305,23 @@ class _PostgreSQL(Session):
 
     def _reason(self, error: Any, query: str) -> Exception:
         state = error.sqlstate or ""
+        if not state and error.status_code != self._lost:
+            return DatabaseError("the driver cannot send or read these rows")
         if not state or state.startswith(_TRANSIENT):
             what = "a conflict with another transaction at" if state[:2] == "40" else "lost"
             return DatabaseLostError(f"{what} the database server at {self._place}")
         details = {key: value.decode(errors="replace") for key, value in error.details}
         if state == "55P03":
-            reason = f"another program kept it locked for {PATIENCE:g} s; try again later"
+            why = f"another program kept it locked for {PATIENCE:g} s; try again later"
         elif state in _SAYINGS:
-            reason = _SAYINGS[state]
+            why = _SAYINGS[state]
         elif state.startswith(_NAMING):
-            reason = details.get(b"PG_DIAG_MESSAGE_PRIMARY", "")
+            why = details.get(b"PG_DIAG_MESSAGE_PRIMARY", "")
         else:
-            reason = "a value does not fit a type, or is not one that PostgreSQL can hold"
+            why = "a value does not fit a type, or is not one that PostgreSQL can hold"
         position = details.get(b"PG_DIAG_STATEMENT_POSITION")
         at = f" at {_line_and_column(query, int(position) - 1)} of the query" if position else ""
-        return DatabaseError(f"{reason}{at if query else ''} (SQLSTATE {state})")
+        return DatabaseError(f"{why}{at if query else ''} (SQLSTATE {state})")
 
     def stream(self, sql: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:  # noqa: ARG002
         with self._said(sql):
@@ -362,9 +372,9 @@ class _PostgreSQL(Session):
             with self._said():
                 reader = pa.RecordBatchReader.from_batches(sent, rows)
                 self._cursor.adbc_ingest(STAGING, reader, mode="create", temporary=True)
-        except DatabaseLostError:
+        except (DatabaseError, DatabaseLostError) as error:
             # What goes wrong in a batch reaches the driver as a broken stream.
-            raise mistakes[0] if mistakes else DatabaseLostError(self._place) from None
+            raise mistakes[0] if mistakes else error from None
 
     def find(self, parts: tuple[str, ...]) -> Table:
         name = ".".join(map(quoted, parts))
@@ -456,6 +466,7 @@ def _exact(column: pa.Array, field: pa.Field) -> pa.Array:
     """A column as the driver reads it, in the type of its field."""
     if isinstance(column.type, pa.BaseExtensionType) and not field.type.equals(column.type):
         column = column.storage
+    _check_finite(column, field)
     try:
         return column.cast(field.type)
     except pa.ArrowException:
@@ -463,6 +474,19 @@ def _exact(column: pa.Array, field: pa.Field) -> pa.Array:
             f"column {field.name!r} holds NaN or infinity, which {field.type} does not have; use "
             f"a query that casts it, such as `select cast({quoted(field.name)} as float8)`"
         ) from None
+
+
+def _check_finite(column: pa.Array, field: pa.Field) -> None:
+    """Refuse infinity among dates: the driver makes a day of it, long before PostgreSQL's first."""
+    is_date = pa.types.is_date(column.type)
+    if is_date or pa.types.is_timestamp(column.type):
+        first = pc.min(column.cast(pa.int32() if is_date else pa.int64())).as_py()
+        if first is not None and first < -(2**30 if is_date else 2**62):
+            raise DatabaseError(
+                f"column {field.name!r} holds infinity or a time beyond Arrow's, which "
+                f"{field.type} does not have; use a query that casts it, such as "
+                f"`select cast({quoted(field.name)} as text)`"
+            )
 
 
 def _type_for_postgresql(type_: pa.DataType) -> pa.DataType | None:
