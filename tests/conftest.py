@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -88,13 +89,17 @@ def _wait_until_healthy(url: str, log: Path, patience: float = 240.0) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A PostgreSQL server for the session."""
-    server = PostgresServer(tmp_path_factory.mktemp("postgres") / "data")
-    try:
-        yield server
-    finally:
-        server.stop()
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the session.
+
+    Its folder is not pytest's, which is for this user only: root's server runs as another user.
+    """
+    with tempfile.TemporaryDirectory(prefix="em_impute_postgres_") as folder:
+        server = PostgresServer(Path(folder) / "data")
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 WriteJob = Callable[..., Path]

@@ -910,3 +910,57 @@ def test_the_page_shows_the_real_messages() -> None:
         r"```yml\n(.*?)```\n\ngives\n\n```text\n(.*?)```", DOCS, re.DOTALL
     )
     assert [f"job.yaml:{complaint}" for complaint in complaints(job)] == messages.splitlines()
+
+
+NO_PASSWORD = "a password must not stand in a job; "
+BY_VARIABLE = "for example `password: {env: WAREHOUSE_PASSWORD}`"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "expected"),
+    [
+        (
+            "{url: 'postgresql://u:geheim@h/d', table: a}",
+            "{url: duckdb:///x.duckdb, table: a.b, mode: upsert}",
+            [
+                f"2:15: source.url: {NO_PASSWORD}take it out and name the environment variable "
+                f"that holds it, {BY_VARIABLE}",
+                "3:9: target: `mode: upsert` finds the rows to update by columns.key, which is "
+                "empty; name the columns that identify a row there",
+            ],
+        ),
+        (
+            "{url: postgresql://h/d}",
+            "{url: 'postgresql://h/d?password=geheim', tabel: x, table: x, password: geheim}",
+            [
+                "2:9: source: expected either table or query, got neither",
+                f"3:15: target.url: {NO_PASSWORD}take it out and name the environment variable "
+                f"that holds it, {BY_VARIABLE}",
+                "3:51: target.tabel: unknown key (did you mean table?); "
+                "allowed here: url, password, table, mode",
+                f"3:81: target.password: {NO_PASSWORD}name the environment variable that holds "
+                f"it, {BY_VARIABLE}",
+            ],
+        ),
+        (
+            "{url: {env: X}, table: a}",
+            "{url: {env: X}, table: a}",
+            [
+                "3:9: target: this is the source's own table, which would be overwritten; "
+                "choose another table"
+            ],
+        ),
+    ],
+)
+def test_mistakes_in_a_database(source: str, target: str, expected: list[str]) -> None:
+    found = complaints(f"name: x\nsource: {source}\ntarget: {target}\n")
+    assert found == expected
+    assert "geheim" not in str(found)
+
+
+def test_a_password_is_not_quoted_by_pydantic() -> None:
+    source = {"url": "postgresql://u:geheim@h/d", "table": "x"}
+    with pytest.raises(ValidationError) as caught:
+        Job.model_validate({"name": "x", "source": source, "target": {"path": "x.csv"}})
+    assert "a password must not stand in a job" in str(caught.value)
+    assert "geheim" not in str(caught.value)

@@ -40,7 +40,7 @@ MASK = "em_impute_mask"
 MOST_LEVELS = 50
 TEXT_TYPES = ("string", "large_string", "string_view")
 # Formats that do not say what type a column has.
-UNTYPED_FORMATS = frozenset({"csv"})
+UNTYPED_FORMATS = frozenset({"csv", "jsonl"})
 NUMBER = r"^\s*[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[iI]nf(?:inity)?)\s*$"
 
 
