@@ -289,7 +289,8 @@ def test_a_url_with_a_secret_is_refused_and_not_repeated(url: str) -> None:
         ),
         (
             "{path: out.csv, mode: upsert}",
-            "3:9: target: mode: upsert replaces rows by their key; add columns.key",
+            "3:9: target: `mode: upsert` finds the rows to replace by columns.key, which is empty; "
+            "name the columns that identify a row there",
         ),
         (
             "{path: in.csv/out, format: csv, partition_by: [a]}",
@@ -925,7 +926,7 @@ BY_VARIABLE = "for example `password: {env: WAREHOUSE_PASSWORD}`"
             [
                 f"2:15: source.url: {NO_PASSWORD}take it out and name the environment variable "
                 f"that holds it, {BY_VARIABLE}",
-                "3:9: target: `mode: upsert` finds the rows to update by columns.key, which is "
+                "3:9: target: `mode: upsert` finds the rows to replace by columns.key, which is "
                 "empty; name the columns that identify a row there",
             ],
         ),

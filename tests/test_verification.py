@@ -45,7 +45,7 @@ def published() -> RunFolder:
     targets.check_target(job.target)
     snapshot = sources.take_snapshot(job.source, folder.snapshot)
     roles = columns.assign_roles(snapshot, job)
-    summary = summarise.summarise(snapshot, roles.model_columns)
+    summary = summarise.summarise(snapshot, roles)
     summary.save(folder.summary)
     model = summarise.fit_model(summary, job.model).model
     model.save(folder.model)
@@ -56,8 +56,9 @@ def published() -> RunFolder:
             run="run-1",
             job=job,
             snapshot=snapshot,
-            published=targets.publish(staged, job.target),
+            published=targets.publish(staged, job.target, "run-1"),
             cells=staged.cells,
+            table=staged.sha256,
             outputs=folder.hashes(),
             started=now,
             finished=now,

@@ -241,7 +241,7 @@ class Manifest:
             "job": self.job.name,
             "job_hash": hashlib.sha256(self.job.model_dump_json().encode()).hexdigest(),
             "definition": definition,
-            "seed": definition["imputation"].get("seed"),
+            "seed": self.job.imputation.seed if self.job.imputation.method == "draw" else None,
             "source": {
                 "path": self.snapshot.source,
                 "fingerprint": self.snapshot.fingerprint,

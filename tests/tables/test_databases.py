@@ -454,7 +454,8 @@ def test_wrong_query(
     database.run("CREATE TABLE t (a integer);;INSERT INTO t VALUES (1), (2), (3)")
     expected = {"postgresql": postgresql, "duckdb": duckdb, "sqlite": sqlite}[database.engine]
     if expected is None:
-        pytest.skip("no error there")
+        open_source(database.source(query=query), 10)
+        return
     message = refusal_of(database.source(query=query))
     assert message.endswith(f" cannot be read: {expected}.")
     assert "se3cret" not in message

@@ -151,6 +151,7 @@ def test_manifest_says_what_ran_on_what(
         },
         "target": {"target": "out/y.parquet", "rows": 1, "sha256": "ab12"},
         "cells": 3,
+        "table": "ef56",
         "outputs": {"model.json": "cd34"},
         "seed": None,
         "started": "2026-01-02T03:04:05+00:00",

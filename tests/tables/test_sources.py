@@ -14,6 +14,7 @@ import pytest
 from pyarrow import feather
 
 from em_impute.job import FileSource
+from em_impute.tables.arrow_files import stream_file
 from em_impute.tables.csv_text import CSV_BLOCK_BYTES
 from em_impute.tables.run_folder import DiskFullError, RunFolder
 from em_impute.tables.sources import (
@@ -23,7 +24,6 @@ from em_impute.tables.sources import (
     SourceError,
     read_batches,
     read_schema,
-    stream_file,
     take_snapshot,
 )
 

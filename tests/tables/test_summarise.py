@@ -37,7 +37,8 @@ def test_batches_that_are_put_together_or_not_give_the_same(
 ) -> None:
     monkeypatch.setattr("em_impute.tables.summarise.GATHERED_CELLS", cells)
     a = np.arange(3.0 * BATCH_ROWS)
-    summary = summarise(take_table(pa.table({"a": a, "b": a[::-1]})), ["a", "b"])
+    table = take_table(pa.table({"a": a, "b": a[::-1]}))
+    summary = summarise(table, Roles(("a", "b"), (), ("a", "b"), ()))
     assert summary.n_rows == len(a)
     np.testing.assert_allclose(summary.observed_mean, a.mean(), rtol=1e-13)
     np.testing.assert_allclose(summary.observed_sd, a.std(), rtol=1e-13)
