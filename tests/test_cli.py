@@ -24,7 +24,7 @@ from conftest import ROOT, PrefectServer, WriteJob
 from postgres_server import GUARDED, PASSWORD, PostgresServer
 
 from em_impute import cli
-from em_impute.tables import targets
+from em_impute.tables import staging
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
 
@@ -207,6 +207,12 @@ def test_a_model_per_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(json.loads((folder / "groups.json").read_text())) == 4
 
 
+def shown(folder: Path) -> list[str]:
+    """What is in the folder of a target besides its lock and its record, which are hidden."""
+    beside = {".filled.csv.em_impute.lock", ".filled.csv.em_impute.json"}
+    return sorted({file.name for file in folder.iterdir()} - beside)
+
+
 def test_a_run_leaves_its_folder_and_nothing_else(write_job: WriteJob, tmp_path: Path) -> None:
     result = em_impute("run", write_job(table(**good_rows())))
     assert result.exit_code == 0, result.output
@@ -220,7 +226,7 @@ def test_a_run_leaves_its_folder_and_nothing_else(write_job: WriteJob, tmp_path:
         "report.json",
         "report.html",
     }
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {"filled.csv"}
+    assert shown(tmp_path / "out") == ["filled.csv"]
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["cells"] == 8
     assert manifest["source"]["rows"] == 40
@@ -232,7 +238,7 @@ def test_a_run_is_verified(write_job: WriteJob, tmp_path: Path) -> None:
     assert em_impute("run", write_job(table(**good_rows()))).exit_code == 0
     (folder,) = Path("runs/test").iterdir()
     equal = em_impute("verify", folder)
-    assert equal.output.startswith(f"{folder}: equal\n  Equal bit by bit: the target, summary.npz")
+    assert equal.output.startswith(f"{folder}: equal\n  Equal bit by bit: the table, summary.npz")
     assert equal.exit_code == 0
     Path("in.csv").write_text(table(**good_rows(41)))
     changed = em_impute("verify", folder)
@@ -345,7 +351,7 @@ def test_what_is_wrong_is_said_with_exit_code_2_and_touches_nothing(
     assert "Traceback" not in result.output
     assert "three" not in result.output.replace("a word of 5 letters", "")
     assert old_target.read_bytes() == OLD
-    assert [file.name for file in old_target.parent.iterdir()] == ["filled.csv"]
+    assert shown(old_target.parent) == ["filled.csv"]
 
 
 @pytest.mark.parametrize(
@@ -487,7 +493,7 @@ def test_a_full_disk_is_a_sentence_and_touches_nothing(
     def full(self: object, batch: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(targets._CsvWriter, "write_batch", full)
+    monkeypatch.setattr(staging._CsvWriter, "write_batch", full)
     result = em_impute("run", write_job(GOOD))
     assert "The disk is full" in result.output
     assert "Traceback" not in result.output
@@ -536,7 +542,7 @@ def test_kill_9_during_publish_leaves_the_old_table_or_the_new_one(
         assert old_target.read_bytes() == OLD
     else:
         assert not pd.read_csv(old_target).isna().any(axis=None)
-    assert [file.name for file in old_target.parent.iterdir()] == ["filled.csv"]
+    assert shown(old_target.parent) == ["filled.csv"]
     assert em_impute("run", "job.yaml").exit_code == 0
     assert not pd.read_csv(old_target).isna().any(axis=None)
 

@@ -158,7 +158,7 @@ def test_a_cell_in_another_row_is_a_difference(run: RunFolder) -> None:
 
 
 def test_a_target_with_other_bytes_is_a_difference(run: RunFolder) -> None:
-    change_manifest(run, lambda content: content["target"].update(sha256="ab12"))
+    change_manifest(run, lambda content: content.update(table="ab12"))
     found = verify(run.path)
     assert found.outcome == "not equal"
     assert found.sentences[:2] == (
