@@ -84,30 +84,35 @@ def opened(source: FileSource, work: Path) -> Iterator[Sequence[SourceFile]]:
         with tempfile.TemporaryDirectory(prefix=".source.", dir=work) as folder:
             yield _copied(source.path, Path(folder))
         return
-    files = _files_of(source.path)
+    # `current` of a versioned folder is a link: what it points to now is read to the end.
+    place, name = source.path, str(source.path)
+    place = place.resolve() if place.is_dir() else place
+    files = _files_of(place, name)
     before = _states(files)
     try:
         yield files
     finally:
         # Also where reading failed: a file that changes is the better reason.
-        _check_unchanged(source.path, before)
+        _check_unchanged(place, name, before)
 
 
-def _files_of(path: Path) -> list[SourceFile]:
+def _files_of(path: Path, name: str) -> list[SourceFile]:
     if not path.is_dir():
         _check_is_file(path)
-        return [SourceFile(path, str(path))]
-    files = members(path)
+        return [SourceFile(path, name)]
+    if (path / "current").is_symlink():
+        raise SourceError(f"{name} keeps a table in versions; read {name}/current.")
+    files = members(path, name)
     if not files:
-        raise SourceError(_no_files(str(path)))
+        raise SourceError(_no_files(name))
     for file in files:
         _check_is_file(file.path)
     return files
 
 
-def members(folder: Path) -> list[SourceFile]:
+def members(folder: Path, name: str = "") -> list[SourceFile]:
     """All files under a folder, with the values that the names of their folders give."""
-    return [_member(folder, name, str(folder)) for name in _listing(folder)]
+    return [_member(folder, file, name or str(folder)) for file in _listing(folder)]
 
 
 def _no_files(folder: str) -> str:
@@ -156,22 +161,19 @@ def _where_it_was_looked_for(path: Path) -> str:
 # --- Does it stay as it is? --------------------------------------------------------------------
 
 
-def _states(files: Sequence[SourceFile]) -> dict[Path, State]:
+def _states(files: Sequence[SourceFile]) -> dict[str, State]:
     """What of each file changes whenever somebody writes to it or puts another in its place."""
-    stats = {file.path: file.path.stat() for file in files}
-    return {path: (s.st_ino, s.st_size, s.st_mtime_ns) for path, s in stats.items()}
+    stats = {file.name: file.path.stat() for file in files}
+    return {name: (s.st_ino, s.st_size, s.st_mtime_ns) for name, s in stats.items()}
 
 
-def _check_unchanged(path: Path, before: Mapping[Path, State]) -> None:
+def _check_unchanged(path: Path, name: str, before: Mapping[str, State]) -> None:
     try:
-        now = _states(_files_of(path))
+        now = _states(_files_of(path, name))
     except (SourceError, OSError):
         now = {}
-    changed = sorted(
-        name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
-    )
-    if changed:
-        raise SourceError(_changed(str(changed[0])))
+    if changed := before.items() ^ now.items():
+        raise SourceError(_changed(min(file for file, _ in changed)))
 
 
 def _changed(name: str) -> str:

@@ -108,7 +108,8 @@ def _check_is_no_folder(target: FileTarget) -> None:
 
 def _check_is_ours(target: FileTarget) -> None:
     place = _place(target)
-    if place.is_dir() and not (place / VERSIONS).is_dir() and any(place.iterdir()):
+    foreign = place.is_dir() and any(not file.name.startswith(".") for file in place.iterdir())
+    if foreign and not (place / VERSIONS).is_dir():
         raise TargetError(
             f"The target {target} is a folder that em_impute has not written; name a new one."
         )

@@ -1,0 +1,229 @@
+"""Sources of many files, at URLs, and that change while they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import feather
+
+from em_impute.job import FileSource
+from em_impute.tables import csv_text
+from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.sources import SourceError, read_batches, read_schema, take_snapshot
+
+Read = Callable[..., pa.Table]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    path = tmp_path / "in"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def read(folder: RunFolder) -> Read:
+    """The table of a snapshot that is taken of a folder or URL."""
+
+    def take(path: Path | str, file_format: str) -> pa.Table:
+        take_snapshot(FileSource(path=path, format=file_format), folder.snapshot)
+        snapshot = folder.snapshot
+        return pa.Table.from_batches(list(read_batches(snapshot)), read_schema(snapshot))
+
+    return take
+
+
+@pytest.fixture
+def refusal(folder: RunFolder) -> Callable[[Path | str, str], str]:
+    def take(path: Path | str, file_format: str) -> str:
+        with pytest.raises(SourceError) as caught:
+            take_snapshot(FileSource(path=path, format=file_format), folder.snapshot)
+        assert list(folder.path.iterdir()) == []
+        return str(caught.value)
+
+    return take
+
+
+def put(path: Path, content: str | bytes | pa.Table) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, str | bytes):
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    elif path.suffix == ".parquet":
+        pq.write_table(content, path)
+    else:
+        feather.write_feather(content, path)
+
+
+# --- A folder is one table ---------------------------------------------------------------------
+
+
+def test_files_are_read_in_the_order_of_their_names(place: Path, read: Read) -> None:
+    put(place / "b.csv", "x,y\n3,c\n")
+    put(place / "a/z.csv", "x,y\n1,a\n")
+    put(place / "a.csv", "y,x\nb,2\n")
+    put(place / "_SUCCESS", "")
+    put(place / ".tmp/half.csv", "x")
+    assert read(place, "csv").to_pydict() == {"x": [2, 1, 3], "y": ["b", "a", "c"]} or read(
+        place, "csv"
+    ).to_pydict() == {"y": ["b", "a", "c"], "x": [2, 1, 3]}
+
+
+def test_type_of_a_csv_column_is_decided_by_all_files(place: Path, read: Read) -> None:
+    put(place / "1.csv", "i,d,c,n\n1,1,12,\n")
+    put(place / "2.csv", "i,d,c,n\n2,2.5,007,\n")
+    put(place / "3.csv", "i,d,c,n\n")
+    types = [pa.int64(), pa.float64(), pa.string(), pa.null()]
+    assert read(place, "csv").schema.types == types
+
+
+def test_hive_partitions_become_columns_at_the_end(place: Path, read: Read) -> None:
+    put(place / "year=2024/where=a%20b/x.csv", "v\n1\n2\n")
+    put(place / "year=2025/where=__HIVE_DEFAULT_PARTITION__/x.csv", "v\n3\n")
+    table = read(place, "csv")
+    assert table.schema.types == [pa.int64(), pa.int32(), pa.string()]
+    assert table.to_pydict() == {
+        "v": [1, 2, 3],
+        "year": [2024, 2024, 2025],
+        "where": ["a b", "a b", None],
+    }
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_nulls_and_categories_of_files_join(place: Path, read: Read, suffix: str) -> None:
+    put(
+        place / f"1.{suffix}",
+        pa.table({"c": pa.array(["a", "b"]).dictionary_encode(), "n": pa.nulls(2)}),
+    )
+    put(
+        place / f"2.{suffix}",
+        pa.table({"n": [1.5, None], "c": pa.array(["c", "a"]).dictionary_encode()}),
+    )
+    table = read(place, suffix)
+    assert table.to_pydict() == {"c": ["a", "b", "c", "a"], "n": [None, None, 1.5, None]}
+    assert table.schema.types == [pa.dictionary(pa.int32(), pa.string()), pa.float64()]
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"a": [1]}, "2.parquet has no column 'b', which {0}/1.parquet has; all files need"),
+        (
+            {"a": [1], "b": [1.0], "c": [1]},
+            "2.parquet has a column 'c', which {0}/1.parquet has not; all files need",
+        ),
+        (
+            {"a": [1], "b": ["x"]},
+            "2.parquet: column 'b' is of type string, but of type double in {0}/1.parquet; all",
+        ),
+    ],
+)
+def test_files_that_are_not_one_table(
+    place: Path, refusal: Callable[..., str], second: dict[str, list[object]], message: str
+) -> None:
+    put(place / "1.parquet", pa.table({"a": [1], "b": [1.0]}))
+    put(place / "2.parquet", pa.table(second))
+    assert refusal(place, "parquet").startswith(f"{place}/{message.format(place)}")
+
+
+def test_folders_that_name_other_columns(place: Path, refusal: Callable[..., str]) -> None:
+    put(place / "year=1/x.csv", "v\n1\n")
+    put(place / "month=1/x.csv", "v\n1\n")
+    assert refusal(place, "csv").startswith(
+        f"{place}/year=1/x.csv: its folders name year=, but those of {place}/month=1/x.csv name "
+        "month=;"
+    )
+
+
+def test_column_in_the_file_and_in_the_name_of_its_folder(
+    place: Path, refusal: Callable[..., str]
+) -> None:
+    put(place / "v=1/x.csv", "v\n1\n")
+    assert "column 'v' is in the file and in the name of its folder too" in refusal(place, "csv")
+
+
+def test_a_folder_of_versions_is_not_one_table(place: Path, refusal: Callable[..., str]) -> None:
+    (place / "versions").mkdir()
+    (place / "current").symlink_to("versions")
+    assert refusal(place, "csv") == f"{place} keeps a table in versions; read {place}/current."
+
+
+def test_what_is_wrong_with_a_file_is_said_with_its_name(
+    place: Path, refusal: Callable[..., str]
+) -> None:
+    put(place / "1.parquet", pa.table({"x": range(1000)}))
+    put(place / "2.parquet", (place / "1.parquet").read_bytes()[:-100])
+    assert refusal(place, "parquet").startswith(f"{place}/2.parquet is not a whole Parquet file:")
+    put(place / "c/1.csv", "x,y\n1,2\n")
+    put(place / "c/2.csv", b"x,y\n1,Z\xfcrich\n")
+    assert refusal(place / "c", "csv") == (
+        f"{place}/c/2.csv: line 2 is not UTF-8 text; save the file as UTF-8."
+    )
+
+
+# --- What changes while it is read -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", ["append", "replace", "remove", "new file"])
+def test_a_source_that_changes_while_it_is_read(
+    place: Path, refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    put(place / "1.csv", "x\n1\n")
+    put(place / "2.csv", "x\n2\n")
+    really = csv_text.infer
+
+    def meanwhile(files: list[object]) -> pa.Schema:
+        schema = really(files)
+        match change:
+            case "append":
+                with (place / "2.csv").open("a") as file:
+                    file.write("3\n")
+            case "replace":
+                put(place / "new", "x\n2\n")
+                os.replace(place / "new", place / "2.csv")
+            case "remove":
+                (place / "2.csv").unlink()
+            case "new file":
+                put(place / "3.csv", "x\n3\n")
+        return schema
+
+    monkeypatch.setattr(csv_text, "infer", meanwhile)
+    name = "3.csv" if change == "new file" else "2.csv"
+    assert refusal(place, "csv").startswith(f"{place}/{name} was changed while it was read; run")
+
+
+# --- At a URL ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store() -> Iterator[fsspec.AbstractFileSystem]:
+    """An object store in this process, seen through fsspec as those of others are."""
+    store = fsspec.filesystem("memory")
+    yield store
+    store.rm("/", recursive=True)
+
+
+def test_file_and_folder_at_a_url(
+    store: fsspec.AbstractFileSystem, read: Read, folder: RunFolder
+) -> None:
+    store.pipe("/b/t/year=2024/x.csv", b"v\n1\n")
+    store.pipe("/b/t/year=2025/x.csv", b"v\n2\n")
+    assert read("memory://b/t", "csv").to_pydict() == {"v": [1, 2], "year": [2024, 2025]}
+    assert read("memory://b/t/year=2024/x.csv", "csv").to_pydict() == {"v": [1]}
+    assert list(folder.path.iterdir()) == [folder.snapshot]
+
+
+def test_messages_name_the_url(
+    store: fsspec.AbstractFileSystem, refusal: Callable[..., str]
+) -> None:
+    store.pipe("/b/t/x.csv", b"v,w\n1\n")
+    assert refusal("memory://b/t", "csv").startswith("memory://b/t/x.csv: row 1 has 1 field where")
+    assert refusal("memory://b/u", "csv") == "memory://b/u: no such file or folder."
+    assert "of nosuch:// cannot be read here; install the package of fsspec" in refusal(
+        "nosuch://b/u", "csv"
+    )
