@@ -72,7 +72,7 @@ class WeightedRows:
             rows, patterns = np.ascontiguousarray(rows[:, columns]), patterns[:, columns]
         starts = np.searchsorted(pattern_of_row, np.arange(len(patterns) + 1))
         counts = np.where(patterns.any(axis=1), summary.counts, 0)
-        cells = counts @ patterns
+        cells = counts.astype(np.float64) @ patterns.astype(np.float64)
         return cls(
             n=int(counts.sum()),
             n_cells=int(cells.sum()),

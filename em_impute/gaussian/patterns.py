@@ -150,17 +150,30 @@ class PatternSummary:
     @property
     def observed_counts(self) -> Ints:
         """Observed cells per column, of shape (n_columns,)."""
-        return self.counts @ self.patterns.astype(np.int64)
+        # As floating point, which BLAS adds up; whole numbers up to 2^53 stay exact.
+        counts = self.counts.astype(np.float64) @ self.patterns.astype(np.float64)
+        return counts.astype(np.int64)
 
     @property
     def observed_mean(self) -> Floats:
         """Mean of each column's observed cells, NaN where there is none."""
-        return self._shift + self._observed_moments()[0]
+        return self.observed_moments()[0]
 
     @property
     def observed_sd(self) -> Floats:
         """Standard deviation (divisor n) of each column's observed cells, NaN where none."""
-        return self._observed_moments()[1]
+        return self.observed_moments()[1]
+
+    def observed_moments(self) -> tuple[Floats, Floats]:
+        """`observed_mean` and `observed_sd`, in one pass over the summary."""
+        counts = self.observed_counts
+        n = np.where(counts > 0, counts, np.nan)
+        mean = self._weights @ self._rows / n
+        centred = np.multiply.outer(self._weights, -mean)
+        centred += self._rows
+        centred *= self.patterns[self._pattern_of_row]
+        sd = np.sqrt(np.einsum("ij,ij->j", centred, centred) / n)
+        return self._shift + mean, sd
 
     @property
     def pattern_means(self) -> Floats:
@@ -254,14 +267,6 @@ class PatternSummary:
             f"PatternSummary({self.n_rows} rows, {self.n_columns} columns, "
             f"{len(self.patterns)} patterns)"
         )
-
-    def _observed_moments(self) -> tuple[Floats, Floats]:
-        """Mean relative to the shift and sd of each column's observed cells."""
-        n = np.where(self.observed_counts > 0, self.observed_counts, np.nan)
-        mean = self._weights @ self._rows / n
-        observed = self.patterns[self._pattern_of_row]
-        centred = np.where(observed, self._rows - np.outer(self._weights, mean), 0.0)
-        return mean, np.sqrt((centred**2).sum(axis=0) / n)
 
     def _absorb(
         self,

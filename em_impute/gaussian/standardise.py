@@ -53,12 +53,12 @@ class Standardisation:
                 f"No cell is observed in {_listed([summary.columns[j] for j in empty])}, so "
                 "nothing can be estimated there. Leave such columns out."
             )
-        scale = summary.observed_sd
+        centre, scale = summary.observed_moments()
         return cls(
             summary.columns,
             summary.n_rows,
             np.flatnonzero(scale > 0),
-            summary.observed_mean,
+            centre,
             np.where(scale > 0, scale, 1.0),
         )
 
