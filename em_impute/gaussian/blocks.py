@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,22 @@ def correlation_of(covariance: Floats) -> Floats:
 def well_conditioned(eigenvalues: NDArray[np.floating[Any]]) -> bool:
     """Whether a correlation matrix with these eigenvalues, ascending, may be inverted."""
     return bool(eigenvalues[-1] < ILL_CONDITIONED * eigenvalues[0])
+
+
+def precision_if_accurate(correlation: Floats) -> Floats | None:
+    """The inverse of a correlation matrix; None where digits would be lost in it."""
+    eigenvalues, vectors = np.linalg.eigh(correlation)
+    if not well_conditioned(eigenvalues):
+        return None
+    precision: Floats = (vectors / eigenvalues) @ vectors.T
+    return precision
+
+
+def runs_of(indices: Ints, length: int) -> Iterator[Ints]:
+    """Yield `indices` in runs of at most `length`, but of one at least."""
+    step = max(1, length)
+    for start in range(0, len(indices), step):
+        yield indices[start : start + step]
 
 
 def inverses(matrix: Floats, columns: Ints) -> Floats:

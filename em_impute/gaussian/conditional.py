@@ -11,16 +11,16 @@ other rows it is computed with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from em_impute.gaussian.blocks import (
     inverses,
+    precision_if_accurate,
+    runs_of,
     split_columns,
     submatrices,
-    well_conditioned,
 )
 from em_impute.gaussian.patterns import Floats, Ints, distinct_patterns
 from em_impute.gaussian.threads import one_blas_thread, spread
@@ -82,7 +82,7 @@ def _of_varying(
 ) -> tuple[Floats, Floats]:
     """Mean and sd of the missing cells, in row-major order, where no column is constant."""
     correlation = covariance / np.outer(scale, scale)
-    precision = _precision_if_accurate(correlation)
+    precision = precision_if_accurate(correlation)
     patterns, pattern_of_row = distinct_patterns(~np.isnan(X))
     n_missing = (~patterns).sum(axis=1)
     first = np.cumsum(n_missing[pattern_of_row]) - n_missing[pattern_of_row]
@@ -101,7 +101,9 @@ def _of_varying(
         shown, hidden = split_columns(patterns[order[block]])
         slopes, residual_sd = _regressions(correlation, precision, shown, hidden)
         start = ends[block[0] - 1] if block[0] else 0
-        for rows in _blocks(by_rank[start : ends[block[-1]]], max(slopes[0].size, 1)):
+        for rows in runs_of(
+            by_rank[start : ends[block[-1]]], CHUNK_NUMBERS // max(slopes[0].size, 1)
+        ):
             which = rank[pattern_of_row[rows]] - block[0]
             at, to = shown[which], hidden[which]
             z = (X[rows[:, None], at] - mean[at]) / scale[at]
@@ -112,20 +114,13 @@ def _of_varying(
     blocks = [
         block
         for m in np.unique(n_missing[n_missing > 0])
-        for block in _blocks(np.flatnonzero(n_missing[order] == m), X.shape[1] ** 2)
+        for block in runs_of(
+            np.flatnonzero(n_missing[order] == m), CHUNK_NUMBERS // X.shape[1] ** 2
+        )
     ]
     with one_blas_thread():
         spread(fill, blocks, X.size)
     return means, sds
-
-
-def _precision_if_accurate(correlation: Floats) -> Floats | None:
-    """The inverse of a correlation matrix; None where digits would be lost in it."""
-    eigenvalues, vectors = np.linalg.eigh(correlation)
-    if not well_conditioned(eigenvalues):
-        return None
-    precision: Floats = (vectors / eigenvalues) @ vectors.T
-    return precision
 
 
 def _regressions(
@@ -148,9 +143,3 @@ def _regressions(
     slopes = np.linalg.solve(np.swapaxes(lower, 1, 2), whitened)
     explained = np.einsum("skm,skm->sm", whitened, whitened)
     return slopes, np.sqrt(np.maximum(1.0 - explained, 0.0))
-
-
-def _blocks(indices: Ints, numbers_each: int) -> Iterator[Ints]:
-    step = max(1, CHUNK_NUMBERS // max(1, numbers_each))
-    for start in range(0, len(indices), step):
-        yield indices[start : start + step]

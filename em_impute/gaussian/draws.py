@@ -15,7 +15,7 @@ any condition.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -23,7 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from em_impute.gaussian.blocks import split_columns, submatrices
+from em_impute.gaussian.blocks import (
+    precision_if_accurate,
+    runs_of,
+    split_columns,
+    submatrices,
+)
 from em_impute.gaussian.patterns import Bools, Floats, Ints, distinct_patterns
 
 Words = NDArray[np.uint64]
@@ -31,8 +36,6 @@ Keys = Sequence[Hashable] | NDArray[Any]
 
 # Stacked matrices are built for about this many numbers at a time.
 CHUNK_NUMBERS = 2**20
-# Beyond this condition the inverse of a correlation matrix has lost half of its digits.
-ILL_CONDITIONED = 1e8
 
 
 def standard_normals(
@@ -126,29 +129,21 @@ def _correlated(missing: Bools, correlation: Floats, z: Floats) -> Floats:
     """
     correlated = np.zeros_like(z)
     patterns, pattern_of_row = distinct_patterns(~missing)
-    precision = _precision(correlation)
+    precision = precision_if_accurate(correlation)
     n_missing = (~patterns).sum(axis=1)
     for m in np.unique(n_missing[n_missing > 0]):
         members = np.flatnonzero(n_missing == m)
-        for block in _blocks(members, correlation.size):
+        for block in runs_of(members, CHUNK_NUMBERS // correlation.size):
             hidden, factors = _factors(correlation, precision, patterns[block])
             position = np.full(len(patterns), -1)
             position[block] = np.arange(len(block))
-            for chunk in _blocks(np.flatnonzero(position[pattern_of_row] >= 0), m * m):
+            for chunk in runs_of(
+                np.flatnonzero(position[pattern_of_row] >= 0), CHUNK_NUMBERS // (m * m)
+            ):
                 which = position[pattern_of_row[chunk]]
                 at = (chunk[:, None], hidden[which])
                 correlated[at] = (factors[which] @ z[at][:, :, None])[:, :, 0]
     return correlated
-
-
-def _precision(correlation: Floats) -> Floats | None:
-    """Inverse of the correlation matrix; None where it would lose too many digits."""
-    eigenvalues = np.linalg.eigvalsh(correlation)
-    if eigenvalues[-1] > ILL_CONDITIONED * eigenvalues[0]:
-        return None
-    inverse = np.linalg.inv(correlation)
-    symmetric: Floats = (inverse + inverse.T) / 2
-    return symmetric
 
 
 def _factors(correlation: Floats, precision: Floats | None, patterns: Bools) -> tuple[Ints, Floats]:
@@ -223,9 +218,3 @@ def _mixed(words: Words) -> Words:
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: Words = z ^ (z >> np.uint64(31))
     return mixed
-
-
-def _blocks(indices: Ints, numbers_each: int) -> Iterator[Ints]:
-    step = max(1, CHUNK_NUMBERS // max(1, numbers_each))
-    for start in range(0, len(indices), step):
-        yield indices[start : start + step]
