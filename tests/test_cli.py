@@ -17,6 +17,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -146,6 +147,30 @@ def test_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with duckdb.connect("out/penguins.duckdb") as connection:
         rows = connection.execute("SELECT count(*), count(body_mass_g) FROM penguins_filled")
         assert len(set(rows.fetchall()[0])) == 1
+
+
+def test_folder_of_csv_to_partitioned_parquet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same cells as in the one file; of three runs, the last two versions are kept."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    for _ in range(3):
+        result = em_impute("run", ROOT / "configs" / "folders.yaml")
+        assert result.exit_code == 0, result.output
+        assert "44 missing cells were filled" in result.output
+    current = Path("out/airquality_months/current")
+    assert [folder.name for folder in sorted(current.glob("Month=*"))] == [
+        f"Month={month}" for month in range(5, 10)
+    ]
+    assert len(list(Path("out/airquality_months/versions").iterdir())) == 2
+    before = pd.read_csv("data/airquality.csv").sort_values(["Month", "Day"], ignore_index=True)
+    after = pa_dataset.dataset(current, partitioning="hive").to_table().to_pandas()
+    after = after.sort_values(["Month", "Day"], ignore_index=True)[before.columns]
+    assert not after.isna().any(axis=None)
+    for name in before:
+        shown = before[name].notna()
+        assert (after[name][shown] == before[name][shown]).all()
 
 
 def test_mixed_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_wheel_has_one_top_level_package_and_all_its_parts(wheel: Path) -> None:
         "em_impute/" + path.relative_to(folder).as_posix()
         for folder, prefix in ((ROOT / "em_impute", ""), (ROOT, "flows/"))
         for path in folder.glob(f"{prefix}**/*")
-        if path.is_file() and path.suffix != ".pyc"
+        if path.is_file() and path.parent.name != "__pycache__"
     }
     assert {"em_impute/py.typed", "em_impute/flows/impute.py"} <= sources
     assert sources <= set(names)

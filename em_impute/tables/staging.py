@@ -54,7 +54,7 @@ def _can_hold(file_format: str, field: pa.Field) -> bool:
     if file_format == "parquet":
         try:
             pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
-        except pa.ArrowException:
+        except (pa.ArrowException, OSError):  # OSError: a decimal of negative scale
             return False
     return True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -185,7 +184,7 @@ def test_a_source_that_changes_while_it_is_read(
                     file.write("3\n")
             case "replace":
                 put(place / "new", "x\n2\n")
-                os.replace(place / "new", place / "2.csv")
+                (place / "new").replace(place / "2.csv")
             case "remove":
                 (place / "2.csv").unlink()
             case "new file":
