@@ -71,21 +71,21 @@ class _History:
 
     @property
     def steps(self) -> Floats:
-        """Differences of the points (d, k)."""
-        return np.array(self._steps).T
+        """Differences of the points (k, d)."""
+        return np.array(self._steps)
 
     @property
     def changes(self) -> Floats:
-        """Differences of their residuals (d, k)."""
-        return np.array(self._changes).T
+        """Differences of their residuals (k, d)."""
+        return np.array(self._changes)
 
     def slowest_rate(self) -> float:
         """Largest eigenvalue of the Jacobian of G, seen from the space of the steps."""
-        steps = np.array(self._steps)
+        steps = self.steps
         squares, mixing = np.linalg.eigh(steps @ steps.T)
         kept = squares > 1e-12 * squares[-1]
         basis = mixing[:, kept] / np.sqrt(squares[kept])
-        images = steps + np.array(self._changes)
+        images = steps + self.changes
         eigenvalues = np.linalg.eigvals(basis.T @ (steps @ images.T) @ basis)
         return float(np.clip(eigenvalues.real.max(initial=0.0), 0.0, np.nextafter(1.0, 0.0)))
 
@@ -111,8 +111,8 @@ class Anderson:
             return None
         self.rate = self._history.slowest_rate()
         changes = self._history.changes
-        gamma = np.linalg.lstsq(changes, residual, rcond=DEPENDENT)[0]
-        proposal: Floats = image - (self._history.steps + changes) @ gamma
+        gamma = np.linalg.lstsq(changes.T, residual, rcond=DEPENDENT)[0]
+        proposal: Floats = image - gamma @ (self._history.steps + changes)
         return proposal
 
     def restart(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
 from em_impute.gaussian.patterns import Bools, Floats, Ints
 
@@ -47,6 +48,22 @@ def correlation_of(covariance: Floats) -> Floats:
 def well_conditioned(eigenvalues: NDArray[np.floating[Any]]) -> bool:
     """Whether a correlation matrix with these eigenvalues, ascending, may be inverted."""
     return bool(eigenvalues[-1] < ILL_CONDITIONED * eigenvalues[0])
+
+
+def inverse_and_log_det(matrix: Floats) -> tuple[Floats, float]:
+    """Inverse and log-determinant of a positive definite matrix, by its Cholesky factor.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If it is not positive definite.
+    """
+    factor, failed = lapack.dpotrf(matrix, lower=1, clean=1)
+    if failed:
+        raise np.linalg.LinAlgError("The matrix is not positive definite.")
+    half, _ = lapack.dpotri(factor, lower=1)
+    inverse: Floats = np.tril(half) + np.tril(half, -1).T
+    return inverse, 2.0 * float(np.log(factor.diagonal()).sum())
 
 
 def precision_if_accurate(correlation: Floats) -> Floats | None:

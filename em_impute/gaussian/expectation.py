@@ -8,9 +8,8 @@ from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
-from scipy import linalg
 
-from em_impute.gaussian.blocks import correlation_of, well_conditioned
+from em_impute.gaussian.blocks import correlation_of, inverse_and_log_det, well_conditioned
 from em_impute.gaussian.patterns import Bools, Floats, Ints, PatternSummary
 from em_impute.gaussian.threads import one_blas_thread, spread
 
@@ -166,9 +165,7 @@ def e_step(data: WeightedRows, mean: Floats, covariance: Floats) -> ExpectedMome
     with one_blas_thread():
         eigenvalues = np.linalg.eigvalsh(correlation_of(covariance))
         invertible = well_conditioned(eigenvalues)
-        lower = linalg.cho_factor(covariance, lower=True)
-        log_det = 2.0 * float(np.log(np.diag(lower[0])).sum())
-        precision = linalg.cho_solve(lower, np.eye(len(mean)))
+        precision, log_det = inverse_and_log_det(covariance)
 
         def expect(part: Part) -> tuple[Floats, Floats, float]:
             X, cross = np.empty_like(part.rows), np.zeros_like(covariance)
@@ -178,7 +175,7 @@ def e_step(data: WeightedRows, mean: Floats, covariance: Floats) -> ExpectedMome
                 X, part.patterns, part.counts, part.starts,
                 covariance, precision, log_det, product, invertible, cross,
             )  # fmt: skip
-            return part.weights @ X, X.T @ X + cross + np.tril(cross, -1).T, deviance
+            return part.weights @ X, X.T @ X + cross, deviance
 
         totals, crosses, deviances = data.map(expect)
     if np.isnan(sum(deviances)):

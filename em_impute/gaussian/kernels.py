@@ -64,7 +64,7 @@ def fill(
 
     Where less is missing than observed, and Sigma is well conditioned (`invertible`), from
     ``K = Sigma^-1`` and ``product = X K``; elsewhere from ``Sigma_OO``. The conditional
-    covariances, `counts` times each, are added to the lower triangle of `cross`.
+    covariances, `counts` times each, are added up in `cross`, which has to be zero.
 
     Returns
     -------
@@ -96,6 +96,9 @@ def fill(
                 vector,
             )  # fmt: skip
             deviance += counts[s] * log_det_shown + distance
+    for i in range(p):
+        for j in range(i):
+            cross[j, i] = cross[i, j]
     return deviance
 
 
