@@ -205,6 +205,7 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
             *(fitted.decisions if fitted else ()),
             *(checked.note for checked in (found.before, found.after) if checked and checked.note),
         ),
+        drawn=run.job.imputation.method == "draw",
     )
 
 

@@ -214,6 +214,7 @@ def test_skewed_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ozone = json.loads(numbers.read_text())["columns"][0]
     assert ozone["observed"]["mean"] == pytest.approx(before["Ozone"].mean())
     assert 20 < ozone["em"]["mean"] < 80
+    assert json.loads(numbers.read_text())["drawn"]
 
 
 def test_a_model_per_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,7 +163,11 @@ class CheckRow:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report says; `columns` holds every column of the table, in its order."""
+    """All that a report says.
+
+    `columns` holds every column of the table, in its order; `drawn` says whether the imputed cells
+    are draws, not means.
+    """
 
     job: str
     run: str
@@ -178,6 +182,7 @@ class Report:
     distributions: tuple[Distribution, ...] = ()
     checks: tuple[CheckRow, ...] = ()
     decisions: tuple[str, ...] = ()
+    drawn: bool = False
 
     @property
     def published(self) -> bool:

@@ -446,3 +446,13 @@ def test_column_table_has_every_column_with_its_numbers(
     assert rows["missing %"].tolist() == (100 * airquality.isna().mean()).round(2).tolist()
     assert np.allclose(rows["observed mean"], airquality.mean(), rtol=1e-5)
     assert rows.loc["Wind", ["imputed", "imputed mean"]].tolist()[0] == 0
+
+
+@pytest.mark.parametrize("page", [render.html, render.markdown])
+def test_draws_are_not_called_means(report: Report, page: Callable[[Report], str]) -> None:
+    means = "Imputed cells are conditional means: they vary less"
+    draws = "Imputed cells are draws: they vary as the cells they stand for would."
+    assert means in page(report)
+    drawn = page(dataclasses.replace(report, drawn=True))
+    assert draws in drawn
+    assert means not in drawn
