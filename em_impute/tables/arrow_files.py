@@ -37,8 +37,10 @@ def infer(files: Sequence[SourceFile], file_format: str) -> pa.Schema:
     schema = pa.schema([])
     for file in files:
         found = _checked_schema(file, file_format)
+        if len(files) > 1:
+            found = pa.schema([field.with_type(_with_wide_codes(field.type)) for field in found])
         if file is files[0]:
-            schema = found if len(files) == 1 else found.remove_metadata()
+            schema = found
         check_same_names(file, found.names, files[0], schema.names)
         for i, column in enumerate(schema):
             schema = schema.set(i, _joined(column, found.field(column.name), file, files[0]))
@@ -50,13 +52,18 @@ def read(
 ) -> Iterator[tuple[SourceFile, pa.RecordBatch]]:
     """Yield the rows of files that `infer` has seen, each batch with its file."""
     names = _categorical(schema)
+    categories = pa.schema([schema.field(name) for name in names])
     dictionaries = _whole_dictionaries(
-        (b for f in files for b in _stream_checked(f, file_format, names)) if names else (), names
+        (
+            _typed(batch, categories)
+            for file in (files if names else ())
+            for batch in _stream_checked(file, file_format, names)
+        ),
+        names,
     )
     for file in files:
         for batch in _stream_checked(file, file_format):
-            whole = pa.RecordBatch.from_arrays(list(_typed(batch, schema)), schema=schema)
-            yield file, _with_dictionaries(whole, dictionaries)
+            yield file, _with_dictionaries(_typed(batch, schema), dictionaries)
 
 
 def unified(rows: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
@@ -69,11 +76,16 @@ def unified(rows: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordB
         yield _with_dictionaries(batch, dictionaries)
 
 
-def _typed(batch: pa.RecordBatch, schema: pa.Schema) -> Iterator[pa.Array]:
+def _typed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The columns of `schema`, of which some may have narrower codes or be all null."""
+    columns = []
     for column in schema:
         cells = batch.column(column.name)
-        # Only a file whose cells are all null may have another type.
-        yield cells if cells.type == column.type else pa.nulls(len(cells), column.type)
+        if cells.type != column.type:
+            empty = pa.types.is_null(cells.type)
+            cells = pa.nulls(len(cells), column.type) if empty else cells.cast(column.type)
+        columns.append(cells)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def read_schema(path: Path) -> pa.Schema:
@@ -140,6 +152,13 @@ def _damage_reported(file: SourceFile, file_format: str) -> Iterator[None]:
 # --- Categories --------------------------------------------------------------------------------
 
 
+def _with_wide_codes(type_: pa.DataType) -> pa.DataType:
+    """A type whose codes tell the categories of several files apart."""
+    if not pa.types.is_dictionary(type_) or type_.index_type.bit_width >= 32:
+        return type_
+    return pa.dictionary(pa.int32(), type_.value_type, type_.ordered)
+
+
 def _categorical(schema: pa.Schema) -> list[str]:
     """Columns that hold categories, at any depth."""
     return [column.name for column in schema if "dictionary<" in str(column.type)]
@@ -167,4 +186,10 @@ def _with_dictionaries(batch: pa.RecordBatch, dictionaries: dict[str, pa.Array])
 
 def _merge(whole: pa.Array, column: pa.Array) -> pa.Array:
     """`column` with the categories of `whole` first, and its own further ones after them."""
-    return pa.chunked_array([whole, column]).unify_dictionaries().chunk(1)
+    try:
+        return pa.chunked_array([whole, column]).unify_dictionaries().chunk(1)
+    except pa.ArrowInvalid:
+        raise SourceError(
+            f"A column of type {column.type} has, in all rows together, more categories than such "
+            "codes can tell apart; write it as text, or with wider codes."
+        ) from None

@@ -263,8 +263,10 @@ def _json_type(type_: pa.DataType) -> pa.DataType | None:
     if is_type.is_struct(type_):
         return type_ if all(_json_type(f.type) == f.type for f in type_) else None
     plain = _csv_type(type_)
-    if plain is None or is_type.is_duration(plain):
-        return None if plain is None else pa.int64()
+    if plain is None or is_type.is_time(plain):  # Arrow reads no time of day from text
+        return None
+    if is_type.is_duration(plain):
+        return pa.int64()
     as_text = is_type.is_temporal(plain) or is_type.is_decimal(plain)
     return pa.string() if as_text or is_type.is_large_string(plain) else plain
 

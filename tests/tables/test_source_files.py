@@ -226,3 +226,20 @@ def test_messages_name_the_url(
     assert "of nosuch:// cannot be read here; install the package of fsspec" in refusal(
         "nosuch://b/u", "csv"
     )
+
+
+@pytest.mark.parametrize("codes", [pa.int8(), pa.int16()])
+def test_categories_of_all_files_together_may_be_more_than_their_codes_tell(
+    tmp_path: Path, folder: RunFolder, codes: pa.DataType
+) -> None:
+    """pandas writes codes of one byte where a file has few categories."""
+    (tmp_path / "in").mkdir()
+    texts = [[f"{part}{i}" for i in range(100)] for part in "ab"]
+    for number, (cells, type_) in enumerate(zip(texts, (pa.int8(), codes), strict=True)):
+        column = pa.array(cells).dictionary_encode().cast(pa.dictionary(type_, pa.string()))
+        pq.write_table(pa.table({"t": column}), tmp_path / "in" / f"{number}.parquet")
+    source = FileSource(path=tmp_path / "in", format="parquet")
+    batches = list(read_batches(take_snapshot(source, folder.snapshot).path))
+    found = pa.Table.from_batches(batches)["t"]
+    assert found.type == pa.dictionary(pa.int32(), pa.string())
+    assert found.to_pylist() == [*texts[0], *texts[1]]

@@ -319,3 +319,8 @@ def test_kill_leaves_a_whole_file_and_publishing_again_completes(
     assert (published.sha256, path.read_bytes()) == (staged.sha256, NEW)
     assert publish(staged, FileTarget(path=path), "run-1") == published
     assert visible(path.parent) == [path]
+
+
+def test_json_lines_hold_no_times_of_day() -> None:
+    with pytest.raises(TargetError, match=r"cannot hold 't' of type time64\[us\]"):
+        check_types(pa.schema([("t", pa.time64("us"))]), "jsonl")
