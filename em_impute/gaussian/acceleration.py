@@ -7,26 +7,27 @@ distance that is left can be judged.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Protocol
 
 import numpy as np
+from scipy.linalg import lapack
 
 from em_impute.gaussian.patterns import Floats
 
 DEPTH = 10
 # Differences that are this dependent on the others say nothing but rounding.
 DEPENDENT = 1e-10
+BELOW_ONE = float(np.nextafter(1.0, 0.0))
 
 
 class Acceleration(Protocol):
     """What the EM loop asks of a method."""
 
-    rate: float
-    """Estimate of the plain iteration's rate, in [0, 1); NaN while unknown."""
-
     def propose(self, theta: Floats, image: Floats) -> Floats | None:
         """Where to evaluate next, given ``image = G(theta)``; None for the image itself."""
+
+    def rate(self) -> float:
+        """Estimate of the plain iteration's rate, in [0, 1); NaN while unknown."""
 
     def restart(self) -> None:
         """Forget the history: the last proposal led nowhere."""
@@ -36,16 +37,20 @@ class Plain:
     """No acceleration: the image is the next point."""
 
     def __init__(self) -> None:
-        self.rate = np.nan
+        self._rate = np.nan
         self._residual: Floats | None = None
 
     def propose(self, theta: Floats, image: Floats) -> Floats | None:
         """Return None, always; learn the rate from the shrinking of the steps."""
         residual = image - theta
         if self._residual is not None:
-            self.rate = _ratio(np.linalg.norm(residual), np.linalg.norm(self._residual))
+            self._rate = _ratio(np.linalg.norm(residual), np.linalg.norm(self._residual))
         self._residual = residual
         return None
+
+    def rate(self) -> float:
+        """How much the last step was shorter than the one before it."""
+        return self._rate
 
     def restart(self) -> None:
         """Nothing to forget."""
@@ -55,39 +60,50 @@ class _History:
     """Differences between the last points that a method has seen, and what they tell of G."""
 
     def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._rate = np.nan
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, but for the rate, which stays known until there are differences again."""
+        self._seen = 0
         self._last: tuple[Floats, Floats] | None = None
-        self._steps: deque[Floats] = deque(maxlen=depth)
-        self._changes: deque[Floats] = deque(maxlen=depth)
 
     def __len__(self) -> int:
-        return len(self._steps)
+        return min(self._seen, self._depth)
 
     def add(self, theta: Floats, residual: Floats) -> None:
         """Take in a point and ``F = G(theta) - theta`` there."""
-        if self._last is not None:
-            self._steps.append(theta - self._last[0])
-            self._changes.append(residual - self._last[1])
+        if self._last is None:
+            self._steps, self._changes = np.empty((2, self._depth, len(theta)))
+        else:
+            oldest = self._seen % self._depth
+            np.subtract(theta, self._last[0], out=self._steps[oldest])
+            np.subtract(residual, self._last[1], out=self._changes[oldest])
+            self._seen += 1
         self._last = (theta, residual)
 
     @property
     def steps(self) -> Floats:
-        """Differences of the points (k, d)."""
-        return np.array(self._steps)
+        """Differences of the points (k, d), in no particular order."""
+        return self._steps[: len(self)]
 
     @property
     def changes(self) -> Floats:
-        """Differences of their residuals (k, d)."""
-        return np.array(self._changes)
+        """Differences of their residuals (k, d), in the same order."""
+        return self._changes[: len(self)]
 
-    def slowest_rate(self) -> float:
+    def rate(self) -> float:
         """Largest eigenvalue of the Jacobian of G, seen from the space of the steps."""
-        steps = self.steps
-        squares, mixing = np.linalg.eigh(steps @ steps.T)
-        kept = squares > 1e-12 * squares[-1]
-        basis = mixing[:, kept] / np.sqrt(squares[kept])
-        images = steps + self.changes
-        eigenvalues = np.linalg.eigvals(basis.T @ (steps @ images.T) @ basis)
-        return float(np.clip(eigenvalues.real.max(initial=0.0), 0.0, np.nextafter(1.0, 0.0)))
+        if len(self):
+            steps = self.steps
+            squares, mixing, _ = lapack.dsyevd(steps @ steps.T)
+            kept = squares > 1e-12 * squares[-1]
+            basis = mixing[:, kept] / np.sqrt(squares[kept])
+            # The Jacobian moves a step by the step itself and the change of the residual.
+            real = lapack.dgeev(basis.T @ (steps @ self.changes.T) @ basis, 0, 0)[0]
+            self._rate = min(max(1.0 + real.max(initial=-1.0), 0.0), BELOW_ONE)
+        return self._rate
 
 
 class Anderson:
@@ -99,9 +115,9 @@ class Anderson:
     """
 
     def __init__(self, depth: int = DEPTH) -> None:
-        self.rate = np.nan
-        self._depth = depth
         self._history = _History(depth)
+        self.rate = self._history.rate
+        self.restart = self._history.forget
 
     def propose(self, theta: Floats, image: Floats) -> Floats | None:
         """Return the accelerated point; None while there is no history."""
@@ -109,15 +125,9 @@ class Anderson:
         self._history.add(theta, residual)
         if not len(self._history):
             return None
-        self.rate = self._history.slowest_rate()
-        changes = self._history.changes
-        gamma = np.linalg.lstsq(changes.T, residual, rcond=DEPENDENT)[0]
-        proposal: Floats = image - gamma @ (self._history.steps + changes)
+        gamma = _least_squares(self._history.changes.T, residual)
+        proposal: Floats = image - gamma @ self._history.steps - gamma @ self._history.changes
         return proposal
-
-    def restart(self) -> None:
-        """Forget the history."""
-        self._history = _History(self._depth)
 
 
 class Squarem:
@@ -129,8 +139,8 @@ class Squarem:
     """
 
     def __init__(self) -> None:
-        self.rate = np.nan
         self._history = _History(DEPTH)
+        self.rate = self._history.rate
         self._begin: tuple[Floats, Floats] | None = None
         self._leapt = False
 
@@ -138,8 +148,6 @@ class Squarem:
         """Return the leap at the second point of a cycle, None at the others."""
         residual = image - theta
         self._history.add(theta, residual)
-        if len(self._history):
-            self.rate = self._history.slowest_rate()
         if self._leapt:
             self._leapt = False
             return None
@@ -158,7 +166,7 @@ class Squarem:
 
     def restart(self) -> None:
         """Begin a new cycle."""
-        self._history = _History(DEPTH)
+        self._history.forget()
         self._begin = None
         self._leapt = False
 
@@ -171,4 +179,15 @@ METHODS: dict[str, type[Plain] | type[Anderson] | type[Squarem]] = {
 
 
 def _ratio(new: np.floating, old: np.floating) -> float:
-    return float(min(new / old, np.nextafter(1.0, 0.0))) if old > 0 else 0.0
+    return min(float(new / old), BELOW_ONE) if old > 0 else 0.0
+
+
+def _least_squares(A: Floats, b: Floats) -> Floats:
+    """The `x` (k,) that brings ``A x`` nearest to `b` (d,); the shortest where A is deficient."""
+    d, k = A.shape
+    right = np.zeros((max(d, k), 1))
+    right[:d, 0] = b
+    # NumPy's own call is by singular values, and takes four times as long for so few columns.
+    _, x, *_ = lapack.dgelsy(A, right, np.zeros(k, dtype=np.int32), DEPENDENT, 34 * k + 64)
+    solution: Floats = x[:k, 0]
+    return solution

@@ -37,17 +37,33 @@ def correlation_of(covariance: Floats) -> Floats:
     numpy.linalg.LinAlgError
         If a variance is not positive and finite.
     """
-    variances = np.diag(covariance)
-    if not (np.isfinite(covariance).all() and (variances > 0).all()):
+    variances = covariance.diagonal()
+    if not (variances.min(initial=np.inf) > 0 and np.isfinite(covariance).all()):
         raise np.linalg.LinAlgError("A variance is not positive and finite.")
     sd = np.sqrt(variances)
-    correlation: Floats = covariance / np.outer(sd, sd)
+    correlation: Floats = covariance / np.multiply.outer(sd, sd)
     return correlation
 
 
 def well_conditioned(eigenvalues: NDArray[np.floating[Any]]) -> bool:
     """Whether a correlation matrix with these eigenvalues, ascending, may be inverted."""
     return bool(eigenvalues[-1] < ILL_CONDITIONED * eigenvalues[0])
+
+
+def cholesky_factor(matrix: Floats) -> Floats:
+    """Lower triangular factor of a positive definite matrix.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If it is not positive definite.
+    """
+    # LAPACK without NumPy's wrapping, which takes longer than the factor of a small matrix.
+    factor: Floats
+    factor, failed = lapack.dpotrf(matrix, lower=1, clean=1)
+    if failed:
+        raise np.linalg.LinAlgError("The matrix is not positive definite.")
+    return factor
 
 
 def inverse_and_log_det(matrix: Floats) -> tuple[Floats, float]:
@@ -58,11 +74,10 @@ def inverse_and_log_det(matrix: Floats) -> tuple[Floats, float]:
     numpy.linalg.LinAlgError
         If it is not positive definite.
     """
-    factor, failed = lapack.dpotrf(matrix, lower=1, clean=1)
-    if failed:
-        raise np.linalg.LinAlgError("The matrix is not positive definite.")
-    half, _ = lapack.dpotri(factor, lower=1)
-    inverse: Floats = np.tril(half) + np.tril(half, -1).T
+    factor = cholesky_factor(matrix)
+    lower, _ = lapack.dpotri(factor, lower=1)
+    inverse: Floats = lower + lower.T
+    np.fill_diagonal(inverse, lower.diagonal())
     return inverse, 2.0 * float(np.log(factor.diagonal()).sum())
 
 

@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from em_impute.gaussian.acceleration import METHODS
+from em_impute.gaussian.blocks import cholesky_factor
+from em_impute.gaussian.completion import complete
 from em_impute.gaussian.expectation import ExpectedMoments, WeightedRows, e_step
 from em_impute.gaussian.information import MissingInformation, missing_information
 from em_impute.gaussian.model import GaussianModel
-from em_impute.gaussian.patterns import Floats, Ints, PatternSummary
+from em_impute.gaussian.patterns import Bools, Floats, Ints, PatternSummary
 from em_impute.gaussian.result import ConvergenceWarning, EMResult, Iteration, Missingness, Status
 from em_impute.gaussian.standardise import Parameters, Standardisation
 from em_impute.gaussian.threads import at_most, one_blas_thread
@@ -34,6 +36,8 @@ AUTO_PRIORS = (0.001, 0.01, 0.05)
 # Relative rounding error of a log-likelihood, and absolute one of the EM map.
 LOGLIK_ROUNDING = 1e-13
 MAP_ROUNDING = 1e-13
+# Every so many evaluations the method is asked how fast plain EM would be.
+RATE_INTERVAL = 4
 # Evaluations over which a covariance is watched for creeping towards a singular one, from which
 # smallest eigenvalue on, and by which factor that falls in each half of them at least.
 CREEPING_WINDOW = 60
@@ -68,7 +72,8 @@ def fit_gaussian(
     Maximises the observed-data log-likelihood, the sum over rows of
     ``log N(x_O; mu_O, Sigma_OO)``, by EM (Dempster, Laird & Rubin 1977; Little & Rubin 2019,
     ch. 11) with Anderson acceleration. The start is deterministic: the observed means and
-    variances, and the correlations of the rows that show both columns.
+    variances, and the correlations of the rows that show both columns. Columns that no row shows
+    together are taken to be independent given the others, and named in `decisions`.
 
     Parameters
     ----------
@@ -145,6 +150,7 @@ def fit_gaussian(
         )
         if diagnostics:
             information = _information(rows, ending, columns.varying_names, options)
+    decisions += _undetermined(rows.unseen, columns.varying_names, ending.prior_rows)
     if information.at_a_saddle:
         decisions += (_SADDLE,)
     result = EMResult(
@@ -172,7 +178,8 @@ def m_step(moments: ExpectedMoments, mean: Floats, prior_rows: float) -> Paramet
     variances (1 here), ``Sigma = (n Sigma_EM + nu I) / (n + nu)``.
     """
     shift = moments.total / moments.n
-    cross = moments.cross - moments.n * np.outer(shift, shift) + prior_rows * np.eye(len(mean))
+    cross = moments.cross - moments.n * np.multiply.outer(shift, shift)
+    cross.flat[:: len(mean) + 1] += prior_rows
     return mean + shift, (cross + cross.T) / (2 * (moments.n + prior_rows))
 
 
@@ -260,12 +267,16 @@ def _climb(rows: WeightedRows, start: Parameters, prior_rows: float, options: _O
     point = None if position is None else _evaluate(rows, start, position, prior_rows)
     if point is None:
         raise ValueError("The covariance of the start must be positive definite.")
-    trace, step = _Trace(options.on_iteration), "start"
+    trace, step, rate = _Trace(options.on_iteration), "start", np.nan
     while True:
         proposal = None
         if point.image_position is not None:
             proposal = method.propose(point.position, point.image_position)
-        distance = _distance(point.residual, method.rate)
+        # The rate takes as long as a small evaluation, and decides only where the steps are short.
+        residual = point.residual
+        if residual <= options.tol or len(trace.iterations) % RATE_INTERVAL == 0:
+            rate = method.rate()
+        distance = _distance(residual, rate)
         trace.add(step, distance, point)
         status, following = _status(point, distance, trace, options), None
         if status is None:
@@ -275,9 +286,23 @@ def _climb(rows: WeightedRows, start: Parameters, prior_rows: float, options: _O
                 method.restart()
                 step, following = _advance(rows, point, None, prior_rows)
         if following is None:
+            if status is Status.CONVERGED and not prior_rows:
+                point = _completed(rows, point)
             ending = status or Status.SINGULAR
             return _Ending(point, ending, distance, prior_rows, tuple(trace.iterations))
         point = following
+
+
+def _completed(rows: WeightedRows, point: _Point) -> _Point:
+    """The maximum that assumes least, where the likelihood is flat around `point`."""
+    if not rows.unseen.any():
+        return point
+    mean, covariance = point.parameters[0], complete(point.parameters[1], rows.unseen)
+    position = _position_if_definite((mean, covariance))
+    completed = None
+    if position is not None:
+        completed = _evaluate(rows, (mean, covariance), position, 0.0)
+    return completed or point
 
 
 def _advance(
@@ -297,14 +322,14 @@ def _observed_moments(rows: WeightedRows) -> Parameters:
     """Where to start: no mean moves, and columns correlate as in the rows that show both.
 
     Such correlations need not be those of any table; then they are drawn towards zero until the
-    smallest eigenvalue is `START_EIGENVALUE`.
+    smallest eigenvalue is `START_EIGENVALUE`. Those that no row shows are `complete`d.
     """
     correlation = rows.pair_means()
     np.fill_diagonal(correlation, 1.0)
     smallest = np.linalg.eigvalsh(correlation)[0]
     drawn = max(0.0, (START_EIGENVALUE - smallest) / (1.0 - smallest)) if smallest < 1 else 0.0
     p = len(correlation)
-    return np.zeros(p), (1.0 - drawn) * correlation + drawn * np.eye(p)
+    return np.zeros(p), complete((1.0 - drawn) * correlation + drawn * np.eye(p), rows.unseen)
 
 
 def _evaluate(
@@ -425,6 +450,20 @@ def _information(
     )
 
 
+def _undetermined(unseen: Bools, names: tuple[str, ...], prior_rows: float) -> tuple[str, ...]:
+    """A sentence on the pairs of columns that no row shows together, if there are any."""
+    pairs = np.argwhere(np.triu(unseen))
+    if not len(pairs):
+        return ()
+    i, j = pairs[0]
+    more = f", nor {len(pairs) - 1} other pairs of columns" if len(pairs) > 1 else ""
+    decided = "the prior decides" if prior_rows else "the model takes them to be independent"
+    return (
+        f"No row shows both '{names[i]}' and '{names[j]}'{more}: how these columns are related, "
+        f"given all others, cannot be seen in the data, and {decided}.",
+    )
+
+
 def _all_constant(columns: Standardisation, summary: PatternSummary) -> EMResult:
     return EMResult(
         model=columns.model((np.zeros(0), np.zeros((0, 0)))),
@@ -514,9 +553,9 @@ def _overdispersed(rng: np.random.Generator, p: int) -> Parameters:
 
 def _largest_difference(one: Parameters, other: Parameters) -> float:
     """Of a mean in standard deviations of `other`, or of a covariance in correlation units."""
-    sd = np.sqrt(np.diag(other[1]))
+    sd = np.sqrt(other[1].diagonal())
     of_mean = np.abs((one[0] - other[0]) / sd)
-    of_covariance = np.abs((one[1] - other[1]) / np.outer(sd, sd))
+    of_covariance = np.abs((one[1] - other[1]) / np.multiply.outer(sd, sd))
     return float(max(of_mean.max(), of_covariance.max()))
 
 
@@ -527,11 +566,11 @@ def _position_if_definite(parameters: Parameters) -> Floats | None:
     """
     mean, covariance = parameters
     try:
-        lower = np.linalg.cholesky(covariance)
+        lower = cholesky_factor(covariance)
     except np.linalg.LinAlgError:
         return None
     below = _below_diagonal(len(mean))
-    return np.concatenate([mean, np.log(np.diag(lower)), lower.take(below)])
+    return np.concatenate([mean, np.log(lower.diagonal()), lower.take(below)])
 
 
 def _parameters(position: Floats) -> Parameters:
@@ -541,7 +580,7 @@ def _parameters(position: Floats) -> Parameters:
     lower.put(_below_diagonal(p), position[2 * p :])
     with np.errstate(over="ignore", invalid="ignore"):
         # A wild proposal overflows; the E-step then finds that it is no covariance.
-        lower[np.diag_indices(p)] = np.exp(position[p : 2 * p])
+        lower.flat[:: p + 1] = np.exp(position[p : 2 * p])
         return position[:p], lower @ lower.T
 
 

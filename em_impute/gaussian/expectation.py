@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 from typing import Any, Self
 
@@ -54,12 +56,15 @@ class WeightedRows:
         Observed cells.
     log_jacobian : float
         What standardising added to the log-likelihood.
+    pairs : ndarray of shape (p, p)
+        Rows that show each two columns.
     parts : tuple of Part
     """
 
     n: int
     n_cells: int
     log_jacobian: float
+    pairs: Floats
     parts: tuple[Part, ...]
 
     @classmethod
@@ -71,38 +76,51 @@ class WeightedRows:
             rows, patterns = np.ascontiguousarray(rows[:, columns]), patterns[:, columns]
         starts = np.searchsorted(pattern_of_row, np.arange(len(patterns) + 1))
         counts = np.where(patterns.any(axis=1), summary.counts, 0)
-        cells = counts.astype(np.float64) @ patterns.astype(np.float64)
+        parts = tuple(
+            Part(
+                patterns[first:last],
+                counts[first:last],
+                starts[first : last + 1],
+                rows[starts[first] : starts[last]],
+                weights[starts[first] : starts[last]],
+            )
+            for first, last in _cuts(starts, max(1, PART_NUMBERS // max(1, rows.shape[1])))
+        )
+        pairs = _total(spread(_pairs, parts, patterns.size))
+        cells = pairs.diagonal()
         return cls(
             n=int(counts.sum()),
             n_cells=int(cells.sum()),
             log_jacobian=float(cells @ np.log(scale[columns])),
-            parts=tuple(
-                Part(
-                    patterns[first:last],
-                    counts[first:last],
-                    starts[first : last + 1],
-                    rows[starts[first] : starts[last]],
-                    weights[starts[first] : starts[last]],
-                )
-                for first, last in _cuts(starts, max(1, PART_NUMBERS // max(1, rows.shape[1])))
-            ),
+            pairs=pairs,
+            parts=parts,
         )
 
-    def map(self, function: Callable[[Part], tuple[Any, ...]]) -> zip[tuple[Any, ...]]:
-        """What `function` returns for the parts, each of its values together; on several cores."""
-        numbers = sum(part.rows.size for part in self.parts)
-        return zip(*spread(function, self.parts, numbers), strict=True)
+    def map(self, function: Callable[[Part], Any]) -> list[Any]:
+        """What `function` returns for the parts; on several cores."""
+        return spread(function, self.parts, sum(part.rows.size for part in self.parts))
+
+    @property
+    def unseen(self) -> Bools:
+        """Which two columns no row shows together, (p, p)."""
+        unseen: Bools = self.pairs == 0
+        return unseen
 
     def pair_means(self) -> Floats:
         """Mean product of each two columns over the rows that show both; 0 where none does."""
-
-        def sums(part: Part) -> tuple[Floats, Floats]:
-            shown = part.patterns.astype(np.float64)
-            return part.rows.T @ part.rows, (shown * part.counts[:, None]).T @ shown
-
-        products, pairs = map(sum, self.map(sums))
-        means: Floats = products / np.maximum(pairs, 1.0)
+        products = self.map(lambda part: part.rows.T @ part.rows)
+        means: Floats = _total(products) / np.maximum(self.pairs, 1.0)
         return means
+
+
+def _total(arrays: Iterable[Floats]) -> Floats:
+    return reduce(np.add, arrays)
+
+
+def _pairs(part: Part) -> Floats:
+    shown = part.patterns.astype(np.float64)
+    pairs: Floats = (shown * part.counts[:, None]).T @ shown
+    return pairs
 
 
 def _cuts(starts: Ints, n_rows: int) -> list[tuple[int, int]]:
@@ -177,14 +195,15 @@ def e_step(data: WeightedRows, mean: Floats, covariance: Floats) -> ExpectedMome
             )  # fmt: skip
             return part.weights @ X, X.T @ X + cross, deviance
 
-        totals, crosses, deviances = data.map(expect)
-    if np.isnan(sum(deviances)):
+        totals, crosses, deviances = zip(*data.map(expect), strict=True)
+        deviance = sum(deviances)
+    if math.isnan(deviance):
         raise np.linalg.LinAlgError("A block of the covariance is not positive definite.")
-    deviance = data.n_cells * np.log(2 * np.pi) + sum(deviances)
+    deviance += data.n_cells * math.log(2 * math.pi)
     return ExpectedMoments(
         n=data.n,
-        total=np.sum(totals, axis=0),
-        cross=np.sum(crosses, axis=0),
-        loglik=float(-0.5 * deviance - data.log_jacobian),
+        total=_total(totals),
+        cross=_total(crosses),
+        loglik=-0.5 * deviance - data.log_jacobian,
         smallest_eigenvalue=float(eigenvalues[0]),
     )

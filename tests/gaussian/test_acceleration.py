@@ -81,6 +81,6 @@ def test_squarem_stays_at_a_fixed_point() -> None:
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_the_slowest_rate_is_learnt(name: str) -> None:
     method = METHODS[name]()
-    assert np.isnan(method.rate)
+    assert np.isnan(method.rate())
     visited(method, 7 if name == "anderson" else 20 if name == "squarem" else 500)
-    assert method.rate == pytest.approx(RATES.max(), abs=1e-3)
+    assert method.rate() == pytest.approx(RATES.max(), abs=1e-3)
