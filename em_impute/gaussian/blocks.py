@@ -45,6 +45,12 @@ def correlation_of(covariance: Floats) -> Floats:
     return correlation
 
 
+def eigenvalues_of(correlation: Floats) -> Floats:
+    """Eigenvalues of a symmetric matrix, ascending."""
+    eigenvalues: Floats = lapack.dsyevd(correlation, compute_v=0)[0]
+    return eigenvalues
+
+
 def well_conditioned(eigenvalues: NDArray[np.floating[Any]]) -> bool:
     """Whether a correlation matrix with these eigenvalues, ascending, may be inverted."""
     return bool(eigenvalues[-1] < ILL_CONDITIONED * eigenvalues[0])
@@ -64,6 +70,23 @@ def cholesky_factor(matrix: Floats) -> Floats:
     if failed:
         raise np.linalg.LinAlgError("The matrix is not positive definite.")
     return factor
+
+
+def solve_definite(matrix: Floats, right: Floats) -> Floats:
+    """Solution of ``matrix x = right`` for a positive definite matrix, which may be empty.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If it is not positive definite.
+    """
+    solution: Floats
+    if not len(matrix):
+        return right
+    _, solution, failed = lapack.dposv(matrix, right, lower=1)
+    if failed:
+        raise np.linalg.LinAlgError("The matrix is not positive definite.")
+    return solution
 
 
 def inverse_and_log_det(matrix: Floats) -> tuple[Floats, float]:

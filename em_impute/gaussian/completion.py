@@ -7,11 +7,12 @@ given all others (Dempster 1972), assumes nothing else, and does not depend on w
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.linalg import solve_triangular
+from collections.abc import Iterator
 
-from em_impute.gaussian.blocks import cholesky_factor
-from em_impute.gaussian.patterns import Bools, Floats
+import numpy as np
+
+from em_impute.gaussian.blocks import solve_definite
+from em_impute.gaussian.patterns import Bools, Floats, Ints, distinct_patterns
 
 # Sweeps over the columns, and the change of a correlation at which they end before.
 MOST_SWEEPS, SETTLED = 100, 1e-10
@@ -21,8 +22,8 @@ def complete(covariance: Floats, unseen: Bools) -> Floats:
     """The covariance with its `unseen` entries such that the inverse is zero there.
 
     Column after column takes the covariances with its unseen partners that its regression on the
-    other columns implies (Hastie, Tibshirani & Friedman 2009, algorithm 17.1). Each such step keeps
-    the matrix positive definite.
+    other columns implies (Hastie, Tibshirani & Friedman 2009, algorithm 17.1); columns with the
+    same partners do so together. Each such step keeps the matrix positive definite.
 
     Parameters
     ----------
@@ -37,18 +38,31 @@ def complete(covariance: Floats, unseen: Bools) -> Floats:
         If the covariance is not positive definite.
     """
     covariance = np.array(covariance)
-    sd, every = np.sqrt(covariance.diagonal()), np.arange(len(covariance))
+    sd = np.sqrt(covariance.diagonal())
+    blocks = list(_alike(unseen))
     for _ in range(MOST_SWEEPS):
         change = 0.0
-        for j in np.flatnonzero(unseen.any(axis=0)):
-            partners, others = every[unseen[j]], every[~unseen[j] & (every != j)]
-            lower = cholesky_factor(covariance[np.ix_(others, others)])
-            of_partners = solve_triangular(lower, covariance[np.ix_(others, partners)], lower=True)
-            of_itself = solve_triangular(lower, covariance[others, j], lower=True)
-            implied = of_partners.T @ of_itself
-            moved = np.abs(implied - covariance[partners, j]) / (sd[partners] * sd[j])
+        for columns, partners, others in blocks:
+            shown = covariance[others]
+            slopes = solve_definite(shown[:, others], shown[:, columns])
+            implied = shown[:, partners].T @ slopes
+            here = np.ix_(partners, columns)
+            moved = np.abs(implied - covariance[here]) / np.multiply.outer(
+                sd[partners], sd[columns]
+            )
             change = max(change, float(moved.max()))
-            covariance[partners, j] = covariance[j, partners] = implied
+            covariance[here] = implied
+            covariance[here[::-1]] = implied
         if change < SETTLED:
             break
     return covariance
+
+
+def _alike(unseen: Bools) -> Iterator[tuple[Ints, Ints, Ints]]:
+    """Columns with the same unseen partners, these partners, and all other columns."""
+    kinds, kind_of_column = distinct_patterns(unseen)
+    for kind, partners in enumerate(kinds):
+        if partners.any():
+            columns = kind_of_column == kind
+            others = ~(columns | partners)
+            yield np.flatnonzero(columns), np.flatnonzero(partners), np.flatnonzero(others)

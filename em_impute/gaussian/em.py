@@ -179,7 +179,8 @@ def m_step(moments: ExpectedMoments, mean: Floats, prior_rows: float) -> Paramet
     """
     shift = moments.total / moments.n
     cross = moments.cross - moments.n * np.multiply.outer(shift, shift)
-    cross.flat[:: len(mean) + 1] += prior_rows
+    if prior_rows:
+        cross.flat[:: len(mean) + 1] += prior_rows
     return mean + shift, (cross + cross.T) / (2 * (moments.n + prior_rows))
 
 

@@ -11,7 +11,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from em_impute.gaussian.blocks import correlation_of, inverse_and_log_det, well_conditioned
+from em_impute.gaussian.blocks import (
+    correlation_of,
+    eigenvalues_of,
+    inverse_and_log_det,
+    well_conditioned,
+)
 from em_impute.gaussian.patterns import Bools, Floats, Ints, PatternSummary
 from em_impute.gaussian.threads import one_blas_thread, spread
 
@@ -181,7 +186,7 @@ def e_step(data: WeightedRows, mean: Floats, covariance: Floats) -> ExpectedMome
     from em_impute.gaussian import kernels
 
     with one_blas_thread():
-        eigenvalues = np.linalg.eigvalsh(correlation_of(covariance))
+        eigenvalues = eigenvalues_of(correlation_of(covariance))
         invertible = well_conditioned(eigenvalues)
         precision, log_det = inverse_and_log_det(covariance)
 
