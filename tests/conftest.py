@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -32,6 +33,17 @@ class PrefectServer:
 
     url: str
     environment: dict[str, str]
+
+    def ask(self, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+        """What its API answers."""
+        request = urllib.request.Request(
+            f"{self.url}/api/{path}",
+            data=json.dumps(query).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            rows: list[dict[str, Any]] = json.load(answer)
+        return rows
 
 
 def own_environment(home: Path) -> dict[str, str]:

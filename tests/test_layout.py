@@ -25,7 +25,8 @@ ROOMS = {
     "em_impute.gaussian": set[str](),
     "em_impute.estimator": {"em_impute.gaussian"},
     "em_impute.job": set[str](),
-    "em_impute.tables": {"em_impute.gaussian", "em_impute.job"},
+    "em_impute.progress": {"em_impute.gaussian"},
+    "em_impute.tables": {"em_impute.gaussian", "em_impute.job", "em_impute.progress"},
     "em_impute.validation": {"em_impute.job"},
     "em_impute.reporting": {"em_impute.gaussian"},
     "em_impute.findings": {
@@ -41,10 +42,17 @@ ROOMS = {
         "em_impute.tables",
         "em_impute.validation",
     },
+    "em_impute.artifacts": {
+        "em_impute.gaussian",
+        "em_impute.progress",
+        "em_impute.reporting",
+    },
     "em_impute.tasks": {
+        "em_impute.artifacts",
         "em_impute.findings",
         "em_impute.gaussian",
         "em_impute.job",
+        "em_impute.progress",
         "em_impute.tables",
         "em_impute.validation",
         "em_impute.reporting",
@@ -65,7 +73,13 @@ ROOMS = {
 # A heavy library (or a room that brings it along), and who may import it: at the top of the module,
 # or only where it is used.
 DOORS = {
-    "prefect": {"em_impute.tasks": "top", "em_impute.flows": "top", "em_impute.cli": "inside"},
+    "prefect": {
+        "em_impute.artifacts": "top",
+        "em_impute.tasks": "top",
+        "em_impute.flows": "top",
+        "em_impute.cli": "inside",
+    },
+    "em_impute.artifacts": {"em_impute.tasks": "top"},
     "em_impute.tasks": {"em_impute.flows": "top", "em_impute.cli": "inside"},
     "em_impute.flows": {"em_impute.cli": "inside"},
     "great_expectations": {"em_impute.validation": "inside"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +42,7 @@ def run(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory)
         check=False,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    (flow_run,) = ask(
-        prefect_server,
+    (flow_run,) = prefect_server.ask(
         "flow_runs/filter",
         {"flow_runs": {"name": {"like_": "airquality"}}, "sort": "START_TIME_DESC", "limit": 1},
     )
@@ -79,21 +77,10 @@ def page(browser: Browser) -> Iterator[Page]:
     page.close()
 
 
-def ask(server: PrefectServer, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-    request = urllib.request.Request(
-        f"{server.url}/api/{path}",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request) as answer:
-        rows: list[dict[str, Any]] = json.load(answer)
-    return rows
-
-
 def artifacts(server: PrefectServer, run: Quickstart) -> dict[str, dict[str, Any]]:
     """The run's artifacts, by key."""
     query = {"artifacts": {"flow_run_id": {"any_": [run.id]}}}
-    return {artifact["key"]: artifact for artifact in ask(server, "artifacts/filter", query)}
+    return {artifact["key"]: artifact for artifact in server.ask("artifacts/filter", query)}
 
 
 def test_the_run_and_its_steps_are_seen(
