@@ -1,20 +1,39 @@
-"""What a run shows in Prefect's UI: the progress of EM while it works."""
+"""What a run shows in Prefect: tags, the progress of EM, the report's artifacts, and its events."""
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import cast
+from dataclasses import asdict
+from typing import Any, cast
+from urllib.parse import quote
 from uuid import UUID
 
-from prefect import get_run_logger
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect import get_client, get_run_logger, runtime
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.events import emit_event
 
 from em_impute.gaussian import EMResult, Iteration
 from em_impute.progress import Listener, heard_by, in_words
+from em_impute.reporting import render
+from em_impute.reporting.brief import in_brief
+from em_impute.reporting.diagnostics import Report
 
+TAG = "em_impute"
+# Names the address under which the folder of the runs is served, where it is.
+RUNS_URL = "EM_IMPUTE_RUNS_URL"
+# No user and password, and nothing after which a path cannot go on.
+ADDRESS = re.compile(r"https?://[^\s<>@?#\"\\]+")
 # The progress artifact is updated at most this often, in seconds.
 PROGRESS_INTERVAL = 1.0
 # What a server that does not answer may hold up a fit that has ended, in seconds.
@@ -82,3 +101,80 @@ class EMProgress(Listener):
         update_progress_artifact(artifact, round(latest[0], 1), description=latest[1])
         self._shown = latest
         return True
+
+
+def tag_flow_run(job: str) -> None:
+    """Give the flow run that this is in the tags `em_impute` and the job's name."""
+    if run := runtime.flow_run.id:
+        tags = list(dict.fromkeys([*runtime.flow_run.tags, TAG, job]))
+        get_client(sync_client=True).update_flow_run(UUID(run), tags=tags)
+
+
+def page_address(job: str, run: str) -> str | None:
+    """Where a run's report.html is served, if `EM_IMPUTE_RUNS_URL` says so."""
+    address = os.environ.get(RUNS_URL)
+    if not address:
+        return None
+    if not ADDRESS.fullmatch(address):
+        get_run_logger().warning(
+            "%s is not the address of a folder: expected http://host/folder or https://host/folder "
+            "without a user, a password or a query. The report is not linked.",
+            RUNS_URL,
+        )
+        return None
+    return f"{address.rstrip('/')}/{quote(job)}/{quote(run)}/report.html"
+
+
+def leave_report(key: str, report: Report, page: str | None) -> None:
+    """Make the artifacts of a run: the report, its tables, and the link to its `page`.
+
+    The keys are those of the job's other runs, whose artifacts are earlier versions of these.
+    """
+    brief = in_brief(report)
+    create_markdown_artifact(
+        render.markdown(report, page),
+        key=f"{key}-report",
+        description=f"{brief.outcome.capitalize()}: {brief.missing_cells:,} cells missing, "
+        f"{brief.imputed_cells:,} imputed.",
+    )
+    if columns := render.column_table(report):
+        create_table_artifact(
+            columns,
+            key=f"{key}-columns",
+            description=_how_many(len(columns), brief.columns, "columns")
+            + ", with what was observed, estimated and imputed.",
+        )
+    if checks := render.check_table(report):
+        create_table_artifact(
+            checks,
+            key=f"{key}-checks",
+            description=_how_many(len(checks), brief.checks, "checks")
+            + f": {brief.failed_checks:,} critical failed, {brief.warned_checks:,} others.",
+        )
+    if page:
+        create_link_artifact(
+            page,
+            f"The report of {report.job} on one page",
+            key=f"{key}-page",
+            description="Where this run's report.html is served.",
+        )
+
+
+def _how_many(shown: int, total: int, what: str) -> str:
+    return f"{total:,} {what}" if shown == total else f"{shown:,} of {total:,} {what}"
+
+
+def announce(report: Report, stopped_by: str | None, page: str | None) -> None:
+    """Emit the run's event, `em-impute.published` or `em-impute.refused`; no cell is in it.
+
+    Its resource is the job, the flow run is related to it, and its payload is the report in brief,
+    with `page` and with what the run was stopped by.
+    """
+    payload = asdict(in_brief(report)) | {"stopped_by": stopped_by, "page": page}
+    _emit("published" if report.published else "refused", report.job, payload)
+
+
+def _emit(event: str, job: str, payload: dict[str, Any]) -> None:
+    resource = {"prefect.resource.id": f"em-impute.job.{job}", "prefect.resource.name": job}
+    # Prefect relates the run, its flow, its deployment and their tags to the event by itself.
+    emit_event(f"em-impute.{event}", resource, payload=payload)

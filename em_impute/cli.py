@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from em_impute.tables.sources import Snapshot
 
 PUBLISHED, REFUSED, CANNOT_RUN, FAILED = range(4)
+_STOPPED = {None: PUBLISHED, "refused": REFUSED, "cannot run": CANNOT_RUN, "failed": FAILED}
 _VERIFIED = {"equal": 0, "equal to rounding": 0, "not equal": 1, "cannot be verified": 2}
 
 JobFile = click.Path(path_type=Path)
@@ -60,7 +61,7 @@ def run(job: Path, runs: Path) -> None:
         click.echo(f"em-impute: {state.message}", err=True)
         sys.exit(CANNOT_RUN if isinstance(outcome, CannotRun) else FAILED)
     _show_outcome(outcome)
-    sys.exit(_exit_code(outcome))
+    sys.exit(_STOPPED[outcome.stopped])
 
 
 @main.command()
@@ -152,19 +153,6 @@ def _sentences() -> Iterator[None]:
         sys.exit(FAILED)
 
 
-def _exit_code(outcome: Outcome) -> int:
-    from em_impute.findings import Refused
-
-    match outcome.stopped_by:
-        case None:
-            return PUBLISHED
-        case Refused():
-            return REFUSED
-        case CannotRun():
-            return CANNOT_RUN
-    return FAILED
-
-
 def _show_outcome(outcome: Outcome) -> None:
     """The run in a few lines."""
     click.echo()
@@ -172,7 +160,7 @@ def _show_outcome(outcome: Outcome) -> None:
     lines = {
         "fit": outcome.fit,
         "cells": ", ".join(f"{name} {cells:,}" for name, cells in outcome.cells),
-        "target": "" if outcome.stopped_by else outcome.target,
+        "target": "" if outcome.stopped else outcome.target,
         "report": str(outcome.report),
     }
     for name, text in lines.items():

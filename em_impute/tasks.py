@@ -18,7 +18,6 @@ from typing import Any, ParamSpec, TypeVar
 import pandas as pd
 import pyarrow as pa
 from prefect import Task, get_run_logger, runtime, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
@@ -34,6 +33,7 @@ from em_impute.findings import (
 )
 from em_impute.job import Job, load_job
 from em_impute.reporting import render
+from em_impute.reporting.brief import in_brief
 from em_impute.tables import columns, groups, misfits, sources, summarise, targets
 from em_impute.tables import fill as filling
 from em_impute.tables.fill import Staged
@@ -91,6 +91,7 @@ def open_run(job: Path | Job, runs: Path) -> Run:
     started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
     flow_run_id = str(runtime.flow_run.id or "")
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{flow_run_id[:8] or 'local'}"
+    artifacts.tag_flow_run(job.name)
     return Run(run_id, job, open_run_folder(runs, job.name, run_id), started)
 
 
@@ -224,12 +225,14 @@ def report(run: Run, found: Found) -> Outcome:
     if found.snapshot:
         run.folder.write_manifest(manifest(run, found.snapshot, found, numbers))
     run.folder.clear()
-    create_markdown_artifact(render.markdown(numbers), key=f"{run.key}-report")
-    create_table_artifact(render.column_table(numbers), key=f"{run.key}-columns")
+    page = artifacts.page_address(run.job.name, run.id)
+    artifacts.leave_report(run.key, numbers, page)
+    artifacts.announce(numbers, found.stopped, page)
     get_run_logger().info("The report is in %s.", run.folder.report)
     return Outcome(
         verdict=numbers.verdict,
-        stopped_by=found.stopped_by,
+        brief=in_brief(numbers),
+        stopped=found.stopped,
         fit=numbers.fit.message if numbers.fit else "",
         cells=found.staged.imputed if found.staged else (),
         target=str(run.job.target),

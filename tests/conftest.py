@@ -34,7 +34,7 @@ class PrefectServer:
     url: str
     environment: dict[str, str]
 
-    def ask(self, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+    def ask(self, path: str, query: dict[str, Any]) -> Any:
         """What its API answers."""
         request = urllib.request.Request(
             f"{self.url}/api/{path}",
@@ -42,8 +42,7 @@ class PrefectServer:
             headers={"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request) as answer:
-            rows: list[dict[str, Any]] = json.load(answer)
-        return rows
+            return json.load(answer)
 
 
 def own_environment(home: Path) -> dict[str, str]:

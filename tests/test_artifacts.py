@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
 from conftest import PrefectServer
 from holed_tables import factor_table
+from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.exceptions import PrefectException
 
+from em_impute.artifacts import page_address
 from em_impute.flows.impute import impute
 from em_impute.job import Job
 
@@ -84,3 +92,127 @@ def test_a_fit_goes_on_when_its_progress_cannot_be_shown(
     assert artifact is not None
     assert artifact.data == 0
     assert "does not show the progress of EM any more (PrefectException)" in caplog.text
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A job that published first and was refused then: its flow runs, and its run folders."""
+
+    published: dict[str, Any]
+    refused: dict[str, Any]
+    folders: list[Path]
+
+
+@pytest.fixture(scope="module")
+def runs(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    folder = tmp_path_factory.mktemp("twice")
+    schedule = {"cron": "0 3 * * *", "timezone": "Asia/Tokyo"}
+    never = {"input": [{"expect_table_row_count_to_equal": {"value": 0}}]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EM_IMPUTE_RUNS_URL", "http://reports.example.org/all_runs/")
+        for changes in ({}, {"checks": never}):
+            run = job(folder, "Tw_ice", schedule=schedule, **changes)
+            impute(run, folder / "runs", return_state=True)
+    query = {"flow_runs": {"tags": {"all_": ["em_impute", "Tw_ice"]}}, "sort": "START_TIME_ASC"}
+    published, refused = prefect_server.ask("flow_runs/filter", query)
+    return Runs(published, refused, sorted((folder / "runs" / "Tw_ice").iterdir()))
+
+
+def test_a_flow_run_is_named_for_its_job_and_date_and_says_the_verdict(runs: Runs) -> None:
+    started = datetime.fromisoformat(runs.published["expected_start_time"])
+    tokyo = started.astimezone(ZoneInfo("Asia/Tokyo"))
+    assert runs.published["name"] == f"Tw_ice, {tokyo:%Y-%m-%d %H:%M:%S}"
+    assert runs.published["state"]["message"].startswith("1,936 missing cells were filled")
+    assert runs.refused["state"]["type"] == "FAILED"
+    assert runs.refused["state"]["message"].startswith("1 critical check failed on the input")
+
+
+def test_the_runs_of_a_job_are_versions_of_its_artifacts(
+    prefect_server: PrefectServer, runs: Runs
+) -> None:
+    for name in ("report", "columns", "checks", "page"):
+        key = {"artifacts": {"key": {"any_": [f"tw-ice-{name}"]}}}
+        versions = prefect_server.ask("artifacts/filter", key | {"sort": "CREATED_DESC"})
+        assert [one["flow_run_id"] for one in versions] == [
+            runs.refused["id"],
+            runs.published["id"],
+        ]
+        [latest] = prefect_server.ask("artifacts/latest/filter", key)
+        assert latest["flow_run_id"] == runs.refused["id"]
+
+
+def artifact(server: PrefectServer, flow_run: dict[str, Any], key: str) -> dict[str, Any]:
+    """The artifact that a run left under a key."""
+    query = {"flow_run_id": {"any_": [flow_run["id"]]}, "key": {"any_": [key]}}
+    [found] = server.ask("artifacts/filter", {"artifacts": query})
+    return found
+
+
+def test_a_row_for_each_check_is_in_their_table(prefect_server: PrefectServer, runs: Runs) -> None:
+    table = artifact(prefect_server, runs.refused, "tw-ice-checks")
+    rows = json.loads(table["data"])
+    known = json.loads((runs.folders[1] / "report.json").read_text())["checks"]
+    assert len(rows) == len(known) > 1
+    assert [row["check"] for row in rows if row["result"] == "failed"] == [
+        "expect_table_row_count_to_equal"
+    ]
+    assert rows[0]["result"] == "failed"
+    assert table["description"] == f"{len(rows)} checks: 1 critical failed, 0 others."
+
+
+def test_the_served_page_is_linked(prefect_server: PrefectServer, runs: Runs) -> None:
+    page = f"http://reports.example.org/all_runs/Tw_ice/{runs.folders[0].name}/report.html"
+    link = artifact(prefect_server, runs.published, "tw-ice-page")
+    report = artifact(prefect_server, runs.published, "tw-ice-report")
+    assert f"]({page})" in link["data"]
+    assert f"](<{page}>)" in report["data"]
+    assert report["description"] == "Published: 1,936 cells missing, 1,936 imputed."
+
+
+def events(server: PrefectServer, resource: str, number: int) -> list[dict[str, Any]]:
+    """So many events of a resource, the first first; the server takes some seconds to keep them."""
+    query = {"filter": {"resource": {"id": [resource]}, "order": "ASC"}}
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found: list[dict[str, Any]] = server.ask("events/filter", query)["events"]
+        if len(found) >= number:
+            return found
+        time.sleep(0.5)
+    pytest.fail(f"{resource} has fewer than {number} events.")
+
+
+def test_a_run_is_announced_with_its_counts(prefect_server: PrefectServer, runs: Runs) -> None:
+    published, refused = events(prefect_server, "em-impute.job.Tw_ice", 2)
+    assert published["event"] == "em-impute.published"
+    assert refused["event"] == "em-impute.refused"
+    for event, flow_run, folder in (
+        (published, runs.published, runs.folders[0]),
+        (refused, runs.refused, runs.folders[1]),
+    ):
+        related = {one["prefect.resource.role"]: one for one in event["related"]}
+        assert related["flow-run"]["prefect.resource.id"] == f"prefect.flow-run.{flow_run['id']}"
+        assert event["payload"]["verdict"] == flow_run["state"]["message"]
+        assert event["payload"]["run"] == folder.name
+        assert event["payload"]["page"].endswith(f"/Tw_ice/{folder.name}/report.html")
+    counts = {"rows": 1000, "columns": 4, "missing_cells": 1936, "imputed_cells": 1936}
+    assert counts.items() <= published["payload"].items()
+    assert published["payload"]["stopped_by"] is None
+    assert refused["payload"]["stopped_by"] == "refused"
+    assert refused["payload"]["failed_checks"] == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["reports.example.org", "http://user:secret@host/runs", "https://host/?runs=1"]
+)
+def test_what_is_no_address_of_a_folder_is_said_and_not_linked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, address: str
+) -> None:
+    monkeypatch.setenv("EM_IMPUTE_RUNS_URL", address)
+
+    @flow
+    def linked() -> str | None:
+        return page_address("job", "run")
+
+    assert linked() is None
+    assert "EM_IMPUTE_RUNS_URL is not the address of a folder" in caplog.text
+    assert "secret" not in caplog.text
