@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
-from conftest import PrefectServer
+from conftest import ROOT, PrefectServer
 from holed_tables import factor_table
 from prefect import flow
 from prefect.artifacts import Artifact
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.exceptions import PrefectException
 
 from em_impute.artifacts import page_address
@@ -24,6 +29,9 @@ from em_impute.flows.impute import impute
 from em_impute.job import Job
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+
+# Stands in docs/automations.yaml for the id of a block that sends messages.
+NO_BLOCK = "00000000-0000-0000-0000-000000000000"
 
 
 def job(folder: Path, name: str, columns: int = 4, **changes: object) -> Job:
@@ -103,8 +111,63 @@ class Runs:
     folders: list[Path]
 
 
+class Pager(ThreadingHTTPServer):
+    """Where the automations of docs/automations.yaml call; keeps what they say."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), PagerCall)
+        self.messages: list[dict[str, str]] = []
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class PagerCall(BaseHTTPRequestHandler):
+    """One message."""
+
+    server: Pager
+
+    def do_POST(self) -> None:
+        length = int(self.headers["Content-Length"])
+        self.server.messages.append(json.loads(self.rfile.read(length)))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing on the tests' stderr."""
+
+
 @pytest.fixture(scope="module")
-def runs(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def pager(
+    prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pager]:
+    """Someone who is paged by the automations in docs/, made with Prefect's own command."""
+    with Pager() as pager:
+        threading.Thread(target=pager.serve_forever, daemon=True).start()
+        message = {"subject": "{{subject}}", "body": "{{body}}"}
+        block = CustomWebhookNotificationBlock(name="pager", url=pager.address, json_data=message)
+        block_id = block.save("pager", overwrite=True)
+        text = (ROOT / "docs" / "automations.yaml").read_text()
+        assert text.count(NO_BLOCK) == 2
+        file = tmp_path_factory.mktemp("automations") / "automations.yaml"
+        file.write_text(text.replace(NO_BLOCK, str(block_id)))
+        made = subprocess.run(
+            [sys.executable, "-m", "prefect", "automation", "create", "--from-file", str(file)],
+            env=prefect_server.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert made.returncode == 0, made.stdout + made.stderr
+        yield pager
+        pager.shutdown()
+
+
+@pytest.fixture(scope="module")
+def runs(
+    prefect_server: PrefectServer, pager: Pager, tmp_path_factory: pytest.TempPathFactory
+) -> Runs:
     folder = tmp_path_factory.mktemp("twice")
     schedule = {"cron": "0 3 * * *", "timezone": "Asia/Tokyo"}
     never = {"input": [{"expect_table_row_count_to_equal": {"value": 0}}]}
@@ -199,6 +262,17 @@ def test_a_run_is_announced_with_its_counts(prefect_server: PrefectServer, runs:
     assert published["payload"]["stopped_by"] is None
     assert refused["payload"]["stopped_by"] == "refused"
     assert refused["payload"]["failed_checks"] == 1
+
+
+def test_an_automation_pages_someone_when_a_job_is_refused(pager: Pager, runs: Runs) -> None:
+    deadline = time.monotonic() + 60
+    while not any("Tw_ice" in m["subject"] for m in pager.messages) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    [message] = [m for m in pager.messages if m["subject"].startswith("Tw_ice")]
+    assert message["subject"] == "Tw_ice was not published"
+    assert runs.refused["state"]["message"] in message["body"]
+    assert f"/runs/flow-run/{runs.refused['id']}" in message["body"]
+    assert "/all_runs/Tw_ice/" in message["body"]
 
 
 @pytest.mark.parametrize(
