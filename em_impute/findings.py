@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 from em_impute.gaussian import EMResult, GaussianModel, PatternSummary, Status
 from em_impute.job import CannotRun, Job
 from em_impute.reporting import diagnostics
-from em_impute.reporting.brief import Brief
 from em_impute.tables.columns import Roles, assign_roles, to_matrix
 from em_impute.tables.encoding import Number
 from em_impute.tables.fill import Staged
@@ -130,8 +129,6 @@ class Outcome:
     ----------
     verdict : Verdict
         Published, published with warnings or not published, and why.
-    brief : Brief
-        The same with the counts.
     stopped : {"refused", "cannot run", "failed"} or None
         What kind of thing stopped the run.
     fit : str
@@ -143,7 +140,6 @@ class Outcome:
     """
 
     verdict: diagnostics.Verdict
-    brief: Brief
     stopped: Stop | None
     fit: str
     cells: tuple[tuple[str, int], ...]

@@ -22,7 +22,7 @@ class Listener:
     def step_began(self, step: str) -> None:
         """A step of the flow begins, or is tried again."""
 
-    def step_ended(self, step: str, error: Exception | None) -> None:
+    def step_ended(self, step: str, error: BaseException | None) -> None:
         """It has ended, by `error` if that is not None."""
 
     def rows_passed(self, rows: int, share: float | None) -> None:
@@ -50,10 +50,10 @@ def step(name: str) -> Iterator[None]:
     """Tell that a step begins, and how it ends."""
     for listener in _listeners.get():
         listener.step_began(name)
-    ended_by = None
+    ended_by: BaseException | None = None
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
         ended_by = error
         raise
     finally:

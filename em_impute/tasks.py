@@ -33,7 +33,6 @@ from em_impute.findings import (
 )
 from em_impute.job import Job, load_job
 from em_impute.reporting import render
-from em_impute.reporting.brief import in_brief
 from em_impute.tables import columns, groups, misfits, sources, summarise, targets
 from em_impute.tables import fill as filling
 from em_impute.tables.fill import Staged
@@ -231,7 +230,6 @@ def report(run: Run, found: Found) -> Outcome:
     get_run_logger().info("The report is in %s.", run.folder.report)
     return Outcome(
         verdict=numbers.verdict,
-        brief=in_brief(numbers),
         stopped=found.stopped,
         fit=numbers.fit.message if numbers.fit else "",
         cells=found.staged.imputed if found.staged else (),

@@ -42,6 +42,8 @@ ROOMS = {
         "em_impute.tables",
         "em_impute.validation",
     },
+    "em_impute.history": {"em_impute.job", "em_impute.reporting", "em_impute.tables"},
+    "em_impute.terminal": {"em_impute.gaussian", "em_impute.history", "em_impute.progress"},
     "em_impute.artifacts": {
         "em_impute.gaussian",
         "em_impute.progress",
@@ -66,6 +68,8 @@ ROOMS = {
         "em_impute.reporting",
         "em_impute.tasks",
         "em_impute.flows",
+        "em_impute.history",
+        "em_impute.terminal",
         "em_impute.verification",
     },
 }
@@ -78,11 +82,14 @@ DOORS = {
         "em_impute.tasks": "top",
         "em_impute.flows": "top",
         "em_impute.cli": "inside",
+        "em_impute.terminal": "inside",
     },
     "em_impute.artifacts": {"em_impute.tasks": "top"},
     "em_impute.tasks": {"em_impute.flows": "top", "em_impute.cli": "inside"},
     "em_impute.flows": {"em_impute.cli": "inside"},
     "great_expectations": {"em_impute.validation": "inside"},
+    "rich": {"em_impute.terminal": "top"},
+    "em_impute.terminal": {"em_impute.cli": "inside"},
     "matplotlib": {"em_impute.reporting.plots": "top"},
 }
 

@@ -25,7 +25,7 @@ class Heard(progress.Listener):
     def step_began(self, step: str) -> None:
         self.steps.append(f"{step} began")
 
-    def step_ended(self, step: str, error: Exception | None) -> None:
+    def step_ended(self, step: str, error: BaseException | None) -> None:
         self.steps.append(f"{step} ended by {error!r}")
 
     def rows_passed(self, rows: int, share: float | None) -> None:
