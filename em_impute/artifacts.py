@@ -26,7 +26,7 @@ from prefect.events import emit_event
 from em_impute.gaussian import EMResult, Iteration
 from em_impute.progress import Listener, heard_by, in_words
 from em_impute.reporting import render
-from em_impute.reporting.brief import in_brief
+from em_impute.reporting.brief import Brief, in_brief
 from em_impute.reporting.diagnostics import Report
 
 TAG = "em_impute"
@@ -148,8 +148,7 @@ def leave_report(key: str, report: Report, page: str | None) -> None:
         create_table_artifact(
             checks,
             key=f"{key}-checks",
-            description=_how_many(len(checks), brief.checks, "checks")
-            + f": {brief.failed_checks:,} critical failed, {brief.warned_checks:,} others.",
+            description=f"{_how_many(len(checks), brief.checks, 'checks')}: {_result(brief)}.",
         )
     if page:
         create_link_artifact(
@@ -158,6 +157,11 @@ def leave_report(key: str, report: Report, page: str | None) -> None:
             key=f"{key}-page",
             description="Where this run's report.html is served.",
         )
+
+
+def _result(brief: Brief) -> str:
+    counts = {"failed": brief.failed_checks, "warned": brief.warned_checks}
+    return " and ".join(f"{n:,} {what}" for what, n in counts.items() if n) or "all passed"
 
 
 def _how_many(shown: int, total: int, what: str) -> str:

@@ -220,7 +220,7 @@ def test_a_row_for_each_check_is_in_their_table(prefect_server: PrefectServer, r
         "expect_table_row_count_to_equal"
     ]
     assert rows[0]["result"] == "failed"
-    assert table["description"] == f"{len(rows)} checks: 1 critical failed, 0 others."
+    assert table["description"] == f"{len(rows)} checks: 1 failed."
 
 
 def test_the_served_page_is_linked(prefect_server: PrefectServer, runs: Runs) -> None:

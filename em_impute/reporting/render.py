@@ -102,10 +102,10 @@ def check_table(report: Report) -> list[dict[str, Cell]]:
         [
             {
                 "result": "passed" if check.success else "failed",
-                "severity": check.severity,
-                "stage": check.stage,
                 "expected": _cell(check.expected),
                 "observed": _cell(check.observed),
+                "severity": check.severity,
+                "stage": check.stage,
                 "column": _cell(check.column or ""),
                 "check": _cell(check.name),
             }
