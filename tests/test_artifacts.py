@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -262,6 +264,15 @@ def test_a_run_is_announced_with_its_counts(prefect_server: PrefectServer, runs:
     assert published["payload"]["stopped_by"] is None
     assert refused["payload"]["stopped_by"] == "refused"
     assert refused["payload"]["failed_checks"] == 1
+
+
+def test_the_block_of_the_page_on_watching_can_be_saved(
+    prefect_server: PrefectServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "watch.md").read_text()
+    [example] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    exec(example, {})
+    assert UUID(capsys.readouterr().out.strip())
 
 
 def test_an_automation_pages_someone_when_a_job_is_refused(pager: Pager, runs: Runs) -> None:
