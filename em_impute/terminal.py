@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+import click
 from rich import box
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task
@@ -50,13 +51,18 @@ def run_shown(quiet: bool) -> Iterator[None]:
     if quiet:
         with _log_to(_FaultsOnly()):
             yield
-    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+    elif _can_be_drawn_on(sys.stderr):
         view = RunView(Console(stderr=True))
         with view.progress, heard_by(view), _log_to(view.log):
             yield
             view.end()
     else:
         yield
+
+
+def _can_be_drawn_on(stream: TextIO) -> bool:
+    can_move = stream.isatty() and os.environ.get("TERM") != "dumb"
+    return can_move and (stream.encoding or "").lower().startswith("utf")
 
 
 @contextmanager
@@ -208,9 +214,7 @@ def printable(text: str) -> str:
 
 def show_history(runs: Sequence[PastRun]) -> None:
     """Print the past runs of a job, the last one at the bottom, and how their numbers went."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     verdicts = console.width >= NARROW
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=verdicts)
     for name in ("run (UTC)", "outcome"):
@@ -221,9 +225,13 @@ def show_history(runs: Sequence[PastRun]) -> None:
         table.add_column("verdict", ratio=1, no_wrap=True, overflow="ellipsis")
     for run in runs:
         table.add_row(*_history_line(run)[: len(table.columns)])
-    console.print(table)
-    if len(runs) > 1 and not console.options.ascii_only:
-        console.print(_trends(runs))
+    with console.capture() as drawn:
+        console.print(table)
+        if len(runs) > 1 and not console.options.ascii_only:
+            console.print(_trends(runs))
+    # A character that the terminal's encoding lacks is no reason to fail.
+    text = drawn.get().encode(console.encoding, errors="replace").decode(console.encoding)
+    click.echo(text, nl=False)
 
 
 def _history_line(run: PastRun) -> list[RenderableType]:

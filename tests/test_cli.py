@@ -730,6 +730,20 @@ def test_history_takes_the_name_of_a_job_or_its_file(write_job: WriteJob) -> Non
     assert unknown.exit_code == 2
 
 
+def test_a_terminal_without_unicode_is_no_reason_to_fail(write_job: WriteJob) -> None:
+    for _ in range(2):
+        assert em_impute("run", write_job(GOOD)).exit_code == 0
+    plain = subprocess.run(
+        [EM_IMPUTE, "history", "test"],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert plain.returncode == 0, plain.stderr
+    assert plain.stdout.count(b"8 missing cells were filled") == 2
+    assert plain.stdout.isascii()
+
+
 def test_serving_two_jobs_of_one_name_is_refused(write_job: WriteJob) -> None:
     job = write_job(GOOD)
     result = em_impute("serve", job, job)

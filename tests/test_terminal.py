@@ -153,7 +153,7 @@ def test_a_history_is_whole_in_any_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
 ) -> None:
     monkeypatch.setattr(
-        terminal, "Console", lambda: Console(width=width, force_terminal=True, color_system=None)
+        terminal, "Console", lambda **_: Console(width=width, color_system=None, _environ={})
     )
     terminal.show_history(RUNS)
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
