@@ -28,6 +28,7 @@ from em_impute.progress import Listener, heard_by, in_words
 if TYPE_CHECKING:
     from em_impute.gaussian import Iteration
     from em_impute.history import PastRun
+    from em_impute.reporting.brief import Brief
 
 PACKAGE = Path(__file__).parent
 # What Prefect's engine logs of steps that begin, fail and end is on the steps' lines.
@@ -246,9 +247,15 @@ def _history_line(run: PastRun) -> list[RenderableType]:
         f"{brief.missing_percent:.2f}%",
         f"{brief.imputed_cells:,}",
         "" if brief.iterations is None else f"{brief.iterations:,}",
-        "",
+        _self_test(brief),
         Text(printable(brief.verdict)),
     ]
+
+
+def _self_test(brief: Brief) -> str:
+    ratio = "" if brief.rmse_ratio is None else f"{brief.rmse_ratio:.2f}"
+    coverage = "" if brief.coverage_95 is None else f"{brief.coverage_95:.0%}"
+    return f"{ratio} {coverage}".strip()
 
 
 def _trends(runs: Sequence[PastRun]) -> Table:
@@ -258,6 +265,7 @@ def _trends(runs: Sequence[PastRun]) -> Table:
         "rows": [run.brief.rows if run.brief else None for run in runs],
         "missing %": [run.brief.missing_percent if run.brief else None for run in runs],
         "iterations": [run.brief.iterations if run.brief else None for run in runs],
+        "self-test": [run.brief.rmse_ratio if run.brief else None for run in runs],
     }
     for name, series in numbers.items():
         shown = [number for number in series if number is not None]

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +29,7 @@ from prefect.exceptions import PrefectException
 from em_impute.artifacts import page_address
 from em_impute.flows.impute import impute
 from em_impute.job import Job
+from em_impute.reporting.brief import Brief
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
 
@@ -259,6 +260,8 @@ def test_a_run_is_announced_with_its_counts(prefect_server: PrefectServer, runs:
         assert event["payload"]["verdict"] == flow_run["state"]["message"]
         assert event["payload"]["run"] == folder.name
         assert event["payload"]["page"].endswith(f"/Tw_ice/{folder.name}/report.html")
+    keys = {field.name for field in fields(Brief)} | {"stopped_by", "page"}
+    assert published["payload"].keys() == refused["payload"].keys() == keys
     counts = {"rows": 1000, "columns": 4, "missing_cells": 1936, "imputed_cells": 1936}
     assert counts.items() <= published["payload"].items()
     assert published["payload"]["stopped_by"] is None

@@ -43,7 +43,12 @@ ROOMS = {
         "em_impute.validation",
     },
     "em_impute.history": {"em_impute.job", "em_impute.reporting", "em_impute.tables"},
-    "em_impute.terminal": {"em_impute.gaussian", "em_impute.history", "em_impute.progress"},
+    "em_impute.terminal": {
+        "em_impute.gaussian",
+        "em_impute.history",
+        "em_impute.progress",
+        "em_impute.reporting",
+    },
     "em_impute.artifacts": {
         "em_impute.gaussian",
         "em_impute.progress",

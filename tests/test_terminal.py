@@ -141,7 +141,7 @@ def past(run: str, **known: object) -> PastRun:
 
 
 RUNS = (
-    past("20261121T030000Z-aaaaaaaa", missing_percent=1.0),
+    past("20261121T030000Z-aaaaaaaa", missing_percent=1.0, rmse_ratio=0.69, coverage_95=0.94),
     past("20261122T030000Z-bbbbbbbb", outcome="published with warnings", missing_percent=2.0),
     PastRun("20261123T030000Z-cccccccc", Path("runs"), None, "It left no report.", None),
     past("20261124T030000Z-dddddddd", outcome="not published", iterations=None),
@@ -159,11 +159,16 @@ def test_a_history_is_whole_in_any_terminal(
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     [last] = [line for line in lines if line.startswith("2026-11-24")]
     assert last.startswith("2026-11-24 03:00  not published  999,999    4.79%  1,234,567")
+    [tested] = [line for line in lines if line.startswith("2026-11-21")]
+    assert "0.69 94%" in tested
     [killed] = [line for line in lines if line.startswith("2026-11-23")]
     assert killed.startswith("2026-11-23 03:00  no report")
     assert ("44 missing cells" in last) == ("no report." in killed) == (width == 120)
-    assert lines[-2] == "missing %   ▁▃ █  1 to 4.793"
-    assert lines[-1] == "iterations  ▁▁    1,000"
+    assert lines[-3:] == [
+        "missing %   ▁▃ █  1 to 4.793",
+        "iterations  ▁▁    1,000",
+        "self-test   ▁     0.69",
+    ]
 
 
 def test_a_history_is_plain_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

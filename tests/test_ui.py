@@ -7,8 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +80,21 @@ for job in sys.argv[1:]:
 """
 
 
+class Quietly(SimpleHTTPRequestHandler):
+    """Serves a folder."""
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing on the tests' stderr."""
+
+
 @pytest.fixture(scope="module")
-def runs(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """The three jobs, run by the command line: healthy, with a warning, refused."""
+def runs(
+    prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Run]]:
+    """The three jobs, run by the command line: healthy, with a warning, refused.
+
+    The folder of their runs is served by a web server.
+    """
     folder = tmp_path_factory.mktemp("runs")
     (folder / "data").symlink_to(ROOT / "data")
     quickstart = (ROOT / "configs" / "quickstart.yaml").read_text()
@@ -90,10 +105,13 @@ def runs(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory
     )
     configs = ROOT / "configs"
     files = (configs / "penguins.yaml", configs / "quickstart.yaml", folder / "too_hot.yaml")
+    pages = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quietly, directory=str(folder)))
+    threading.Thread(target=pages.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{pages.server_port}/runs"
     finished = subprocess.run(
         [sys.executable, "-c", RUN_EACH, *map(str, files)],
         cwd=folder,
-        env=prefect_server.environment,
+        env=prefect_server.environment | {"EM_IMPUTE_RUNS_URL": address},
         capture_output=True,
         text=True,
         check=False,
@@ -105,7 +123,9 @@ def runs(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory
         query = {"flow_runs": {"tags": {"all_": ["em_impute", said["job"]]}}}
         flow_run = prefect_server.ask("flow_runs/filter", query | {"sort": "START_TIME_DESC"})[0]
         done[said["job"]] = Run(flow_run["id"], folder / said["folder"])
-    return done
+    yield done
+    pages.shutdown()
+    pages.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +223,18 @@ def test_a_run_is_understood_in_the_ui(
             expect(page.get_by_text(text).first).to_be_visible()
         look(page, f"{name}-{table}")
     assert not mistakes
+
+
+def test_the_page_is_a_click_away_where_it_is_served(
+    prefect_server: PrefectServer, run: Run, page: Page
+) -> None:
+    left = artifacts(prefect_server, run)
+    for artifact, link in {"report": "report.html", "page": "The report of airquality"}.items():
+        page.goto(
+            f"{prefect_server.url}/v2/artifacts/artifact/{left[f'airquality-{artifact}']['id']}"
+        )
+        page.get_by_role("link", name=link).click()
+        expect(page).to_have_title("airquality: published with warnings")
 
 
 # How far to the right a table or picture is seen, in a frame that scrolls or without one.

@@ -33,6 +33,11 @@ class Brief:
         How EM ended: converged, max_iterations, time_limit or singular.
     checks, failed_checks, warned_checks : int
         All checks; those of severity critical that failed, and those of any other that did.
+    self_test : str or None
+        What the self-test says, a sentence; None, like its numbers, if there was none.
+    rmse_ratio, coverage_95 : float or None
+        Error of hidden cells over that of the column's mean, and the share of them that lie within
+        their 95% intervals.
     """
 
     job: str
@@ -53,10 +58,14 @@ class Brief:
     checks: int
     failed_checks: int
     warned_checks: int
+    self_test: str | None = None
+    rmse_ratio: float | None = None
+    coverage_95: float | None = None
 
 
 def in_brief(report: Report) -> Brief:
     """Return what a report says, in brief."""
+    tested = getattr(report, "self_test", None)
     failed = [check.severity == "critical" for check in report.checks if not check.success]
     return Brief(
         job=report.job,
@@ -77,4 +86,7 @@ def in_brief(report: Report) -> Brief:
         checks=len(report.checks),
         failed_checks=sum(failed),
         warned_checks=len(failed) - sum(failed),
+        self_test=tested and tested.sentence,
+        rmse_ratio=tested and tested.rmse_ratio,
+        coverage_95=tested and tested.coverage.at_95,
     )

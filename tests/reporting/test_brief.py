@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -36,3 +37,13 @@ def test_what_a_run_did_not_come_to_is_none() -> None:
     brief = in_brief(Report("job", "run", "now", "s", "t", verdict, rows=0, columns=()))
     assert (brief.patterns, brief.iterations, brief.fit) == (None, None, None)
     assert (brief.missing_percent, brief.checks) == (0.0, 0)
+
+
+def test_a_self_test_is_said_where_there_was_one(report: Report) -> None:
+    assert in_brief(report).self_test is None
+    tested = dataclasses.replace(report)
+    coverage = SimpleNamespace(at_95=0.94)
+    scores = SimpleNamespace(sentence="Better.", rmse_ratio=0.69, coverage=coverage)
+    object.__setattr__(tested, "self_test", scores)
+    brief = in_brief(tested)
+    assert (brief.self_test, brief.rmse_ratio, brief.coverage_95) == ("Better.", 0.69, 0.94)
