@@ -33,7 +33,7 @@ TAG = "em_impute"
 # Names the address under which the folder of the runs is served, where it is.
 RUNS_URL = "EM_IMPUTE_RUNS_URL"
 # No user and password, and nothing after which a path cannot go on.
-ADDRESS = re.compile(r"https?://[^\s<>@?#\"\\]+")
+ADDRESS = re.compile(r"https?://[^\s<>()@?#\"\\]+")
 # The progress artifact is updated at most this often, in seconds.
 PROGRESS_INTERVAL = 1.0
 # What a server that does not answer may hold up a fit that has ended, in seconds.
@@ -98,7 +98,8 @@ class EMProgress(Listener):
         latest = self._latest
         if latest == self._shown:
             return False
-        update_progress_artifact(artifact, round(latest[0], 1), description=latest[1])
+        said = render.description(latest[1])
+        update_progress_artifact(artifact, round(latest[0], 1), description=said)
         self._shown = latest
         return True
 

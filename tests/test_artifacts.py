@@ -105,6 +105,23 @@ def test_a_fit_goes_on_when_its_progress_cannot_be_shown(
     assert "does not show the progress of EM any more (PrefectException)" in caplog.text
 
 
+def test_no_name_of_a_column_has_a_meaning_in_a_description(tmp_path: Path) -> None:
+    """Prefect renders descriptions as markdown, in which names could load a picture or link."""
+    name = "<img src=http://example.org/x.png>"
+    frame = pd.DataFrame({name: [1.0, 2.0, 4.0] * 20, "**b**": [2.0, 4.0, 8.0] * 20})
+    frame.loc[0, name] = None
+    frame.to_csv(tmp_path / "twins.csv", index=False)
+    twins = job(tmp_path, "twins", model={"prior": 0}, source={"path": str(tmp_path / "twins.csv")})
+    state = impute(twins, tmp_path / "runs", return_state=True)
+    assert name in str(state.message)
+    for key in ("twins-em", "twins-report", "twins-columns", "twins-checks"):
+        artifact = Artifact.get(key)
+        assert artifact is not None
+        assert artifact.description is not None
+        assert not set("<>*[]") & set(artifact.description)
+        assert artifact.type == "table" or "<img" not in str(artifact.data)
+
+
 @dataclass(frozen=True)
 class Runs:
     """A job that published first and was refused then: its flow runs, and its run folders."""

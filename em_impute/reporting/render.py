@@ -68,6 +68,11 @@ def markdown(report: Report, page: str | None = None) -> str:
         pictures.popitem()
 
 
+def description(sentence: str) -> str:
+    """Return a sentence as the description of an artifact, which Prefect takes as markdown."""
+    return str(_escape_markdown(sentence))
+
+
 def column_table(report: Report) -> list[dict[str, Cell]]:
     """Return one row per column of the table, for a table artifact.
 
