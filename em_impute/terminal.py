@@ -6,6 +6,7 @@ not written over it but taken in. Elsewhere Prefect's log is left as it is.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -77,6 +78,13 @@ def _log_to(handler: logging.Handler) -> Iterator[None]:
         yield
     finally:
         root.handlers = kept
+        # Prefect stops a temporary server, and says so, when the program exits.
+        atexit.register(_only_warnings, kept)
+
+
+def _only_warnings(handlers: Sequence[logging.Handler]) -> None:
+    for handler in handlers:
+        handler.setLevel(logging.WARNING)
 
 
 class _FaultsOnly(logging.StreamHandler):  # type: ignore[type-arg]
