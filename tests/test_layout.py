@@ -240,10 +240,11 @@ def test_every_job_in_configs_is_deployed_once() -> None:
 
 
 @pytest.mark.parametrize("path", JOB_FILES)
-def test_deployment_has_the_name_and_schedule_of_its_job(path: str) -> None:
+def test_deployment_has_the_name_tags_and_schedule_of_its_job(path: str) -> None:
     job = read_yaml(path)
     [deployment] = [
         one for one in read_yaml("prefect.yaml")["deployments"] if one["parameters"]["job"] == path
     ]
     schedules = [job["schedule"]] if "schedule" in job else []
     assert (deployment["name"], deployment.get("schedules", [])) == (job["name"], schedules)
+    assert deployment["tags"] == ["em_impute", job["name"]]
