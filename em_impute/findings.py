@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,9 @@ class Refused(Exception):
 
 EXPECTED = (CannotRun, Refused, OSError)
 """What may stop a run without being a fault of the program."""
+
+Stop = Literal["refused", "cannot run", "failed"]
+"""By its checks; because job, source or target are wrong; by anything else, such as a full disk."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,18 @@ class Found:
     stopped_by: Exception | None = None
 
     @property
+    def stopped(self) -> Stop | None:
+        """What kind of thing stopped the run."""
+        match self.stopped_by:
+            case None:
+                return None
+            case Refused():
+                return "refused"
+            case CannotRun():
+                return "cannot run"
+        return "failed"
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what a reader should know before trusting the table."""
         result = self.fitted.result if self.fitted else None
@@ -113,8 +129,8 @@ class Outcome:
     ----------
     verdict : Verdict
         Published, published with warnings or not published, and why.
-    stopped_by : Exception or None
-        What stopped the run.
+    stopped : {"refused", "cannot run", "failed"} or None
+        What kind of thing stopped the run.
     fit : str
         How the fit ended, a sentence; empty if there was none.
     cells : tuple of (str, int)
@@ -124,7 +140,7 @@ class Outcome:
     """
 
     verdict: diagnostics.Verdict
-    stopped_by: Exception | None
+    stopped: Stop | None
     fit: str
     cells: tuple[tuple[str, int], ...]
     target: str

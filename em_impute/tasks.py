@@ -7,30 +7,21 @@ too, without a traceback.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
-import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
-from uuid import UUID
+from typing import Any, ParamSpec, TypeVar
 
 import pandas as pd
 import pyarrow as pa
-from prefect import get_run_logger, runtime, task
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from prefect import Task, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from em_impute import validation
+from em_impute import artifacts, progress, validation
 from em_impute.findings import (
     EXPECTED,
     Fitted,
@@ -40,7 +31,6 @@ from em_impute.findings import (
     manifest,
     report_numbers,
 )
-from em_impute.gaussian import Iteration
 from em_impute.job import Job, load_job
 from em_impute.reporting import render
 from em_impute.tables import columns, groups, misfits, sources, summarise, targets
@@ -52,8 +42,8 @@ from em_impute.tables.sources import Snapshot
 from em_impute.tables.targets import Published
 from em_impute.validation import Checked
 
-# EM reports its progress to Prefect at most this often, in seconds.
-PROGRESS_INTERVAL = 1.0
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class _SentencesOnly(logging.Filter):
@@ -73,6 +63,20 @@ def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
+def _step(name: str, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """A function as a task that tells whoever listens when it begins and how it ends."""
+
+    def as_task(function: Callable[P, R]) -> Task[P, R]:
+        @functools.wraps(function)
+        def told(*arguments: P.args, **named: P.kwargs) -> R:
+            with progress.step(name):
+                return function(*arguments, **named)
+
+        return task(name=name, cache_policy=NO_CACHE, **options)(told)
+
+    return as_task
+
+
 def open_run(job: Path | Job, runs: Path) -> Run:
     """Read the job, see that its target can be written, and make the run's folder under `runs`.
 
@@ -86,12 +90,12 @@ def open_run(job: Path | Job, runs: Path) -> Run:
     started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
     flow_run_id = str(runtime.flow_run.id or "")
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{flow_run_id[:8] or 'local'}"
+    artifacts.tag_flow_run(job.name)
     return Run(run_id, job, open_run_folder(runs, job.name, run_id), started)
 
 
-@task(
-    name="load",
-    cache_policy=NO_CACHE,
+@_step(
+    "load",
     retries=2,
     retry_delay_seconds=[2, 10],
     retry_condition_fn=_is_transient,
@@ -110,7 +114,7 @@ def load(run: Run) -> Snapshot:
     return snapshot
 
 
-@task(name="check input", cache_policy=NO_CACHE)
+@_step("check input")
 def check_input(run: Run, snapshot: Snapshot) -> Checked:
     """Check the table as it was read: preconditions of ours, then the job's own checks."""
     checks, names = run.job.checks.input, [column.name for column in snapshot.columns]
@@ -130,7 +134,7 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
     return _logged(validation.check_input(frame, checks, preconditions, snapshot.rows))
 
 
-@task(name="fit", cache_policy=NO_CACHE)
+@_step("fit")
 def fit(run: Run, snapshot: Snapshot) -> Fitted:
     """Estimate the model: one pass over the snapshot, then EM on the summary."""
     logger = get_run_logger()
@@ -145,8 +149,9 @@ def fit(run: Run, snapshot: Snapshot) -> Fitted:
         len(roles.dimensions),
         f"{len(summary.patterns):,}",
     )
-    with _progress(run) as report_progress:
-        result = summarise.fit_model(summary, run.job.model, report_progress)
+    with artifacts.em_progress(f"{run.key}-em") as shown:
+        result = summarise.fit_model(summary, run.job.model, progress.iterations(run.job.model.tol))
+        shown.ended(result)
     result.model.save(run.folder.model)
     models, decisions = groups.fit_groups(snapshot, roles, run.job.model)
     if roles.group_by:
@@ -158,7 +163,7 @@ def fit(run: Run, snapshot: Snapshot) -> Fitted:
     return Fitted(roles, result, models, (*result.decisions, *decisions))
 
 
-@task(name="fill", cache_policy=NO_CACHE)
+@_step("fill")
 def fill(run: Run, snapshot: Snapshot, fitted: Fitted) -> Staged:
     """Stage the table with its holes filled, in the target's format, and write the cell ledger."""
     model = fitted.result.model if fitted.result else None
@@ -175,7 +180,7 @@ def fill(run: Run, snapshot: Snapshot, fitted: Fitted) -> Staged:
     return staged
 
 
-@task(name="check output", cache_policy=NO_CACHE)
+@_step("check output")
 def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -> Checked:
     """Check the staged table: nothing but the holes has changed, then the job's own checks."""
     schema = filling.filled_schema(snapshot, fitted.roles)
@@ -195,9 +200,8 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
     return _logged(validation.check_output(frame, checks, invariants, staged.rows))
 
 
-@task(
-    name="publish",
-    cache_policy=NO_CACHE,
+@_step(
+    "publish",
     retries=2,
     retry_delay_seconds=[2, 10],
     retry_condition_fn=_is_transient,
@@ -209,7 +213,7 @@ def publish(run: Run, staged: Staged) -> Published:
     return published
 
 
-@task(name="report", cache_policy=NO_CACHE)
+@_step("report")
 def report(run: Run, found: Found) -> Outcome:
     """Leave what was found: checks, numbers, report and manifest on disk, artifacts in Prefect."""
     numbers = report_numbers(run, found)
@@ -220,12 +224,13 @@ def report(run: Run, found: Found) -> Outcome:
     if found.snapshot:
         run.folder.write_manifest(manifest(run, found.snapshot, found, numbers))
     run.folder.clear()
-    create_markdown_artifact(render.markdown(numbers), key=f"{run.key}-report")
-    create_table_artifact(render.column_table(numbers), key=f"{run.key}-columns")
+    page = artifacts.page_address(run.job.name, run.id)
+    artifacts.leave_report(run.key, numbers, page)
+    artifacts.announce(numbers, found.stopped, page)
     get_run_logger().info("The report is in %s.", run.folder.report)
     return Outcome(
         verdict=numbers.verdict,
-        stopped_by=found.stopped_by,
+        stopped=found.stopped,
         fit=numbers.fit.message if numbers.fit else "",
         cells=found.staged.imputed if found.staged else (),
         target=str(run.job.target),
@@ -258,40 +263,6 @@ def _logged(checked: Checked) -> Checked:
     if not (checked.refusal or checked.warnings):
         logger.info("All %s checks of the %s passed.", len(checked.results), checked.stage)
     return checked
-
-
-@contextmanager
-def _progress(run: Run) -> Iterator[Callable[[Iteration], None]]:
-    """A progress artifact that follows EM: how far the distance has come down to the tolerance."""
-    # Outside of an event loop Prefect's functions answer themselves, not with a coroutine.
-    artifact = cast(
-        UUID,
-        create_progress_artifact(
-            0.0, key=f"{run.key}-em", description="EM: how near the estimate is to the maximum."
-        ),
-    )
-    last, farthest = time.monotonic(), 0.0
-
-    def show(iteration: Iteration) -> None:
-        nonlocal last, farthest
-        if not math.isfinite(iteration.distance):
-            return
-        farthest = max(farthest, iteration.distance)
-        if time.monotonic() - last < PROGRESS_INTERVAL:
-            return
-        last = time.monotonic()
-        to_go = math.log(max(iteration.distance / run.job.model.tol, 1.0))
-        all_of_it = math.log(max(farthest / run.job.model.tol, math.e))
-        update_progress_artifact(artifact, 100.0 * min(max(1 - to_go / all_of_it, 0.0), 1.0))
-        get_run_logger().info(
-            "EM iteration %s: log-likelihood %.6f, estimated distance %.2g.",
-            iteration.number,
-            iteration.loglik,
-            iteration.distance,
-        )
-
-    yield show
-    update_progress_artifact(artifact, 100.0)
 
 
 def _write(path: Path, text: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from em_impute.findings import EXPECTED, Found, Outcome, stop_if_refused
-from em_impute.job import CannotRun, Job
+from em_impute.job import CannotRun, Job, load_job
 from em_impute.tasks import (
     check_input,
     check_output,
@@ -23,9 +24,16 @@ from em_impute.tasks import (
 
 
 def _run_name() -> str:
+    """The job and the date that the run is for: when it was to start, on the schedule's clock."""
     job = runtime.flow_run.parameters["job"]
     started = runtime.flow_run.scheduled_start_time
-    return f"{job.name if isinstance(job, Job) else Path(job).stem}, {started:%Y-%m-%d %H:%M:%S}"
+    try:
+        job = job if isinstance(job, Job) else load_job(job)
+    except CannotRun:
+        return f"{Path(job).stem}, {started:%Y-%m-%d %H:%M:%S}"
+    if job.schedule:
+        started = started.astimezone(ZoneInfo(job.schedule.timezone))
+    return f"{job.name}, {started:%Y-%m-%d %H:%M:%S}"
 
 
 @flow(name="impute", flow_run_name=_run_name)

@@ -28,6 +28,7 @@ def serve_jobs(jobs: Sequence[tuple[Path, Job]], runs: Path) -> None:
                 name=job.name,
                 parameters={"job": str(path), "runs": str(runs.absolute())},
                 schedule=_schedule(job),
+                tags=["em_impute", job.name],
                 # Two runs of one job would publish to the same target.
                 concurrency_limit=1,
             )

@@ -9,12 +9,15 @@ from types import ModuleType
 
 import pytest
 from conftest import ROOT
+from ruamel.yaml import YAML
 
 from em_impute import cli, estimator
 from em_impute.gaussian import em, patterns
+from em_impute.history import run_without_folder
 from em_impute.job import load_job
 
 README = (ROOT / "README.md").read_text()
+WATCH = (ROOT / "docs" / "watch.md").read_text()
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -61,6 +64,27 @@ def test_tests_that_the_method_page_names_exist() -> None:
     assert named
     for path, test in named:
         assert f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
+def test_the_keys_of_a_run_as_json_are_explained() -> None:
+    table = WATCH[WATCH.index("The object has") : WATCH.index("What a run did not come to")]
+    explained = {
+        key
+        for line in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+        for key in re.findall(r"`(\w+)`", line)
+    }
+    assert explained == run_without_folder("").to_dict().keys() | {"stopped_by", "exit_code"}
+
+
+def test_options_of_run_are_explained() -> None:
+    options = {name for option in cli.run.params for name in option.opts if name[0] == "-"}
+    assert options == set(re.findall(r"`(--?\w+)", WATCH[: WATCH.index("### Past runs")]))
+
+
+def test_the_automation_that_is_explained_is_the_one_in_the_file() -> None:
+    [explained] = [yaml for yaml in blocks(WATCH, "yaml") if "trigger:" in yaml]
+    kept = YAML(typ="safe").load(ROOT / "docs" / "automations.yaml")["automations"]
+    assert YAML(typ="safe").load(explained) == kept[0]
 
 
 def test_every_job_in_configs_is_run_by_a_test() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from holed_tables import factor_table, reference
+from holed_tables import reference
 from prefect.artifacts import Artifact
 
 from em_impute import GaussianModel, fit_gaussian
@@ -127,22 +127,6 @@ def test_what_trying_again_does_not_mend_is_not_tried_again(
     assert state.is_failed()
     assert "no such file" in outcome.verdict.sentence
     assert len(calls) == 1
-
-
-def test_progress_moves_while_em_works(
-    job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen: list[float] = []
-    monkeypatch.setattr("em_impute.tasks.PROGRESS_INTERVAL", 0.0)
-    monkeypatch.setattr(
-        "em_impute.tasks.update_progress_artifact", lambda _, progress: seen.append(progress)
-    )
-    X = factor_table(300, 6, 0.5, seed=1)
-    pd.DataFrame(X, columns=list("abcdef")).to_parquet("boys.parquet")
-    run(job)
-    assert len(seen) > 5
-    assert seen[0] < seen[-1] == 100.0
-    assert all(0.0 <= percent <= 100.0 for percent in seen)
 
 
 def test_a_secret_value_is_nowhere_but_in_the_table(job: Job) -> None:

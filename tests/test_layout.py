@@ -25,7 +25,8 @@ ROOMS = {
     "em_impute.gaussian": set[str](),
     "em_impute.estimator": {"em_impute.gaussian"},
     "em_impute.job": set[str](),
-    "em_impute.tables": {"em_impute.gaussian", "em_impute.job"},
+    "em_impute.progress": {"em_impute.gaussian"},
+    "em_impute.tables": {"em_impute.gaussian", "em_impute.job", "em_impute.progress"},
     "em_impute.validation": {"em_impute.job"},
     "em_impute.reporting": {"em_impute.gaussian"},
     "em_impute.findings": {
@@ -41,10 +42,24 @@ ROOMS = {
         "em_impute.tables",
         "em_impute.validation",
     },
+    "em_impute.history": {"em_impute.job", "em_impute.reporting", "em_impute.tables"},
+    "em_impute.terminal": {
+        "em_impute.gaussian",
+        "em_impute.history",
+        "em_impute.progress",
+        "em_impute.reporting",
+    },
+    "em_impute.artifacts": {
+        "em_impute.gaussian",
+        "em_impute.progress",
+        "em_impute.reporting",
+    },
     "em_impute.tasks": {
+        "em_impute.artifacts",
         "em_impute.findings",
         "em_impute.gaussian",
         "em_impute.job",
+        "em_impute.progress",
         "em_impute.tables",
         "em_impute.validation",
         "em_impute.reporting",
@@ -58,6 +73,8 @@ ROOMS = {
         "em_impute.reporting",
         "em_impute.tasks",
         "em_impute.flows",
+        "em_impute.history",
+        "em_impute.terminal",
         "em_impute.verification",
     },
 }
@@ -65,10 +82,19 @@ ROOMS = {
 # A heavy library (or a room that brings it along), and who may import it: at the top of the module,
 # or only where it is used.
 DOORS = {
-    "prefect": {"em_impute.tasks": "top", "em_impute.flows": "top", "em_impute.cli": "inside"},
+    "prefect": {
+        "em_impute.artifacts": "top",
+        "em_impute.tasks": "top",
+        "em_impute.flows": "top",
+        "em_impute.cli": "inside",
+        "em_impute.terminal": "inside",
+    },
+    "em_impute.artifacts": {"em_impute.tasks": "top"},
     "em_impute.tasks": {"em_impute.flows": "top", "em_impute.cli": "inside"},
     "em_impute.flows": {"em_impute.cli": "inside"},
     "great_expectations": {"em_impute.validation": "inside"},
+    "rich": {"em_impute.terminal": "top"},
+    "em_impute.terminal": {"em_impute.cli": "inside"},
     "matplotlib": {"em_impute.reporting.plots": "top"},
 }
 
@@ -214,10 +240,11 @@ def test_every_job_in_configs_is_deployed_once() -> None:
 
 
 @pytest.mark.parametrize("path", JOB_FILES)
-def test_deployment_has_the_name_and_schedule_of_its_job(path: str) -> None:
+def test_deployment_has_the_name_tags_and_schedule_of_its_job(path: str) -> None:
     job = read_yaml(path)
     [deployment] = [
         one for one in read_yaml("prefect.yaml")["deployments"] if one["parameters"]["job"] == path
     ]
     schedules = [job["schedule"]] if "schedule" in job else []
     assert (deployment["name"], deployment.get("schedules", [])) == (job["name"], schedules)
+    assert deployment["tags"] == ["em_impute", job["name"]]
