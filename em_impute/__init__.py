@@ -22,6 +22,7 @@ from em_impute.gaussian import (
     PatternSummary,
     Status,
     fit_gaussian,
+    little_mcar_test,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "PatternSummary",
     "Status",
     "fit_gaussian",
+    "little_mcar_test",
 ]

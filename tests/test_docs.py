@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from em_impute import cli, estimator
-from em_impute.gaussian import em, patterns
+from em_impute.gaussian import em, inference, patterns
 from em_impute.job import load_job
 
 README = (ROOT / "README.md").read_text()
@@ -69,7 +69,7 @@ def test_every_job_in_configs_is_run_by_a_test() -> None:
         assert f'"{config.name}"' in tests
 
 
-@pytest.mark.parametrize("module", [estimator, em, patterns], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [estimator, em, inference, patterns], ids=lambda m: m.__name__)
 def test_examples_in_docstrings_run(module: ModuleType) -> None:
     failures, tried = doctest.testmod(module)
     assert tried
