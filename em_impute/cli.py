@@ -84,6 +84,7 @@ def check(job: Path) -> None:
         check_schema(filled_schema(snapshot, roles), loaded.target)
         validation.check_columns(loaded, [column.name for column in snapshot.columns])
         validation.check_rows(loaded, snapshot.rows)
+        validation.output_checks(loaded, roles.impute)
 
         misfits = find_misfits(snapshot, roles, loaded)
     _show_plan(loaded, snapshot, roles)

@@ -60,6 +60,8 @@ Loc = tuple[str | int, ...]
 Position = tuple[int, int]
 
 BATCH_ROWS = 65_536
+MASK = "em_impute_mask"
+"""The column that tells the imputed cells of each row."""
 
 _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".csv": "csv",

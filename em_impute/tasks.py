@@ -119,6 +119,7 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
     validation.check_columns(run.job, names)
     validation.verify_checks(run.job)
     validation.check_rows(run.job, snapshot.rows)
+    validation.output_checks(run.job, roles.impute)
     preconditions = (
         *validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
         *validation.misfits(misfits.find_misfits(snapshot, roles, run.job), snapshot.rows),
@@ -188,7 +189,7 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
         fitted.roles.impute,
         fitted.roles.key,
     )
-    checks = run.job.checks.output
+    checks = validation.output_checks(run.job, fitted.roles.impute)
     needed = validation.columns_needed(checks, schema.names)
     batches = targets.read_staged(staged.path, staged.format, schema)
     frame = _frame(schema, batches, needed, staged.rows, run.job.checks.max_rows)

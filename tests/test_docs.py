@@ -34,6 +34,15 @@ def test_python_examples_of_the_readme_run(
     assert capsys.readouterr().out.splitlines() == said
 
 
+def test_the_example_of_the_expectations_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    [code] = blocks((ROOT / "docs" / "expectations.md").read_text(), "python")
+    exec(code, {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)\s+# (.*)", code)
+
+
 def test_job_examples_of_the_readme_load(tmp_path: Path) -> None:
     for i, block in enumerate(blocks(README, "yaml")):
         path = tmp_path / f"{i}.yaml"
