@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from em_impute.job import CannotRun, Job, job_schema, load_job
+from em_impute.logins import Login, read_blocks_with
 
 if TYPE_CHECKING:
     from em_impute.findings import Outcome
@@ -36,6 +37,14 @@ def main() -> None:
     """Fill the holes in tables: one YAML job, run and watched in Prefect."""
     # Prefect's own default of 20 seconds is short for a first start on a busy machine.
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    read_blocks_with(_read_block)
+
+
+def _read_block(name: str) -> str | Login:
+    """Start Prefect for a job that names one of its blocks, and for no other."""
+    from em_impute.blocks import read_block
+
+    return read_block(name)
 
 
 @main.command()

@@ -31,6 +31,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from em_impute import validation
+from em_impute.blocks import read_block
 from em_impute.findings import (
     EXPECTED,
     Fitted,
@@ -42,6 +43,7 @@ from em_impute.findings import (
 )
 from em_impute.gaussian import Iteration
 from em_impute.job import Job, load_job
+from em_impute.logins import read_blocks_with
 from em_impute.reporting import render
 from em_impute.tables import columns, groups, misfits, sources, summarise, targets
 from em_impute.tables import fill as filling
@@ -66,6 +68,9 @@ class _SentencesOnly(logging.Filter):
 
 
 logging.getLogger("prefect.task_runs").addFilter(_SentencesOnly())
+
+# From here down, what is named in Prefect is read without knowing Prefect.
+read_blocks_with(read_block)
 
 
 def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
