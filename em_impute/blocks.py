@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
-from prefect.blocks.core import Block
-from prefect.blocks.system import Secret
+# Every block that is in this module by its own name would be registered as one of ours.
+from prefect.blocks import core, system
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
 from em_impute.job import (
@@ -33,19 +33,15 @@ _PICTURES = (
     "https://raw.githubusercontent.com/PrefectHQ/prefect/"
     "420d0d6a78bb6df1fc18bcf188fdad43c1d22ea9/assets/block-logos"
 )
+# A block refuses what it has no field for, and does not repeat what it refuses.
+_STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
-class _Strict(Block):
-    """A block that refuses what it has no field for, and does not repeat what it refuses."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-
-class EMImputeJob(_Strict):
+class EMImputeJob(core.Block):
     """A job of em_impute, kept in Prefect: fills the holes of a table and publishes it.
 
-    The job is checked when the block is made, as `em-impute check` checks a job file. It holds no
-    password: for these it names environment variables or blocks.
+    The job is checked when the block is made, as a job file is when it is read. It holds no
+    password: it names the environment variable or the block that does.
 
     Attributes:
         yaml: The job, as a job file has it: YAML, or JSON, which is YAML.
@@ -53,18 +49,17 @@ class EMImputeJob(_Strict):
         runs: Where the folders of runs are made.
 
     Example:
-        Keep a job file in Prefect, and run it from there:
+        Run a job that is kept in Prefect:
         ```python
-        from pathlib import Path
         from em_impute.blocks import EMImputeJob
-
-        EMImputeJob(yaml=Path("job.yaml").read_text()).save("BLOCK_NAME", overwrite=True)
 
         job = EMImputeJob.load("BLOCK_NAME")
         outcome = job.run()
         print(outcome.verdict.sentence)
         ```
     """
+
+    model_config: ClassVar[ConfigDict] = _STRICT
 
     _block_type_name = "EM Impute Job"
     _block_type_slug = "em-impute-job"
@@ -117,7 +112,8 @@ class EMImputeJob(_Strict):
         from em_impute.findings import Outcome, Refused
         from em_impute.flows.impute import impute
 
-        state = impute(self.job(), Path(self.runs), return_state=True)
+        job = Path(self.path) if self.path else self.job()
+        state = impute(job, Path(self.runs), return_state=True)
         outcome = state.result(raise_on_failure=False)
         if not isinstance(outcome, Outcome):
             raise outcome
@@ -126,7 +122,7 @@ class EMImputeJob(_Strict):
         return outcome
 
 
-class EMImputeDatabase(_Strict):
+class EMImputeDatabase(core.Block):
     """The login to a database, which jobs of em_impute name instead of an address and a password.
 
     In a job: `target: {url: {block: em-impute-database/BLOCK_NAME}, table: sales.orders}`.
@@ -136,17 +132,16 @@ class EMImputeDatabase(_Strict):
         password: The password, if the database asks for one.
 
     Example:
-        Keep the login of a warehouse, for jobs to name:
+        See which database it is; jobs name the block by themselves:
         ```python
         from em_impute.blocks import EMImputeDatabase
 
-        EMImputeDatabase(
-            url="postgresql://etl@db.example.org/warehouse", password="..."
-        ).save("BLOCK_NAME", overwrite=True)
-
         database = EMImputeDatabase.load("BLOCK_NAME")
+        print(database.url)
         ```
     """
+
+    model_config: ClassVar[ConfigDict] = _STRICT
 
     _block_type_name = "EM Impute Database"
     _block_type_slug = "em-impute-database"
@@ -187,7 +182,7 @@ def read_block(name: str) -> str | Login:
     """
     try:
         # In a task of an asynchronous flow, too, it answers itself, not with a coroutine.
-        block = cast(Any, Block).load(name, _sync=True)
+        block = cast(Any, core.Block).load(name, _sync=True)
     except Exception as error:  # whatever it was: its message may quote what the block holds
         raise LoginError(
             f"the block {name} cannot be read from Prefect ({type(error).__name__}); "
@@ -196,7 +191,7 @@ def read_block(name: str) -> str | Login:
     match block:
         case EMImputeDatabase():
             return block.login()
-        case Secret():
+        case system.Secret():
             # Not get(), which makes a number of a password of digits.
             secret = block.value.get_secret_value()
             if isinstance(secret, str):

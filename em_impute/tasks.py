@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pandas as pd
 import pyarrow as pa
@@ -78,8 +78,11 @@ def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
-def open_run(job: Path | Job, runs: Path) -> Run:
+def open_run(job: Path | Job, runs: Path = Path("runs")) -> Run:
     """Read the job, see that its target can be written, and make the run's folder under `runs`.
+
+    The run has the id of the flow run in which this is called: a flow run that is tried again is
+    the same run. Outside of a flow every call begins a run of its own.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def open_run(job: Path | Job, runs: Path) -> Run:
     targets.check_target(job.target)
     started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
     flow_run_id = str(runtime.flow_run.id or "")
-    run_id = f"{started:%Y%m%dT%H%M%SZ}-{flow_run_id[:8] or 'local'}"
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{flow_run_id[:8] or uuid4().hex[:8]}"
     return Run(run_id, job, open_run_folder(runs, job.name, run_id), started)
 
 

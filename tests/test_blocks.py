@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -166,7 +167,7 @@ def test_they_are_registered_by_the_command_of_the_docs(prefect_server: PrefectS
     said = subprocess.run(
         command, env=prefect_server.environment, capture_output=True, text=True, check=True
     )
-    assert "EM Impute Job" in said.stdout
+    assert re.findall(r"│ (.*?) +│", said.stdout) == ["EM Impute Database", "EM Impute Job"]
     for slug in ("em-impute-job", "em-impute-database"):
         kind = json.loads(ask(prefect_server, f"block_types/slug/{slug}"))
         assert kind["description"]
