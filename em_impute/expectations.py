@@ -366,8 +366,8 @@ def _is_number(column: pd.Series[Any]) -> bool:
     )
 
 
-def _numeric_columns(table: pd.DataFrame) -> list[str]:
-    return [str(name) for name in table if _is_number(table[name]) and table[name].notna().any()]
+def _numeric_columns(table: pd.DataFrame) -> list[Any]:
+    return [name for name in table if _is_number(table[name]) and table[name].notna().any()]
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series[Any]:

@@ -783,12 +783,11 @@ def _expected(check: Check) -> str:
     kwargs = check.kwargs
     if description := kwargs.get("description"):
         return _line(str(description))
-    if ours := _in_words(check):
-        return _line(ours.expected())
     mostly, condition = kwargs.get("mostly", 1), kwargs.get("row_condition")
     share = "" if mostly == 1 else f" in at least {_percent(mostly)} of rows"
     where = f" where {condition}" if condition else ""
-    return _line(_statement(check) + share + where)
+    ours = _in_words(check)
+    return _line((ours.expected() if ours else _statement(check)) + share + where)
 
 
 def _statement(check: Check) -> str:

@@ -101,6 +101,8 @@ def test_nullable_columns_are_numbers_too(validate: Validate) -> None:
     expected = ExpectMissingnessToBeMcar()
     nullable = AIR.convert_dtypes(dtype_backend="pyarrow")
     assert validate(nullable, expected).result == validate(AIR, expected).result
+    numbered = AIR.set_axis(range(AIR.shape[1]), axis=1)
+    assert validate(numbered, expected).result == validate(AIR, expected).result
 
 
 @pytest.mark.parametrize("frame", [AIR[["Wind", "Temp"]], AIR[["Ozone"]]], ids=["whole", "one"])
@@ -338,7 +340,12 @@ def test_their_results_are_in_the_jobs_report() -> None:
         Check(expectation=MCAR, kwargs={"column_list": ["Ozone", "Xanadu"]}, severity="info"),
         Check(expectation=MCAR, kwargs={"description": "nobody hides ozone"}, severity="info"),
     )
-    little, absent, described = check_input(AIR, checks, ()).results
+    condition = {"column_list": ["Ozone", "Wind"], "row_condition": 'col("Month") > 6'}
+    checks += (Check(expectation=MCAR, kwargs=condition),)
+    little, absent, described, late = check_input(AIR, checks, ()).results
+    assert late.expected == (
+        'cells of Ozone, Wind missing completely at random (p at least 0.05) where col("Month") > 6'
+    )
     assert (little.success, little.severity, little.column) == (False, "warning", None)
     assert str(little) == (
         "cells of all numeric columns missing completely at random (p at least 0.05) "
