@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from em_impute.job import CannotRun, Job, job_schema, load_job
+from em_impute.logins import Login, read_blocks_with
 
 if TYPE_CHECKING:
     from em_impute.findings import Outcome, Stop
@@ -48,6 +49,14 @@ def main() -> None:
     """Fill the holes in tables: one YAML job, run and watched in Prefect."""
     # Prefect's own default of 20 seconds is short for a first start on a busy machine.
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    read_blocks_with(_read_block)
+
+
+def _read_block(name: str) -> str | Login:
+    """Start Prefect for a job that names one of its blocks, and for no other."""
+    from em_impute.blocks import read_block
+
+    return read_block(name)
 
 
 @main.command()
@@ -105,6 +114,7 @@ def check(job: Path) -> None:
         check_schema(filled_schema(snapshot, roles), loaded.target)
         validation.check_columns(loaded, [column.name for column in snapshot.columns])
         validation.check_rows(loaded, snapshot.rows)
+        validation.output_checks(loaded, roles.impute)
 
         misfits = find_misfits(snapshot, roles, loaded)
     _show_plan(loaded, snapshot, roles)

@@ -60,6 +60,8 @@ Loc = tuple[str | int, ...]
 Position = tuple[int, int]
 
 BATCH_ROWS = 65_536
+MASK = "em_impute_mask"
+"""The column that tells the imputed cells of each row."""
 
 _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".csv": "csv",
@@ -288,11 +290,16 @@ def split_database_url(url: str) -> tuple[str, SplitResult]:
     return engine, parts
 
 
+def holds_password(url: SplitResult) -> bool:
+    """Whether a password stands in the URL of a database."""
+    options = {key.lower() for key, _ in parse_qsl(url.query)}
+    return url.password is not None or bool(options & {"password", "sslpassword"})
+
+
 def _database_url(value: object, handler: ValidatorFunctionWrapHandler) -> object:
     if isinstance(value, str):
         _, parts = split_database_url(value)
-        keys = {key.lower() for key, _ in parse_qsl(parts.query)}
-        if parts.password is not None or keys & {"password", "sslpassword"}:
+        if holds_password(parts):
             raise ValueError(
                 "a password must not stand in a job; take it out and name the environment variable "
                 "that holds it, for example `password: {env: WAREHOUSE_PASSWORD}`"
@@ -302,7 +309,8 @@ def _database_url(value: object, handler: ValidatorFunctionWrapHandler) -> objec
         return handler(value)
     raise ValueError(
         f"expected the URL of a database, such as {_DATABASE_URLS}, or the environment variable "
-        "that holds it, such as {env: WAREHOUSE_URL}"
+        "that holds it, such as {env: WAREHOUSE_URL}, or a block of Prefect, such as "
+        "{block: em-impute-database/warehouse}"
     )
 
 
@@ -311,7 +319,8 @@ def _password(value: object, handler: ValidatorFunctionWrapHandler) -> object:
         return handler(value)
     raise ValueError(
         "a password must not stand in a job; name the environment variable that holds it, "
-        "for example `password: {env: WAREHOUSE_PASSWORD}`"
+        "for example `password: {env: WAREHOUSE_PASSWORD}`, or a block of Prefect, such as "
+        "`password: {block: secret/warehouse-password}`"
     )
 
 
@@ -511,26 +520,46 @@ class FromEnvironment(Section):
         examples=["WAREHOUSE_PASSWORD"],
     )
 
+    def __str__(self) -> str:
+        return f"the environment variable {self.env}"
+
+
+class FromBlock(Section):
+    """A value that a block keeps in Prefect, not in the job."""
+
+    block: str = Field(
+        pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
+        description="Type and name of the block: secret/... or em-impute-database/...",
+        examples=["em-impute-database/warehouse"],
+    )
+
+    def __str__(self) -> str:
+        return f"the block {self.block}"
+
 
 class Database(Section):
     """Where a database is, and how to log in; a secret is only named, never written."""
 
-    url: Annotated[str | FromEnvironment, WrapValidator(_database_url)] = Field(
+    url: Annotated[str | FromEnvironment | FromBlock, WrapValidator(_database_url)] = Field(
         description="URL of the database, without a password; or {env: NAME} for the environment "
-        "variable that holds it, with or without one.",
+        "variable that holds it, or {block: TYPE/NAME} for the block in Prefect, with or without "
+        "one.",
         examples=["postgresql://host/database", {"env": "WAREHOUSE_URL"}],
     )
-    password: Annotated[FromEnvironment, WrapValidator(_password)] | None = Field(
+    password: Annotated[FromEnvironment | FromBlock, WrapValidator(_password)] | None = Field(
         None,
-        description="{env: NAME}: the environment variable that holds the password.",
+        description="{env: NAME} or {block: TYPE/NAME}: the environment variable, or the block in "
+        "Prefect, that holds the password.",
         examples=[{"env": "WAREHOUSE_PASSWORD"}],
     )
 
     @property
     def url_shown(self) -> str:
-        """The database as messages name it: its URL without the user, or the variable's name."""
+        """The database as messages name it: its URL without the user, or who keeps the URL."""
         if isinstance(self.url, FromEnvironment):
             return f"${self.url.env}"
+        if isinstance(self.url, FromBlock):
+            return f"{self.url}"
         return self.url.partition("?")[0].replace(f"{urlsplit(self.url).username}@", "", 1)
 
 
@@ -1004,7 +1033,32 @@ def load_job(path: Path) -> Job:
     JobError
         With all the mistakes in the file, sorted by line.
     """
-    document = _Document(path)
+    return _job(_Document(path))
+
+
+def parse_job(text: str, name: str = "job") -> Job:
+    """Read a job from the text of a job file.
+
+    Parameters
+    ----------
+    text : str
+        YAML 1.2, of which JSON is a part, of at most 256 KiB.
+    name : str
+        What mistakes call the text, before their line and column.
+
+    Returns
+    -------
+    Job
+
+    Raises
+    ------
+    JobError
+        With all the mistakes in the text, sorted by line.
+    """
+    return _job(_Text(text, name))
+
+
+def _job(document: _Document) -> Job:
     data = document.read()
     try:
         job = Job.model_validate(data)
@@ -1141,6 +1195,19 @@ class _Document:
         if isinstance(value, float) and not math.isfinite(value):
             self.refuse(loc, "expected a finite number; for no limit leave the key out")
         return value
+
+
+class _Text(_Document):
+    """The text of a job file that is no file."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(Path(name))
+        self._content = text.encode("utf-8", "surrogatepass")  # which is then found not to be UTF-8
+
+    def _bytes(self) -> bytes:
+        if len(self._content) > _MOST_BYTES:
+            raise self._broken(f"larger than a job may be ({_MOST_BYTES // 1024} KiB)")
+        return self._content
 
 
 def _syntax_mistake(error: Exception, text: str) -> tuple[str, Position | None]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+from uuid import uuid4
 
 import pandas as pd
 import pyarrow as pa
@@ -22,6 +23,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from em_impute import artifacts, progress, validation
+from em_impute.blocks import read_block
 from em_impute.findings import (
     EXPECTED,
     Fitted,
@@ -32,6 +34,7 @@ from em_impute.findings import (
     report_numbers,
 )
 from em_impute.job import Job, load_job
+from em_impute.logins import read_blocks_with
 from em_impute.reporting import render
 from em_impute.tables import columns, groups, misfits, sources, summarise, targets
 from em_impute.tables import fill as filling
@@ -57,6 +60,9 @@ class _SentencesOnly(logging.Filter):
 
 logging.getLogger("prefect.task_runs").addFilter(_SentencesOnly())
 
+# From here down, what is named in Prefect is read without knowing Prefect.
+read_blocks_with(read_block)
+
 
 def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
     """Whether trying again may help: not where the job or the source is wrong."""
@@ -77,8 +83,11 @@ def _step(name: str, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
     return as_task
 
 
-def open_run(job: Path | Job, runs: Path) -> Run:
+def open_run(job: Path | Job, runs: Path = Path("runs")) -> Run:
     """Read the job, see that its target can be written, and make the run's folder under `runs`.
+
+    The run has the id of the flow run in which this is called: a flow run that is tried again is
+    the same run. Outside of a flow every call begins a run of its own.
 
     Raises
     ------
@@ -89,7 +98,7 @@ def open_run(job: Path | Job, runs: Path) -> Run:
     targets.check_target(job.target)
     started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
     flow_run_id = str(runtime.flow_run.id or "")
-    run_id = f"{started:%Y%m%dT%H%M%SZ}-{flow_run_id[:8] or 'local'}"
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{flow_run_id[:8] or uuid4().hex[:8]}"
     artifacts.tag_flow_run(job.name)
     return Run(run_id, job, open_run_folder(runs, job.name, run_id), started)
 
@@ -123,6 +132,7 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
     validation.check_columns(run.job, names)
     validation.verify_checks(run.job)
     validation.check_rows(run.job, snapshot.rows)
+    validation.output_checks(run.job, roles.impute)
     preconditions = (
         *validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
         *validation.misfits(misfits.find_misfits(snapshot, roles, run.job), snapshot.rows),
@@ -193,7 +203,7 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
         fitted.roles.impute,
         fitted.roles.key,
     )
-    checks = run.job.checks.output
+    checks = validation.output_checks(run.job, fitted.roles.impute)
     needed = validation.columns_needed(checks, schema.names)
     batches = targets.read_staged(staged.path, staged.format, schema)
     frame = _frame(schema, batches, needed, staged.rows, run.job.checks.max_rows)

@@ -13,6 +13,7 @@ import sys
 import termios
 from collections.abc import Callable
 from contextlib import suppress
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -236,6 +237,28 @@ def test_a_model_per_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert abs(row.body_mass_g - group.body_mass_g.mean()) < 0.5 * group.body_mass_g.std()
     [folder] = (tmp_path / "runs" / "penguins_by_group").iterdir()
     assert len(json.loads((folder / "groups.json").read_text())) == 4
+
+
+def test_missingness_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little's test fails as a warning, with naniar's p-value; the draws are like the observed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "missingness.yaml")
+    assert result.exit_code == 0, result.output
+    assert Path("out/airquality_missingness.parquet").exists()
+    [folder] = (tmp_path / "runs" / "airquality_missingness").iterdir()
+    before, after = json.loads((folder / "checks.json").read_text())
+    mcar, match = before["results"][-1], after["results"][-1]
+    assert mcar["expected"] == (
+        "cells of all numeric columns missing completely at random (p at least 0.05)"
+    )
+    assert (mcar["success"], mcar["severity"]) == (False, "warning")
+    assert mcar["observed"].startswith("p = 0.00142, Little's test: 35.11 on 14 degrees of freedom")
+    assert match["success"]
+    assert match["observed"].endswith("37 imputed and 116 observed cells")
+    report = (folder / "report.html").read_text()
+    for words in (mcar["expected"], match["observed"]):
+        assert words in unescape(report)
 
 
 def shown(folder: Path) -> list[str]:

@@ -21,6 +21,7 @@ from em_impute.gaussian import PatternSummary
 from em_impute.job import Job
 from em_impute.reporting.diagnostics import Report
 from em_impute.tables import sources, targets
+from em_impute.tasks import fill, fit, load, open_run, publish
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
 
@@ -90,6 +91,17 @@ def test_artifacts_have_the_jobs_name_and_the_report_can_be_made_again(job: Job)
     assert numbers.imputed_cells == 613
     assert numbers.fit is not None
     assert numbers.fit.status == "converged"
+
+
+def test_the_tasks_run_outside_of_a_flow(job: Job) -> None:
+    """Each call of open_run is then a run of its own, which publishes."""
+    for _ in range(2):
+        run = open_run(job)
+        snapshot = load(run)
+        published = publish(run, fill(run, snapshot, fit(run, snapshot)))
+        assert published.rows == 748
+    record = json.loads(Path(".boys-filled.feather.em_impute.json").read_text())
+    assert len({entry["run"] for entry in record["published"]}) == 2
 
 
 @pytest.mark.parametrize("step", ["load", "publish"])

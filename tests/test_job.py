@@ -27,6 +27,7 @@ from em_impute.job import (
     Problem,
     job_schema,
     load_job,
+    parse_job,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -101,6 +102,16 @@ def test_a_full_job_is_read_as_written() -> None:
     )
     assert job.schedule is not None
     assert (job.schedule.cron, job.schedule.timezone) == ("0 3 * * *", "Europe/Paris")
+
+
+def test_a_job_is_read_from_text_too() -> None:
+    """JSON is YAML; mistakes are said as those in a file are."""
+    assert parse_job(MINIMAL) == parse_job(load(MINIMAL).model_dump_json()) == load(MINIMAL)
+    with pytest.raises(JobError, match=r"^job:4:1: modell: unknown key \(did you mean model\?\)"):
+        parse_job(MINIMAL + "modell: {}\n")
+    for broken in ("\ud800", "#" * 300_000):
+        with pytest.raises(JobError, match=r"^text: (not UTF-8|larger than a job may be)"):
+            parse_job(broken, "text")
 
 
 def test_a_minimal_job_has_the_defaults() -> None:
@@ -915,6 +926,7 @@ def test_the_page_shows_the_real_messages() -> None:
 
 NO_PASSWORD = "a password must not stand in a job; "
 BY_VARIABLE = "for example `password: {env: WAREHOUSE_PASSWORD}`"
+BY_BLOCK = "or a block of Prefect, such as `password: {block: secret/warehouse-password}`"
 
 
 @pytest.mark.parametrize(
@@ -940,7 +952,19 @@ BY_VARIABLE = "for example `password: {env: WAREHOUSE_PASSWORD}`"
                 "3:51: target.tabel: unknown key (did you mean table?); "
                 "allowed here: url, password, table, mode",
                 f"3:81: target.password: {NO_PASSWORD}name the environment variable that holds "
-                f"it, {BY_VARIABLE}",
+                f"it, {BY_VARIABLE}, {BY_BLOCK}",
+            ],
+        ),
+        (
+            "{url: {block: Warehouse}, table: a}",
+            "{url: {block: secret/url}, table: x, password: {block: secret/a, env: B}}",
+            [
+                "2:15: source.url: expected the URL of a database, such as "
+                "postgresql://host/database, sqlite:///file.db or duckdb:///file.duckdb, or the "
+                "environment variable that holds it, such as {env: WAREHOUSE_URL}, or a block of "
+                "Prefect, such as {block: em-impute-database/warehouse}",
+                f"3:56: target.password: {NO_PASSWORD}name the environment variable that holds "
+                f"it, {BY_VARIABLE}, {BY_BLOCK}",
             ],
         ),
         (
