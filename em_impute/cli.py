@@ -12,8 +12,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -28,6 +29,7 @@ PUBLISHED, REFUSED, CANNOT_RUN, FAILED = range(4)
 _VERIFIED = {"equal": 0, "equal to rounding": 0, "not equal": 1, "cannot be verified": 2}
 
 JobFile = click.Path(path_type=Path)
+DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,13 +50,14 @@ def main() -> None:
     envvar="EM_IMPUTE_RUNS",
     help="Where the folders of the runs are made.",
 )
-def run(job: Path, runs: Path) -> None:
+@click.option("--date", "day", type=DAY, help="The data date, for {date} in the job.")
+def run(job: Path, runs: Path, day: datetime | None) -> None:
     """Run the job now: exit code 0 if it published, 1 if its checks refused, 2 if JOB is wrong."""
     with _sentences():
         loaded = load_job(job)
         from em_impute.flows.impute import impute
 
-        state = impute(loaded, runs, return_state=True)
+        state = impute(loaded, runs, day and day.date(), return_state=True)
         outcome = state.result(raise_on_failure=False)
     if not hasattr(outcome, "verdict"):
         click.echo(f"em-impute: {state.message}", err=True)
@@ -65,7 +68,8 @@ def run(job: Path, runs: Path) -> None:
 
 @main.command()
 @click.argument("job", type=JobFile)
-def check(job: Path) -> None:
+@click.option("--date", "day", type=DAY, help="The data date, for {date} in the job.")
+def check(job: Path, day: datetime | None) -> None:
     """Say what running the job would do: columns, their parts, missing cells. Runs nothing."""
     from em_impute import validation
     from em_impute.tables.columns import assign_roles, count_blanks
@@ -76,6 +80,7 @@ def check(job: Path) -> None:
 
     with _sentences(), tempfile.TemporaryDirectory() as folder:
         loaded = load_job(job)
+        loaded = loaded.at(day.date() if day else loaded.data_date(datetime.now(UTC)))
         validation.verify_checks(loaded)
         check_target(loaded.target)
         snapshot = take_snapshot(loaded.source, Path(folder) / "snapshot.arrow", loaded.batch_rows)
@@ -128,15 +133,92 @@ def schema() -> None:
 def serve(jobs: Sequence[Path], runs: Path) -> None:
     """Stay here and run each of JOBS by its schedule, until interrupted."""
     with _sentences():
-        loaded = [load_job(job) for job in jobs]
-        names = [job.name for job in loaded]
-        if len(set(names)) < len(names):
-            raise CannotRun(
-                f"Jobs served together need names of their own, got {', '.join(names)}."
-            )
-        from em_impute.flows.serve import serve_jobs
+        loaded = _load_jobs(jobs)
+        from em_impute.flows.deployments import serve_jobs
 
-        serve_jobs([(path.absolute(), job) for path, job in zip(jobs, loaded, strict=True)], runs)
+        serve_jobs([(path.absolute(), job) for path, job in loaded], runs)
+
+
+@main.command()
+@click.argument("jobs", type=JobFile, nargs=-1, required=True)
+@click.option("--pool", required=True, help="The work pool whose workers run the jobs.")
+@click.option("--create-pool", is_flag=True, help="Make the pool, of type process, if need be.")
+@click.option("--prune", is_flag=True, help="Remove the pool's deployments of other jobs.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path.cwd,
+    show_default="the current folder",
+    help="Where the workers start the runs: what relative paths in JOBS are relative to.",
+)
+@click.option(
+    "--runs", type=JobFile, default=Path("runs"), show_default=True, envvar="EM_IMPUTE_RUNS"
+)
+def deploy(
+    jobs: Sequence[Path], pool: str, create_pool: bool, prune: bool, folder: Path, runs: Path
+) -> None:
+    """Deploy each of JOBS with its schedules to a work pool; again, to bring changes there."""
+    with _sentences():
+        loaded = _load_jobs(jobs)
+        from em_impute.flows.deployments import deploy_jobs
+
+        done = deploy_jobs(loaded, runs, pool, folder, create_pool=create_pool, prune=prune)
+    for name in done.deployed:
+        click.echo(f"Deployed {name} to the work pool {pool}.")
+    for name in done.removed:
+        click.echo(f"Removed {name}.")
+
+
+@main.command()
+@click.argument("job", type=JobFile)
+@click.option("--from", "first", type=DAY, required=True, help="The first data date.")
+@click.option("--to", "last", type=DAY, required=True, help="The last data date.")
+@click.option(
+    "--every",
+    type=click.Choice(["day", "week", "month"]),
+    default="day",
+    show_default=True,
+    help="From one date to the next.",
+)
+@click.option("--parallel", default=1, show_default=True, help="Dates that are run at a time.")
+@click.option("--again", is_flag=True, help="Run what was published, too.")
+@click.option(
+    "--runs", type=JobFile, default=Path("runs"), show_default=True, envvar="EM_IMPUTE_RUNS"
+)
+def backfill(
+    job: Path,
+    first: datetime,
+    last: datetime,
+    every: Literal["day", "week", "month"],
+    parallel: int,
+    again: bool,
+    runs: Path,
+) -> None:
+    """Run JOB for each data date that it has not published: exit code 0 if all are published."""
+    with _sentences():
+        loaded = load_job(job)
+        from em_impute.flows.backfill import backfill as run_all
+
+        state = run_all(
+            loaded, first.date(), last.date(), every, parallel, again, runs, return_state=True
+        )
+        verdicts = state.result(raise_on_failure=False)
+        if isinstance(verdicts, CannotRun):
+            raise verdicts
+    if not isinstance(verdicts, dict):
+        click.echo(f"em-impute: {state.message}", err=True)
+        sys.exit(FAILED)
+    for date, verdict in verdicts.items():
+        click.echo(f"{date}  {verdict.outcome}: {verdict.sentence}")
+    sys.exit(PUBLISHED if state.is_completed() else REFUSED)
+
+
+def _load_jobs(paths: Sequence[Path]) -> list[tuple[Path, Job]]:
+    loaded = [(path, load_job(path)) for path in paths]
+    names = [job.name for _, job in loaded]
+    if len(set(names)) < len(names):
+        raise CannotRun(f"Each job needs a name of its own, got {', '.join(names)}.")
+    return loaded
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -73,8 +74,11 @@ def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
-def open_run(job: Path | Job, runs: Path) -> Run:
+def open_run(job: Path | Job, runs: Path, day: date | None = None, schedule: int = 0) -> Run:
     """Read the job, see that its target can be written, and make the run's folder under `runs`.
+
+    The data date is `day`, or else what the job's schedule of that number makes of the moment for
+    which the run was scheduled.
 
     Raises
     ------
@@ -82,11 +86,17 @@ def open_run(job: Path | Job, runs: Path) -> Run:
         If the job or the target is wrong.
     """
     job = job if isinstance(job, Job) else load_job(job)
-    targets.check_target(job.target)
     started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
+    day = day or job.data_date(started, schedule)
+    dated = job.at(day)
+    targets.check_target(dated.target)
     flow_run_id = str(runtime.flow_run.id or "")
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{flow_run_id[:8] or 'local'}"
-    return Run(run_id, job, open_run_folder(runs, job.name, run_id), started)
+    # The rows of a day are appended once, whichever run does it.
+    once_a_day = job.is_dated and job.target.mode == "append"
+    publication = f"{job.name}-{day}" if once_a_day else run_id
+    folder = open_run_folder(runs, job.name, run_id)
+    return Run(run_id, dated, folder, started, day, publication)
 
 
 @task(
@@ -204,7 +214,9 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
 )
 def publish(run: Run, staged: Staged) -> Published:
     """Move the staged table onto the target, in one atomic step."""
-    published = targets.publish(staged, run.job.target, run.id)
+    published = targets.publish(staged, run.job.target, run.publication)
+    # That this run itself was tried before is nothing to be told.
+    published = replace(published, before=published.before and run.publication != run.id)
     get_run_logger().info("Published %s rows to %s.", f"{published.rows:,}", published.target)
     return published
 

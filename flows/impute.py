@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 from prefect import flow, runtime
@@ -23,13 +24,20 @@ from em_impute.tasks import (
 
 
 def _run_name() -> str:
-    job = runtime.flow_run.parameters["job"]
-    started = runtime.flow_run.scheduled_start_time
-    return f"{job.name if isinstance(job, Job) else Path(job).stem}, {started:%Y-%m-%d %H:%M:%S}"
+    given = runtime.flow_run.parameters
+    job, day = given["job"], given.get("date")
+    name = job.name if isinstance(job, Job) else Path(job).stem
+    about = f" of {day}" if day else ""
+    return f"{name}{about}, {runtime.flow_run.scheduled_start_time:%Y-%m-%d %H:%M:%S}"
 
 
 @flow(name="impute", flow_run_name=_run_name)
-def impute(job: Path | Job, runs: Path = Path("runs")) -> State[Outcome]:
+def impute(
+    job: Path | Job,
+    runs: Path = Path("runs"),
+    date: dt.date | None = None,
+    schedule: int = 0,
+) -> State[Outcome]:
     """Run one job: fill the holes of its source and publish the table to its target.
 
     Parameters
@@ -39,6 +47,11 @@ def impute(job: Path | Job, runs: Path = Path("runs")) -> State[Outcome]:
         that the program was started in.
     runs : Path
         Where the run's folder, with the report, is made.
+    date : date, optional
+        The data date, which stands in the place of ``{date}`` in the job; by default the day for
+        which the run was scheduled, by the job's schedule.
+    schedule : int
+        Which of the job's schedules that is, from 0.
 
     Returns
     -------
@@ -47,7 +60,7 @@ def impute(job: Path | Job, runs: Path = Path("runs")) -> State[Outcome]:
         data is the `Outcome`.
     """
     try:
-        run = open_run(job, runs)
+        run = open_run(job, runs, date, schedule)
     except CannotRun as mistake:
         return Failed(message=str(mistake), data=mistake)
     found = Found()

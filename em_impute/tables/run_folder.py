@@ -11,9 +11,9 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,6 +173,16 @@ class RunFolder:
                 file.unlink(missing_ok=True)
 
 
+def read_manifests(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each run's folder in a job's folder, with its manifest, in the order of their names.
+
+    What is no finished run is passed over.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        with suppress(CannotRun):
+            yield path, RunFolder(path).read_manifest()
+
+
 def open_run_folder(root: Path, job_name: str, run_id: str) -> RunFolder:
     """Make the folder ``root/job_name/run_id``, or open it if it is there.
 
@@ -205,6 +215,8 @@ class Manifest:
     ----------
     run : str
         The run's id.
+    date : date
+        The day that the data are about.
     job : Job
     snapshot : Snapshot
         What was read.
@@ -223,6 +235,7 @@ class Manifest:
     """
 
     run: str
+    date: date
     job: Job
     snapshot: Snapshot
     published: Published | None
@@ -238,6 +251,7 @@ class Manifest:
         definition = self.job.model_dump(mode="json")
         return {
             "run": self.run,
+            "date": self.date.isoformat(),
             "job": self.job.name,
             "job_hash": hashlib.sha256(self.job.model_dump_json().encode()).hexdigest(),
             "definition": definition,

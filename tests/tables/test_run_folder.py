@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -116,6 +116,7 @@ def test_clear_removes_the_working_files_only(folder: RunFolder) -> None:
 def manifest(job: Job, snapshot: Snapshot, published: Published | None) -> Manifest:
     return Manifest(
         run="run-1",
+        date=date(2026, 1, 1),
         job=job,
         snapshot=snapshot,
         published=published,
@@ -142,6 +143,7 @@ def test_manifest_says_what_ran_on_what(
     assert written.pop("job_hash") == hashlib.sha256(job().model_dump_json().encode()).hexdigest()
     assert written == {
         "run": "run-1",
+        "date": "2026-01-01",
         "job": "job",
         "source": {
             "path": snapshot.source,
@@ -149,7 +151,7 @@ def test_manifest_says_what_ran_on_what(
             "rows": 1,
             "columns": ["a", "b"],
         },
-        "target": {"target": "out/y.parquet", "rows": 1, "sha256": "ab12"},
+        "target": {"target": "out/y.parquet", "rows": 1, "sha256": "ab12", "before": False},
         "cells": 3,
         "table": "ef56",
         "outputs": {"model.json": "cd34"},
