@@ -31,6 +31,17 @@ class Refused(Exception):
     """The table must not be published; the message is the reason, a sentence."""
 
 
+class TookTooLong(TimeoutError):
+    """The run has come to its time limit."""
+
+
+class Unforeseen(Exception):
+    """A fault of the program, in a sentence; the log has the rest."""
+
+    def __init__(self, fault: Exception) -> None:
+        super().__init__(f"The run failed by a fault of the program ({type(fault).__name__}).")
+
+
 EXPECTED = (CannotRun, Refused, OSError)
 """What may stop a run without being a fault of the program."""
 

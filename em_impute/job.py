@@ -897,6 +897,15 @@ Schedules = Annotated[
 ]
 
 
+class KeptRuns(Section):
+    """How long the folders of runs are kept: what is beyond either limit is removed."""
+
+    count: Count | None = Field(None, ge=1, description="Most runs; default: all.", examples=[400])
+    days: Count | None = Field(
+        None, ge=1, description="Days since a run began; default: for ever.", examples=[365]
+    )
+
+
 class Job(Section):
     """One imputation job: read a table, fill its holes, check the result, publish it."""
 
@@ -932,6 +941,18 @@ class Job(Section):
         ge=1,
         le=10_000_000,
         description="Rows that are in memory at a time; the answer is the same.",
+    )
+    time_limit: Number | None = Field(
+        None,
+        gt=0,
+        description="Most seconds from reading to publishing; a run that takes longer publishes "
+        "nothing.",
+        examples=[7200],
+    )
+    keep_runs: KeptRuns = Field(
+        KeptRuns(),
+        description="Which run folders are kept; the latest that published always is.",
+        examples=[{"days": 365}],
     )
     schedule: Schedules | None = Field(
         None,

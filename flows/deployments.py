@@ -119,7 +119,8 @@ def _deployment(
     # Called outside of an event loop, it answers itself.
     made = impute.to_deployment(
         name=job.name,
-        parameters={"job": str(path), "runs": str(runs)},
+        # In full, for a hook of a run that is lost is called elsewhere than the run.
+        parameters={"job": str((folder or Path()) / path), "runs": str((folder or Path()) / runs)},
         schedules=_schedules(job),
         concurrency_limit=ONE_BY_ONE,
         description=job.description or f"Fills the holes of {job.source} and writes {job.target}.",

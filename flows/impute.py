@@ -9,7 +9,7 @@ from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from em_impute.findings import EXPECTED, Found, Outcome, stop_if_refused
+from em_impute.findings import EXPECTED, Found, Outcome, Unforeseen, stop_if_refused
 from em_impute.job import CannotRun, Job
 from em_impute.tasks import (
     check_input,
@@ -20,6 +20,9 @@ from em_impute.tasks import (
     open_run,
     publish,
     report,
+    report_cancelled,
+    report_lost,
+    time_limit,
 )
 
 
@@ -31,7 +34,12 @@ def _run_name() -> str:
     return f"{name}{about}, {runtime.flow_run.scheduled_start_time:%Y-%m-%d %H:%M:%S}"
 
 
-@flow(name="impute", flow_run_name=_run_name)
+@flow(
+    name="impute",
+    flow_run_name=_run_name,
+    on_crashed=[report_lost],
+    on_cancellation=[report_cancelled],
+)
 def impute(
     job: Path | Job,
     runs: Path = Path("runs"),
@@ -65,17 +73,21 @@ def impute(
         return Failed(message=str(mistake), data=mistake)
     found = Found()
     try:
-        found.snapshot = load(run)
-        found.before = check_input(run, found.snapshot)
-        stop_if_refused(found)
-        found.fitted = fit(run, found.snapshot)
-        stop_if_refused(found)
-        found.staged = fill(run, found.snapshot, found.fitted)
-        found.after = check_output(run, found.snapshot, found.fitted, found.staged)
-        stop_if_refused(found)
+        with time_limit(run.job.time_limit):
+            found.snapshot = load(run)
+            found.before = check_input(run, found.snapshot)
+            stop_if_refused(found)
+            found.fitted = fit(run, found.snapshot)
+            stop_if_refused(found)
+            found.staged = fill(run, found.snapshot, found.fitted)
+            found.after = check_output(run, found.snapshot, found.fitted, found.staged)
+            stop_if_refused(found)
         found.published = publish(run, found.staged)
     except EXPECTED as reason:
         found.stopped_by = reason
+    except Exception as fault:
+        # Its traceback is in the log; whoever watches gets the report all the same.
+        found.stopped_by = Unforeseen(fault)
     outcome = report(run, found)
     ending = Failed if found.stopped_by else Completed
     return ending(message=outcome.verdict.sentence, data=outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,15 @@ def test_what_is_left_is_run_and_the_rest_is_left_alone(job: Job) -> None:
     assert Path("out/02-01.parquet").stat().st_mtime_ns == written
     for k in range(1, 5):
         assert pd.read_parquet(f"out/02-0{k}.parquet")["b"].notna().all()
+
+
+def test_days_at_a_time_have_folders_of_their_own(job: Job) -> None:
+    """Started in one second, and told by more than the time."""
+    run(job, parallel=4)
+    manifests = [json.loads(path.read_text()) for path in Path("runs/days").glob("*/manifest.json")]
+    assert sorted(manifest["date"] for manifest in manifests) == [
+        f"2026-02-0{k}" for k in range(1, 5)
+    ]
 
 
 def test_a_day_is_appended_once(job: Job) -> None:

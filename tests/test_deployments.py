@@ -47,7 +47,7 @@ def test_a_job_is_deployed_with_all_that_it_says() -> None:
     found = deployed("air")
     assert found.description == "New York's **air**."
     assert found.tags == ["em_impute", "sensors"]
-    assert found.parameters == {"job": "air.yaml", "runs": "runs"}
+    assert found.parameters == {"job": "/srv/em_impute/air.yaml", "runs": "/srv/em_impute/runs"}
     assert found.work_pool_name == "night"
     assert found.job_variables == {"working_dir": "/srv/em_impute"}
     assert found.entrypoint == "em_impute.flows.impute.impute"
@@ -145,4 +145,4 @@ def test_the_command_deploys_and_says_so(
     )
     assert done.stdout == "Deployed commanded to the work pool commands.\n"
     assert deployed("commanded").job_variables == {"working_dir": str(tmp_path)}
-    assert load_job(tmp_path / str(deployed("commanded").parameters["job"])).name == "commanded"
+    assert load_job(Path(deployed("commanded").parameters["job"])).name == "commanded"

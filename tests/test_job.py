@@ -383,7 +383,7 @@ def test_the_data_date_is_the_schedules_day() -> None:
 
 JOB_KEYS = (
     "name, description, tags, source, columns, model, imputation, checks, target, batch_rows, "
-    "schedule"
+    "time_limit, keep_runs, schedule"
 )
 MODEL_KEYS = "tol, max_iter, prior, acceleration, time_limit, min_group_rows"
 CHECK_EXPECTED = (
