@@ -61,6 +61,9 @@ from em_impute.validation import Checked
 # EM reports its progress to Prefect at most this often, in seconds.
 PROGRESS_INTERVAL = 1.0
 
+# A run that takes its machine down is not tried for ever.
+MOST_TRIES = 3
+
 AnyFlow = Flow[..., Any]
 
 
@@ -93,6 +96,11 @@ def open_run(job: Path | Job, runs: Path, day: date | None = None, schedule: int
         If the job or the target is wrong.
     """
     job = job if isinstance(job, Job) else load_job(job)
+    if (runtime.flow_run.run_count or 0) > MOST_TRIES:
+        raise CannotRun(
+            f"This run was tried {MOST_TRIES} times, and each time its process was lost: see if "
+            "the machine has memory enough, and start the job again."
+        )
     started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
     run = _run(job, runs, started, str(runtime.flow_run.id or ""), day, schedule)
     targets.check_target(run.job.target)
@@ -127,7 +135,9 @@ def load(run: Run) -> Snapshot:
     """Read the source into the run's folder; a run that is tried again has read it already."""
     snapshot = Snapshot.load(run.folder.read)
     if snapshot is not None:
-        get_run_logger().info("Going on with the %s rows that were read before.", snapshot.rows)
+        get_run_logger().info(
+            "Going on with the %s rows that were read before.", f"{snapshot.rows:,}"
+        )
         return snapshot
     snapshot = columns.count_blanks(
         sources.take_snapshot(run.job.source, run.folder.snapshot, run.job.batch_rows), run.job

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import prefect
 from prefect import get_client
+from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import (
@@ -22,11 +23,19 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.objects import (
+    ConcurrencyLimitConfig,
+    ConcurrencyLimitStrategy,
+    StateType,
+)
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import RunnerDeployment
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron, Interval, RRule, Schedule
+from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 
 from em_impute.flows.impute import impute
@@ -38,6 +47,14 @@ TAG = "em_impute"
 PAGE = 200
 # One run of a job at a time, for all publish to one target; the next one waits for its turn.
 ONE_BY_ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+
+
+# A run whose process is gone would stay "running" for ever, and keep the next ones of its job
+# waiting. So one from which nothing is heard is scheduled again; it goes on with what is on disk.
+LOST = "em_impute: lost runs are tried again"
+HEARTBEAT = "prefect.flow-run.heartbeat"
+ENDINGS = ("Completed", "Failed", "Cancelled", "Crashed", "Cancelling", "Scheduled")
+MISSED_HEARTBEATS = 3
 
 
 @dataclass(frozen=True)
@@ -108,6 +125,7 @@ def deploy_jobs(
             # Whoever paused it in the UI had a reason.
             deployment.paused = paused.get(job.name, False)
             deployment.apply()
+        _try_lost_runs_again()
         names = tuple(job.name for _, job in jobs)
         removed = tuple(_removed(client, pool, names)) if prune else ()
     return Deployed(names, removed)
@@ -131,6 +149,42 @@ def _deployment(
         entrypoint_type=EntrypointType.MODULE_PATH if pool else EntrypointType.FILE_PATH,
     )
     return cast(RunnerDeployment, made)
+
+
+def _try_lost_runs_again() -> None:
+    """Make the server's automation for lost runs, or bring it up to date."""
+    seconds = get_current_settings().flows.heartbeat_frequency or 180
+    automation = Automation(
+        name=LOST,
+        description="A run whose process was killed is scheduled again, three times at most.",
+        trigger=EventTrigger(
+            posture=Posture.Proactive,
+            after={HEARTBEAT},
+            expect={HEARTBEAT, *(f"prefect.flow-run.{ending}" for ending in ENDINGS)},
+            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+            match_related=ResourceSpecification(
+                {"prefect.resource.role": "flow", "prefect.resource.name": impute.name}
+            ),
+            for_each={"prefect.resource.id"},
+            within=timedelta(seconds=MISSED_HEARTBEATS * seconds),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.SCHEDULED,
+                name="AwaitingRetry",
+                message="Nothing was heard of the run's process any more.",
+                force=True,
+            )
+        ],
+    )
+    try:
+        known = cast(Automation, Automation.read(name=LOST))
+    except ValueError:
+        automation.create()
+    else:
+        automation.id = known.id
+        automation.enabled = known.enabled
+        automation.update()
 
 
 def _schedules(job: Job) -> list[Schedule]:
