@@ -104,11 +104,11 @@ class EMProgress(Listener):
         return True
 
 
-def tag_flow_run(job: str) -> None:
-    """Give the flow run that this is in the tags `em_impute` and the job's name."""
+def tag_flow_run(*tags: str) -> None:
+    """Give the flow run that this is in the tag `em_impute`, and these."""
     if run := runtime.flow_run.id:
-        tags = list(dict.fromkeys([*runtime.flow_run.tags, TAG, job]))
-        get_client(sync_client=True).update_flow_run(UUID(run), tags=tags)
+        all_tags = list(dict.fromkeys([*runtime.flow_run.tags, TAG, *tags]))
+        get_client(sync_client=True).update_flow_run(UUID(run), tags=all_tags)
 
 
 def page_address(job: str, run: str) -> str | None:

@@ -7,6 +7,7 @@ little. Prefect shows the docstrings of blocks to its users, and wants them in t
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -98,8 +99,11 @@ class EMImputeJob(core.Block):
         """
         return load_job(Path(self.path)) if self.path else parse_job(self.yaml, "yaml")
 
-    def run(self) -> Outcome:
+    def run(self, date: dt.date | None = None) -> Outcome:
         """Run the job now: as a flow of its own, or within the flow that calls this.
+
+        Args:
+            date: The data date, for `{date}` in the job; by default that of the flow's schedule.
 
         Returns:
             The outcome of a run that published.
@@ -113,7 +117,7 @@ class EMImputeJob(core.Block):
         from em_impute.flows.impute import impute
 
         job = Path(self.path) if self.path else self.job()
-        state = impute(job, Path(self.runs), return_state=True)
+        state = impute(job, Path(self.runs), date, return_state=True)
         outcome = state.result(raise_on_failure=False)
         if not isinstance(outcome, Outcome):
             raise outcome

@@ -13,8 +13,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -32,6 +33,7 @@ _STOPPED = {None: PUBLISHED, "refused": REFUSED, "cannot run": CANNOT_RUN, "fail
 _VERIFIED = {"equal": 0, "equal to rounding": 0, "not equal": 1, "cannot be verified": 2}
 
 JobFile = click.Path(path_type=Path)
+DAY = click.DateTime(["%Y-%m-%d"])
 runs_folder = click.option(
     "--runs",
     type=JobFile,
@@ -40,6 +42,7 @@ runs_folder = click.option(
     envvar="EM_IMPUTE_RUNS",
     help="Where the folders of the runs are.",
 )
+data_date = click.option("--date", "day", type=DAY, help="The data date, for {date} in the job.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
@@ -62,9 +65,10 @@ def _read_block(name: str) -> str | Login:
 @main.command()
 @click.argument("job", type=JobFile)
 @runs_folder
+@data_date
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict and nothing else.")
 @as_json
-def run(job: Path, runs: Path, quiet: bool, as_json: bool) -> None:
+def run(job: Path, runs: Path, day: datetime | None, quiet: bool, as_json: bool) -> None:
     """Run the job now: exit code 0 if it published, 1 if its checks refused, 2 if JOB is wrong."""
     from em_impute.terminal import run_shown
 
@@ -73,7 +77,7 @@ def run(job: Path, runs: Path, quiet: bool, as_json: bool) -> None:
         with run_shown(quiet):
             from em_impute.flows.impute import impute
 
-            state = impute(loaded, runs, return_state=True)
+            state = impute(loaded, runs, day and day.date(), return_state=True)
             ending = state.result(raise_on_failure=False)
         stopped, sentence = _stopped(ending), str(state.message)
     except (CannotRun, OSError) as mistake:
@@ -95,7 +99,8 @@ def run(job: Path, runs: Path, quiet: bool, as_json: bool) -> None:
 
 @main.command()
 @click.argument("job", type=JobFile)
-def check(job: Path) -> None:
+@data_date
+def check(job: Path, day: datetime | None) -> None:
     """Say what running the job would do: columns, their parts, missing cells. Runs nothing."""
     from em_impute import validation
     from em_impute.tables.columns import assign_roles, count_blanks
@@ -106,6 +111,7 @@ def check(job: Path) -> None:
 
     with _sentences(), tempfile.TemporaryDirectory() as folder:
         loaded = load_job(job)
+        loaded = loaded.at(day.date() if day else loaded.data_date(datetime.now(UTC)))
         validation.verify_checks(loaded)
         check_target(loaded.target)
         snapshot = take_snapshot(loaded.source, Path(folder) / "snapshot.arrow", loaded.batch_rows)
@@ -187,15 +193,88 @@ def schema() -> None:
 def serve(jobs: Sequence[Path], runs: Path) -> None:
     """Stay here and run each of JOBS by its schedule, until interrupted."""
     with _sentences():
-        loaded = [load_job(job) for job in jobs]
-        names = [job.name for job in loaded]
-        if len(set(names)) < len(names):
-            raise CannotRun(
-                f"Jobs served together need names of their own, got {', '.join(names)}."
-            )
-        from em_impute.flows.serve import serve_jobs
+        loaded = _load_jobs(jobs)
+        from em_impute.flows.deployments import serve_jobs
 
-        serve_jobs([(path.absolute(), job) for path, job in zip(jobs, loaded, strict=True)], runs)
+        serve_jobs([(path.absolute(), job) for path, job in loaded], runs)
+
+
+@main.command()
+@click.argument("jobs", type=JobFile, nargs=-1, required=True)
+@click.option("--pool", required=True, help="The work pool whose workers run the jobs.")
+@click.option("--create-pool", is_flag=True, help="Make the pool, of type process, if need be.")
+@click.option("--prune", is_flag=True, help="Remove the pool's deployments of other jobs.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path.cwd,
+    show_default="the current folder",
+    help="Where the workers start the runs: what relative paths in JOBS are relative to.",
+)
+@runs_folder
+def deploy(
+    jobs: Sequence[Path], pool: str, create_pool: bool, prune: bool, folder: Path, runs: Path
+) -> None:
+    """Deploy each of JOBS with its schedules to a work pool; again, to bring changes there."""
+    with _sentences():
+        loaded = _load_jobs(jobs)
+        from em_impute.flows.deployments import deploy_jobs
+
+        done = deploy_jobs(loaded, runs, pool, folder, create_pool=create_pool, prune=prune)
+    for name in done.deployed:
+        click.echo(f"Deployed {name} to the work pool {pool}.")
+    for name in done.removed:
+        click.echo(f"Removed {name}.")
+
+
+@main.command()
+@click.argument("job", type=JobFile)
+@click.option("--from", "first", type=DAY, required=True, help="The first data date.")
+@click.option("--to", "last", type=DAY, required=True, help="The last data date.")
+@click.option(
+    "--every",
+    type=click.Choice(["day", "week", "month"]),
+    default="day",
+    show_default=True,
+    help="From one date to the next.",
+)
+@click.option("--parallel", default=1, show_default=True, help="Dates that are run at a time.")
+@click.option("--again", is_flag=True, help="Run what was published, too.")
+@runs_folder
+def backfill(
+    job: Path,
+    first: datetime,
+    last: datetime,
+    every: Literal["day", "week", "month"],
+    parallel: int,
+    again: bool,
+    runs: Path,
+) -> None:
+    """Run JOB for each data date that it has not published: exit code 0 if all are published."""
+    with _sentences():
+        loaded = load_job(job)
+        from em_impute.flows.backfill import backfill as run_all
+
+        state = run_all(
+            loaded, first.date(), last.date(), every, parallel, again, runs, return_state=True
+        )
+        verdicts = state.result(raise_on_failure=False)
+        if isinstance(verdicts, CannotRun):
+            raise verdicts
+    if not isinstance(verdicts, dict):
+        click.echo(f"em-impute: {state.message}", err=True)
+        sys.exit(FAILED)
+    for date, verdict in verdicts.items():
+        click.echo(f"{date}  {verdict.outcome}: {verdict.sentence}")
+    sys.exit(PUBLISHED if state.is_completed() else REFUSED)
+
+
+def _load_jobs(paths: Sequence[Path]) -> list[tuple[Path, Job]]:
+    loaded = [(path, load_job(path)) for path in paths]
+    names = [job.name for _, job in loaded]
+    if len(set(names)) < len(names):
+        raise CannotRun(f"Each job needs a name of its own, got {', '.join(names)}.")
+    return loaded
 
 
 @contextmanager

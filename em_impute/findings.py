@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from em_impute.gaussian import EMResult, GaussianModel, PatternSummary, Status
-from em_impute.job import CannotRun, Job
+from em_impute.job import CannotRun, FileTarget, Job
 from em_impute.reporting import diagnostics
 from em_impute.tables.columns import Roles, assign_roles, to_matrix
 from em_impute.tables.encoding import Number
 from em_impute.tables.fill import Staged
-from em_impute.tables.run_folder import Manifest, RunFolder
+from em_impute.tables.run_folder import Manifest, RunFolder, read_manifests
 from em_impute.tables.sources import Snapshot, read_batches
 from em_impute.tables.targets import Published
 from em_impute.tables.transforms import IDENTITY
@@ -32,11 +32,28 @@ class Refused(Exception):
     """The table must not be published; the message is the reason, a sentence."""
 
 
+class TookTooLong(TimeoutError):
+    """The run has come to its time limit."""
+
+
+class Unforeseen(Exception):
+    """A fault of the program, in a sentence; the log has the rest."""
+
+    def __init__(self, fault: Exception) -> None:
+        super().__init__(f"The run failed by a fault of the program ({type(fault).__name__}).")
+
+
 EXPECTED = (CannotRun, Refused, OSError)
 """What may stop a run without being a fault of the program."""
 
 Stop = Literal["refused", "cannot run", "failed"]
 """By its checks; because job, source or target are wrong; by anything else, such as a full disk."""
+
+
+_APPENDED_BEFORE = (
+    "The rows of this date had been appended to the target before, so nothing was added; with "
+    "mode: upsert they would be replaced."
+)
 
 
 @dataclass(frozen=True)
@@ -50,17 +67,45 @@ class Run:
     job : Job
     folder : RunFolder
     started : datetime
+        For which it was scheduled.
+    date : date
+        The day that its data are about.
+    publication : str
+        What is published once under this name: the run's table, or the rows of a day to append.
     """
 
     id: str
     job: Job
     folder: RunFolder
     started: datetime
+    date: date
+    publication: str
 
     @property
     def key(self) -> str:
         """The job's name as Prefect accepts it in artifact keys."""
-        return re.sub(r"[^a-z0-9]+", "-", self.job.name.lower()).strip("-")
+        return artifact_key(self.job.name)
+
+
+def artifact_key(job: str) -> str:
+    """A job's name as Prefect accepts it in artifact keys."""
+    return re.sub(r"[^a-z0-9]+", "-", job.lower()).strip("-")
+
+
+def published_dates(runs: Path, job: Job) -> set[date]:
+    """The data dates that a job has published to where it would publish them today.
+
+    A file or folder that has gone since does not count.
+    """
+    return {
+        day
+        for _, manifest in read_manifests(runs / job.name)
+        if manifest["target"] is not None and "date" in manifest
+        for day in [date.fromisoformat(manifest["date"])]
+        for target in [job.at(day).target]
+        if target.model_dump(mode="json") == manifest["definition"]["target"]
+        and not (isinstance(target, FileTarget) and not Path(target.path).exists())
+    }
 
 
 @dataclass(frozen=True)
@@ -118,6 +163,7 @@ class Found:
             *(self.fitted.decisions if self.fitted else ()),
             *([result.message] if result and not result.converged else ()),
             *(self.after.warnings if self.after else ()),
+            *([_APPENDED_BEFORE] if self.published and self.published.before else ()),
         )
 
 
@@ -287,6 +333,7 @@ def manifest(run: Run, snapshot: Snapshot, found: Found, numbers: diagnostics.Re
     """What ran on what, with which outcome."""
     return Manifest(
         run=run.id,
+        date=run.date,
         job=run.job,
         snapshot=snapshot,
         published=found.published,

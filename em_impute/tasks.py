@@ -10,17 +10,22 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 
 import pandas as pd
 import pyarrow as pa
-from prefect import Task, get_run_logger, runtime, task
+from prefect import Flow, Task, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.tasks import exponential_backoff
+from prefect.utilities.timeout import timeout
+from pydantic import ValidationError
 
 from em_impute import artifacts, progress, validation
 from em_impute.blocks import read_block
@@ -29,17 +34,19 @@ from em_impute.findings import (
     Fitted,
     Found,
     Outcome,
+    Refused,
     Run,
+    TookTooLong,
     manifest,
     report_numbers,
 )
-from em_impute.job import Job, load_job
+from em_impute.job import CannotRun, Job, load_job
 from em_impute.logins import read_blocks_with
 from em_impute.reporting import render
 from em_impute.tables import columns, groups, misfits, sources, summarise, targets
 from em_impute.tables import fill as filling
 from em_impute.tables.fill import Staged
-from em_impute.tables.run_folder import open_run_folder, written_whole
+from em_impute.tables.run_folder import RunFolder, open_run_folder, prune, written_whole
 from em_impute.tables.sample import sample_rows
 from em_impute.tables.sources import Snapshot
 from em_impute.tables.targets import Published
@@ -47,6 +54,11 @@ from em_impute.validation import Checked
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# A run that takes its machine down is not tried for ever.
+MOST_TRIES = 3
+
+AnyFlow = Flow[..., Any]
 
 
 class _SentencesOnly(logging.Filter):
@@ -83,11 +95,14 @@ def _step(name: str, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
     return as_task
 
 
-def open_run(job: Path | Job, runs: Path = Path("runs")) -> Run:
+def open_run(
+    job: Path | Job, runs: Path = Path("runs"), day: date | None = None, schedule: int = 0
+) -> Run:
     """Read the job, see that its target can be written, and make the run's folder under `runs`.
 
     The run has the id of the flow run in which this is called: a flow run that is tried again is
-    the same run. Outside of a flow every call begins a run of its own.
+    the same run. Outside of a flow every call begins a run of its own. The data date is `day`, or
+    else what the job's schedule of that number makes of the moment for which the run was scheduled.
 
     Raises
     ------
@@ -95,25 +110,53 @@ def open_run(job: Path | Job, runs: Path = Path("runs")) -> Run:
         If the job or the target is wrong.
     """
     job = job if isinstance(job, Job) else load_job(job)
-    targets.check_target(job.target)
+    if (runtime.flow_run.run_count or 0) > MOST_TRIES:
+        raise CannotRun(
+            f"This run was tried {MOST_TRIES} times, and each time its process was lost: see if "
+            "the machine has memory enough, and start the job again."
+        )
     started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
-    flow_run_id = str(runtime.flow_run.id or "")
-    run_id = f"{started:%Y%m%dT%H%M%SZ}-{flow_run_id[:8] or uuid4().hex[:8]}"
-    artifacts.tag_flow_run(job.name)
-    return Run(run_id, job, open_run_folder(runs, job.name, run_id), started)
+    run = _run(job, runs, started, str(runtime.flow_run.id or uuid4()), day, schedule)
+    targets.check_target(run.job.target)
+    open_run_folder(runs, run.job.name, run.id)
+    artifacts.tag_flow_run(job.name, *job.tags)
+    return run
 
 
-@_step(
-    "load",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_is_transient,
-)
+def _run(
+    job: Job, runs: Path, started: datetime, flow_run: str, day: date | None, schedule: int
+) -> Run:
+    day = day or job.data_date(started, schedule)
+    # The last digits are random; the first ones are the time, alike in runs of one minute.
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{flow_run[-8:]}"
+    # The rows of a day are appended once, whichever run does it.
+    once_a_day = job.is_dated and job.target.mode == "append"
+    publication = f"{job.name}-{day}" if once_a_day else run_id
+    return Run(run_id, job.at(day), RunFolder(runs / job.name / run_id), started, day, publication)
+
+
+# Files and databases may be back in a moment; others should not knock at the same time.
+_AGAIN: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": _is_transient,
+}
+
+
+@_step("load", **_AGAIN)
 def load(run: Run) -> Snapshot:
-    """Read the source into the run's folder."""
+    """Read the source into the run's folder; a run that is tried again has read it already."""
+    snapshot = Snapshot.load(run.folder.read)
+    if snapshot is not None:
+        get_run_logger().info(
+            "Going on with the %s rows that were read before.", f"{snapshot.rows:,}"
+        )
+        return snapshot
     snapshot = columns.count_blanks(
         sources.take_snapshot(run.job.source, run.folder.snapshot, run.job.batch_rows), run.job
     )
+    snapshot.save(run.folder.read)
     get_run_logger().info(
         "Read %s rows and %s columns from %s.",
         f"{snapshot.rows:,}",
@@ -159,8 +202,11 @@ def fit(run: Run, snapshot: Snapshot) -> Fitted:
         len(roles.dimensions),
         f"{len(summary.patterns):,}",
     )
+    if run.folder.checkpoint.exists():
+        logger.info("Going on from where the fit was interrupted.")
     with artifacts.em_progress(f"{run.key}-em") as shown:
-        result = summarise.fit_model(summary, run.job.model, progress.iterations(run.job.model.tol))
+        on_iteration = progress.iterations(run.job.model.tol)
+        result = summarise.fit_model(summary, run.job.model, on_iteration, run.folder.checkpoint)
         shown.ended(result)
     result.model.save(run.folder.model)
     models, decisions = groups.fit_groups(snapshot, roles, run.job.model)
@@ -210,15 +256,12 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
     return _logged(validation.check_output(frame, checks, invariants, staged.rows))
 
 
-@_step(
-    "publish",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_is_transient,
-)
+@_step("publish", **_AGAIN)
 def publish(run: Run, staged: Staged) -> Published:
     """Move the staged table onto the target, in one atomic step."""
-    published = targets.publish(staged, run.job.target, run.id)
+    published = targets.publish(staged, run.job.target, run.publication)
+    # That this run itself was tried before is nothing to be told.
+    published = replace(published, before=published.before and run.publication != run.id)
     get_run_logger().info("Published %s rows to %s.", f"{published.rows:,}", published.target)
     return published
 
@@ -234,6 +277,8 @@ def report(run: Run, found: Found) -> Outcome:
     if found.snapshot:
         run.folder.write_manifest(manifest(run, found.snapshot, found, numbers))
     run.folder.clear()
+    if removed := prune(run.folder.path.parent, run.job.keep_runs, datetime.now(UTC)):
+        get_run_logger().info("Removed %s folders of earlier runs.", removed)
     page = artifacts.page_address(run.job.name, run.id)
     artifacts.leave_report(run.key, numbers, page)
     artifacts.announce(numbers, found.stopped, page)
@@ -246,6 +291,67 @@ def report(run: Run, found: Found) -> Outcome:
         target=str(run.job.target),
         report=run.folder.report,
     )
+
+
+@contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Stop what is going on inside after so many seconds.
+
+    Raises
+    ------
+    TookTooLong
+    """
+    try:
+        with timeout(seconds, TookTooLong):
+            yield
+    except TookTooLong:
+        raise TookTooLong(
+            f"The run took longer than its time limit of {seconds:g} seconds; raise time_limit, or "
+            "see in the log which step took so long."
+        ) from None
+
+
+def report_cancelled(flow: AnyFlow, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+    """Leave a report of a run that was cancelled, and nothing that only a run needs."""
+    run = _run_of(flow_run)
+    if run and not run.folder.manifest.exists():
+        _leave_report(run, Refused("The run was cancelled."))
+        run.folder.clear()
+
+
+def report_lost(flow: AnyFlow, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+    """Leave a report of a run whose process is gone; with its folder it can be tried again."""
+    run = _run_of(flow_run)
+    if run and not run.folder.manifest.exists():
+        _leave_report(
+            run,
+            Refused(
+                "The process of this run was lost, by a kill, a restart or want of memory. If it "
+                "was just publishing, the target may be this run's, whole, instead."
+            ),
+        )
+
+
+def _run_of(flow_run: FlowRun) -> Run | None:
+    """A run as `open_run` made it, told by its flow run; None if it did not come so far."""
+    given, started = flow_run.parameters, flow_run.expected_start_time or datetime.now(UTC)
+    try:
+        job = given["job"]
+        job = Job.model_validate(job) if isinstance(job, dict) else load_job(Path(job))
+        day = given.get("date") and date.fromisoformat(str(given["date"]))
+        schedule = int(given.get("schedule", 0))
+        runs = Path(given.get("runs", "runs"))
+        run = _run(job, runs, started, str(flow_run.id), day, schedule)
+    except (CannotRun, ValidationError):
+        return None
+    return run if run.folder.path.is_dir() else None
+
+
+def _leave_report(run: Run, reason: Exception) -> None:
+    found = Found(snapshot=Snapshot.load(run.folder.read), stopped_by=reason)
+    numbers = report_numbers(run, found)
+    _write(run.folder.numbers, json.dumps(numbers.to_dict()))
+    _write(run.folder.report, render.html(numbers))
 
 
 def _frame(

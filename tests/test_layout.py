@@ -79,7 +79,12 @@ ROOMS = {
         "em_impute.validation",
         "em_impute.reporting",
     },
-    "em_impute.flows": {"em_impute.findings", "em_impute.job", "em_impute.tasks"},
+    "em_impute.flows": {
+        "em_impute.findings",
+        "em_impute.job",
+        "em_impute.reporting",
+        "em_impute.tasks",
+    },
     "em_impute.cli": {
         "em_impute.blocks",
         "em_impute.findings",

@@ -289,7 +289,7 @@ def _published(
         run_id,
         table.parts[-1],
     )
-    return Published(str(target), *found[0]) if found else None
+    return Published(str(target), found[0][0], found[0][1], before=True) if found else None
 
 
 def _record(session: Session, table: Table, staged: Staged, run_id: str) -> None:

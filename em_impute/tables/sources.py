@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from em_impute.job import BATCH_ROWS, DatabaseSource, FileSource
 from em_impute.progress import rows_passed
@@ -97,6 +98,23 @@ class Snapshot:
             if column.name == name:
                 return column
         raise KeyError(name)
+
+    def save(self, path: Path) -> None:
+        """Write what is known of the snapshot as JSON."""
+        with written_whole(path) as half_written:
+            half_written.write_bytes(_SNAPSHOT.dump_json(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Snapshot | None:
+        """Read what `save` wrote; None if it, or the snapshot that it is of, is not there."""
+        try:
+            snapshot = _SNAPSHOT.validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            return None
+        return snapshot if snapshot.path.exists() else None
+
+
+_SNAPSHOT = TypeAdapter(Snapshot)
 
 
 def take_snapshot(
