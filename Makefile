@@ -25,9 +25,9 @@ help: ## Show this list
 demo: $(VENV)/installed ## Run the quickstart job: New York's air of 1973, holes filled
 	@$(BIN)/em-impute run configs/quickstart.yaml
 
-# Two tests at a time, so each keeps to one thread; those that share a Prefect server stay together.
+# Two files of tests at a time, so each keeps to one thread; the tests of a file share its servers.
 test: $(VENV)/installed-dev browser ## Run the tests
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed-dev ## Check style and types
 	@$(BIN)/ruff check .

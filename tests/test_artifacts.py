@@ -31,7 +31,7 @@ from em_impute.flows.impute import impute
 from em_impute.job import Job
 from em_impute.reporting.brief import Brief
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 # Stands in docs/automations.yaml for the id of a block that sends messages.
 NO_BLOCK = "00000000-0000-0000-0000-000000000000"

@@ -17,7 +17,7 @@ from em_impute.flows.backfill import backfill
 from em_impute.flows.impute import impute
 from em_impute.job import CannotRun, Job
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 FIRST, LAST = date(2026, 2, 1), date(2026, 2, 4)
 

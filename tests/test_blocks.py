@@ -147,7 +147,6 @@ def test_without_prefect_no_block_is_read() -> None:
 # --- On a server -------------------------------------------------------------------------------
 
 on_a_server = pytest.mark.usefixtures("prefect_server")
-pytestmark = pytest.mark.xdist_group("prefect")
 
 
 def ask(server: PrefectServer, path: str, query: dict[str, Any] | None = None) -> str:

@@ -18,7 +18,7 @@ from prefect.server.schemas.schedules import CronSchedule
 from em_impute.flows.deployments import deploy_jobs
 from em_impute.job import CannotRun, Job, load_job
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 NIGHTS = [
     {"cron": "30 2 * * *", "timezone": "Europe/Paris", "offset_days": -1},
@@ -46,7 +46,7 @@ def test_a_job_is_deployed_with_all_that_it_says() -> None:
     deploy(job("air", description="New York's **air**.", tags=["sensors"], schedule=NIGHTS))
     found = deployed("air")
     assert found.description == "New York's **air**."
-    assert found.tags == ["em_impute", "sensors"]
+    assert found.tags == ["em_impute", "air", "sensors"]
     assert found.parameters == {"job": "/srv/em_impute/air.yaml", "runs": "/srv/em_impute/runs"}
     assert found.work_pool_name == "night"
     assert found.job_variables == {"working_dir": "/srv/em_impute"}

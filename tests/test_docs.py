@@ -76,7 +76,6 @@ def module_of(code: str) -> dict[str, Any]:
     return namespace
 
 
-@pytest.mark.xdist_group("prefect")
 @pytest.mark.usefixtures("prefect_server", "at_the_jobs")
 def test_the_flow_of_ones_own_runs() -> None:
     text = (ROOT / "docs" / "tasks.md").read_text()
@@ -93,7 +92,6 @@ def test_the_flow_of_ones_own_runs() -> None:
         assert (folder / "report.html").exists()
 
 
-@pytest.mark.xdist_group("prefect")
 @pytest.mark.usefixtures("prefect_server", "at_the_jobs")
 def test_the_examples_of_the_blocks_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs" / "blocks.md").read_text()

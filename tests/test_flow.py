@@ -34,7 +34,7 @@ from em_impute.tasks import fill, fit, load, open_run, publish, report_cancelled
 
 DAY = date(2026, 1, 1)
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture

@@ -80,6 +80,7 @@ ROOMS = {
         "em_impute.reporting",
     },
     "em_impute.flows": {
+        "em_impute.artifacts",
         "em_impute.findings",
         "em_impute.job",
         "em_impute.reporting",
@@ -112,7 +113,7 @@ DOORS = {
         "em_impute.cli": "inside",
         "em_impute.terminal": "inside",
     },
-    "em_impute.artifacts": {"em_impute.tasks": "top"},
+    "em_impute.artifacts": {"em_impute.tasks": "top", "em_impute.flows": "top"},
     # Prefect's servers and workers import the blocks when they start: these bring no flow along.
     "em_impute.blocks": {"em_impute.tasks": "top", "em_impute.cli": "inside"},
     "em_impute.tasks": {"em_impute.flows": "top", "em_impute.cli": "inside"},

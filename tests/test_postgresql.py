@@ -28,7 +28,6 @@ OBSERVED = (
 HOLES = "SELECT count(*) FROM filled WHERE " + " OR ".join(f"x{j} IS NULL" for j in range(COLUMNS))
 
 
-@pytest.mark.xdist_group("prefect")
 @pytest.mark.timeout(600)
 def test_a_million_rows_are_published_once(
     prefect_server: PrefectServer, postgres: PostgresServer, write_job: WriteJob

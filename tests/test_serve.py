@@ -10,8 +10,6 @@ import pandas as pd
 import pytest
 from conftest import EM_IMPUTE, PrefectServer, WriteJob
 
-pytestmark = pytest.mark.xdist_group("prefect")
-
 
 @pytest.mark.timeout(400)
 def test_a_cron_schedule_fires_by_itself(

@@ -14,7 +14,7 @@ from postgres_server import PostgresServer
 from ruamel.yaml import YAML
 from stack import Stack, kill
 
-pytestmark = [pytest.mark.xdist_group("topology"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 QUICK, SLOW = 400, 200_000
 

@@ -19,8 +19,6 @@ import pytest
 from conftest import ROOT, PrefectServer
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-pytestmark = pytest.mark.xdist_group("prefect")
-
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 60_000
 # What Prefect's UI says where it could not show something.

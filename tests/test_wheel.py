@@ -33,7 +33,7 @@ Gil,175,70
 """
 
 # The time is that of installing dependencies, minutes without uv; one build serves both tests.
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("wheel")]
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
