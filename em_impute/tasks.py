@@ -7,6 +7,7 @@ too, without a traceback.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 import pandas as pd
@@ -38,10 +39,10 @@ from em_impute.findings import (
     Outcome,
     Run,
     manifest,
-    report_numbers,
 )
 from em_impute.gaussian import Iteration
 from em_impute.job import Job, load_job
+from em_impute.measures import report_numbers, with_manifest
 from em_impute.reporting import render
 from em_impute.tables import columns, groups, misfits, sources, summarise, targets
 from em_impute.tables import fill as filling
@@ -54,6 +55,9 @@ from em_impute.validation import Checked
 
 # EM reports its progress to Prefect at most this often, in seconds.
 PROGRESS_INTERVAL = 1.0
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class _SentencesOnly(logging.Filter):
@@ -71,6 +75,21 @@ logging.getLogger("prefect.task_runs").addFilter(_SentencesOnly())
 def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
     """Whether trying again may help: not where the job or the source is wrong."""
     return isinstance(state.result(raise_on_failure=False), OSError)
+
+
+def _timed(step: Callable[Concatenate[Run, P], R]) -> Callable[Concatenate[Run, P], R]:
+    """A step that notes in its run how long it took; tried again, how long all of it took."""
+    name = step.__name__.replace("_", " ")
+
+    @functools.wraps(step)
+    def timed(run: Run, /, *arguments: P.args, **named: P.kwargs) -> R:
+        began = time.monotonic()
+        try:
+            return step(run, *arguments, **named)
+        finally:
+            run.seconds[name] = run.seconds.get(name, 0.0) + time.monotonic() - began
+
+    return timed
 
 
 def open_run(job: Path | Job, runs: Path) -> Run:
@@ -96,6 +115,7 @@ def open_run(job: Path | Job, runs: Path) -> Run:
     retry_delay_seconds=[2, 10],
     retry_condition_fn=_is_transient,
 )
+@_timed
 def load(run: Run) -> Snapshot:
     """Read the source into the run's folder."""
     snapshot = columns.count_blanks(
@@ -111,6 +131,7 @@ def load(run: Run) -> Snapshot:
 
 
 @task(name="check input", cache_policy=NO_CACHE)
+@_timed
 def check_input(run: Run, snapshot: Snapshot) -> Checked:
     """Check the table as it was read: preconditions of ours, then the job's own checks."""
     checks, names = run.job.checks.input, [column.name for column in snapshot.columns]
@@ -131,6 +152,7 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
 
 
 @task(name="fit", cache_policy=NO_CACHE)
+@_timed
 def fit(run: Run, snapshot: Snapshot) -> Fitted:
     """Estimate the model: one pass over the snapshot, then EM on the summary."""
     logger = get_run_logger()
@@ -148,17 +170,18 @@ def fit(run: Run, snapshot: Snapshot) -> Fitted:
     with _progress(run) as report_progress:
         result = summarise.fit_model(summary, run.job.model, report_progress)
     result.model.save(run.folder.model)
-    models, decisions = groups.fit_groups(snapshot, roles, run.job.model)
+    models, decisions, fits = groups.fit_groups(snapshot, roles, run.job.model)
     if roles.group_by:
         groups.save_models(models, run.folder.groups)
         logger.info("Fitted a model to each of %s groups.", len(models))
     for sentence in (*result.decisions, *decisions):
         logger.warning(sentence)
     logger.log(logging.INFO if result.converged else logging.WARNING, result.message)
-    return Fitted(roles, result, models, (*result.decisions, *decisions))
+    return Fitted(roles, result, models, (*result.decisions, *decisions), fits)
 
 
 @task(name="fill", cache_policy=NO_CACHE)
+@_timed
 def fill(run: Run, snapshot: Snapshot, fitted: Fitted) -> Staged:
     """Stage the table with its holes filled, in the target's format, and write the cell ledger."""
     model = fitted.result.model if fitted.result else None
@@ -176,6 +199,7 @@ def fill(run: Run, snapshot: Snapshot, fitted: Fitted) -> Staged:
 
 
 @task(name="check output", cache_policy=NO_CACHE)
+@_timed
 def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -> Checked:
     """Check the staged table: nothing but the holes has changed, then the job's own checks."""
     schema = filling.filled_schema(snapshot, fitted.roles)
@@ -202,6 +226,7 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
     retry_delay_seconds=[2, 10],
     retry_condition_fn=_is_transient,
 )
+@_timed
 def publish(run: Run, staged: Staged) -> Published:
     """Move the staged table onto the target, in one atomic step."""
     published = targets.publish(staged, run.job.target, run.id)
@@ -213,12 +238,15 @@ def publish(run: Run, staged: Staged) -> Published:
 def report(run: Run, found: Found) -> Outcome:
     """Leave what was found: checks, numbers, report and manifest on disk, artifacts in Prefect."""
     numbers = report_numbers(run, found)
+    recorded = manifest(run, found.snapshot, found, numbers) if found.snapshot else None
+    if recorded:
+        numbers = with_manifest(numbers, recorded)
     found_checks = [checked.to_dict() for checked in (found.before, found.after) if checked]
     _write(run.folder.checks, json.dumps(found_checks, indent=1))
     _write(run.folder.numbers, json.dumps(numbers.to_dict()))
     _write(run.folder.report, render.html(numbers))
-    if found.snapshot:
-        run.folder.write_manifest(manifest(run, found.snapshot, found, numbers))
+    if recorded:
+        run.folder.write_manifest(recorded)
     run.folder.clear()
     create_markdown_artifact(render.markdown(numbers), key=f"{run.key}-report")
     create_table_artifact(render.column_table(numbers), key=f"{run.key}-columns")

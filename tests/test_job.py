@@ -305,8 +305,8 @@ def test_a_target_that_does_not_fit_is_explained(target: str, complaint: str) ->
 
 # --- What is wrong with a key or a value -------------------------------------------------------
 
-JOB_KEYS = "name, source, columns, model, imputation, checks, target, batch_rows, schedule"
-MODEL_KEYS = "tol, max_iter, prior, acceleration, time_limit, min_group_rows"
+JOB_KEYS = "name, source, columns, model, imputation, checks, target, report, batch_rows, schedule"
+MODEL_KEYS = "tol, max_iter, prior, acceleration, time_limit, n_starts, min_group_rows"
 CHECK_EXPECTED = (
     "expected one expectation with its options, such as "
     "{expect_column_values_to_not_be_null: {column: Temp}}"

@@ -14,6 +14,7 @@ from em_impute.gaussian.result import (
     EMResult,
     Iteration,
     Missingness,
+    Starts,
     Status,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "MissingInformation",
     "Missingness",
     "PatternSummary",
+    "Starts",
     "Status",
     "fit_gaussian",
 ]

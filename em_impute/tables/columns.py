@@ -101,6 +101,13 @@ class Roles:
         parts = [self.encoding(name).encode(batch.column(name)) for name in self.model_columns]
         return np.concatenate([np.empty((batch.num_rows, 0)), *parts], axis=1)
 
+    def missing(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
+        """Which cells of `model_columns` are missing, of shape (n_rows, n_columns)."""
+        missing = np.empty((batch.num_rows, len(self.model_columns)), dtype=bool)
+        for j, name in enumerate(self.model_columns):
+            missing[:, j] = self.encoding(name).missing(batch.column(name))
+        return missing
+
     @property
     def passthrough(self) -> tuple[str, ...]:
         """Columns that are neither in the model nor in the key."""

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -171,6 +171,20 @@ class RunFolder:
         for pattern in ("snapshot.arrow", "staged.*", ".*.part"):
             for file in self.path.glob(pattern):
                 file.unlink(missing_ok=True)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def read_manifests(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each run's folder in a job's folder, with its manifest, in the order of their names.
+
+    What is no finished run is passed over.
+    """
+    for path in _folders(folder):
+        with suppress(CannotRun):
+            yield path, RunFolder(path).read_manifest()
 
 
 def open_run_folder(root: Path, job_name: str, run_id: str) -> RunFolder:

@@ -21,14 +21,19 @@ from em_impute.reporting.diagnostics import (
     MAX_DISTRIBUTIONS,
     CheckRow,
     Column,
+    GroupRow,
+    Groups,
+    ImputedCells,
+    Levels,
     Moments,
-    Pattern,
     Report,
     describe_columns,
     describe_distributions,
-    describe_patterns,
     judge,
 )
+from em_impute.reporting.drift import Change, CorrelationChange, Drift
+from em_impute.reporting.matrices import Correlations, Together
+from em_impute.reporting.missingness import MissingnessMap, Pattern, describe_patterns
 
 ReportOn = Callable[[pd.DataFrame], Report]
 
@@ -128,31 +133,66 @@ def with_names(report: Report, names: list[str]) -> Report:
         report,
         columns=tuple(dataclasses.replace(column, name=name) for name in names),
         distributions=tuple(dataclasses.replace(distribution, column=n) for n in names[:2]),
+        levels=tuple(Levels(name, tuple(names), *[(1,) * len(names)] * 2) for name in names[2:4]),
         patterns=dataclasses.replace(
             report.patterns,
             columns=tuple(names),
-            rows=(Pattern((True,) * len(names), 9),),
+            rows=(Pattern((True,) * len(names), 9, (1.0,) * len(names)),) * 2,
         ),
-        fit=dataclasses.replace(report.fit, message=" ".join(sentences)),
+        missingness=MissingnessMap(tuple(names), ("1" * len(names),), 0, len(names), 1),
+        together=Together(tuple(names), ((1,) * len(names),) * len(names), len(names), 2),
+        correlations=Correlations(
+            tuple(names),
+            tuple((0.5,) * i for i in range(len(names))),
+            len(names),
+            ((names[0], names[1], 0.5),),
+        ),
+        drift=Drift(
+            names[0],
+            names[1],
+            9,
+            0.25,
+            tuple(Change(name, 1.0, 1.0, 0.0, 0.0, ("mean",)) for name in names),
+            CorrelationChange(names[0], names[1], 0.0, 1.0, True),
+            sentences=tuple(sentences),
+        ),
+        groups=Groups(tuple(GroupRow(n, 9, True, "converged", 1) for n in names), 99, 9),
+        imputed=tuple(ImputedCells(name, 9, 0.5, 0.5, 1, 1) for name in names),
+        manifest=tuple((name, name) for name in names),
+        fit=dataclasses.replace(
+            report.fit,
+            message=" ".join(sentences),
+            worst_combination=tuple((name, 1.0) for name in names[:5]),
+        ),
         verdict=judge(refusal=None, warnings=sentences, imputed_cells=44, target="t"),
+        warnings=tuple(sentences),
         checks=tuple(
             dataclasses.replace(check, name=n, column=n, expected=n, observed=n) for n in names
         ),
-        decisions=tuple(sentences),
+        decisions=(f"No warning: {names[0]}",),
     )
 
 
 def without_pictures(report: Report, name: str) -> Report:
     """Name the run itself."""
     return dataclasses.replace(
+        refused_before_the_fit(report), job=name, run=name, source=name, target=name
+    )
+
+
+def refused_before_the_fit(report: Report) -> Report:
+    """Leave what a run knows that did not come to the fit."""
+    return dataclasses.replace(
         report,
-        job=name,
-        run=name,
-        source=name,
-        target=name,
         fit=None,
         patterns=None,
         distributions=(),
+        missingness=None,
+        together=None,
+        groups=None,
+        correlations=None,
+        drift=None,
+        imputed=(),
     )
 
 
@@ -210,15 +250,14 @@ def test_page_says_what_became_of_the_run(page: Page, report: Report) -> None:
 
 
 def test_page_has_a_picture_for_each_part_and_every_id_once(page: Page) -> None:
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 7
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
 
 
 def test_page_needs_no_network_and_no_script(page: Page) -> None:
-    assert page.values("href", "src", "xlink:href") - {"data:,"} <= {
-        f"#{name}" for name in page.values("id")
-    }
+    loaded = page.values("href", "src", "xlink:href") - {f"#{name}" for name in page.values("id")}
+    assert all(one.startswith(("data:,", "data:image/png;base64,")) for one in loaded)
     assert not {"script", "iframe", "object", "base"} & set(page.tags)
     assert any("default-src 'none'" in value for value in page.values("content"))
     style = "".join(page.values("style")) + "".join(page.text)
@@ -229,9 +268,9 @@ def test_page_needs_no_network_and_no_script(page: Page) -> None:
 def test_no_name_makes_an_element_of_the_page(page: Page, hostile_page: Page) -> None:
     assert set(hostile_page.tags) <= set(page.tags) | {"ul", "li"}
     assert not [name for name, _ in hostile_page.attributes if name.startswith("on")]
-    assert hostile_page.values("href", "src", "xlink:href") - {"data:,"} <= {
-        f"#{name}" for name in hostile_page.values("id")
-    }
+    ids = {f"#{name}" for name in hostile_page.values("id")}
+    loaded = hostile_page.values("href", "src", "xlink:href") - ids
+    assert all(one.startswith(("data:,", "data:image/png;base64,")) for one in loaded)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -245,9 +284,9 @@ def test_no_name_has_a_meaning_in_markdown(hostile_tokens: list[Token]) -> None:
     types = {token.type for token in hostile_tokens}
     assert not MEANINGS & types
     pictures = [str(t.attrs["src"]) for t in hostile_tokens if t.type == "image"]
-    assert len(pictures) == 4
+    assert len(pictures) == 7
     assert all(source.startswith("data:image/png") for source in pictures)
-    assert {len(row) for row in table_rows(hostile_tokens)} == {6, 7}
+    assert {len(row) for row in table_rows(hostile_tokens)} == {5, 6, 7, 14}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -284,7 +323,7 @@ def test_no_name_of_a_run_breaks_its_pages(report: Report, page: Page, name: str
 def test_markdown_shows_the_columns_numbers(report: Report, airquality: pd.DataFrame) -> None:
     ozone = airquality["Ozone"]
     rows = table_rows(markdown_tokens(render.markdown(report)))
-    [row] = [row for row in rows if row[0] == "Ozone"]
+    [row] = [row for row in rows if row[:2] == ["Ozone", "imputed"]]
     assert row[1:4] == ["imputed", "116", f"37 ({ozone.isna().mean():.1%})"]
     assert row[4] == f"{ozone.mean():.1f} ({ozone.std(ddof=0):.1f})"
 
@@ -292,7 +331,7 @@ def test_markdown_shows_the_columns_numbers(report: Report, airquality: pd.DataF
 def test_markdown_has_a_bar_and_a_picture_for_each_part(report: Report) -> None:
     tokens = markdown_tokens(render.markdown(report))
     assert next(t.content for t in tokens if t.type == "image") == "published"
-    assert sum(t.type == "image" for t in tokens) == 4
+    assert sum(t.type == "image" for t in tokens) == 7
 
 
 def test_markdown_leaves_the_last_pictures_out_when_they_are_too_large(
@@ -301,8 +340,8 @@ def test_markdown_leaves_the_last_pictures_out_when_they_are_too_large(
     whole = render.markdown(report)
     monkeypatch.setattr(render, "MARKDOWN_BYTES", len(whole.encode()) - 1)
     text = render.markdown(report)
-    assert "The picture of the distributions is left out" in text
-    assert text.count("data:image/png") == 3
+    assert "The picture of what is missing together is left out" in text
+    assert text.count("data:image/png") == 6
     monkeypatch.setattr(render, "MARKDOWN_BYTES", 100)
     text = render.markdown(report)
     assert "data:image/png" not in text
@@ -346,12 +385,9 @@ def test_failed_checks_come_first(report: Report) -> None:
 
 def test_run_refused_before_the_fit_reads_well(report: Report) -> None:
     refused = dataclasses.replace(
-        report,
+        refused_before_the_fit(report),
         verdict=judge(refusal="Temp is out of range.", warnings=(), imputed_cells=0, target="t"),
         columns=describe_columns({"Temp": "impute", "Day": "key"}, {"Temp": 3, "Day": 0}, 153),
-        fit=None,
-        patterns=None,
-        distributions=(),
     )
     page = Page(render.html(refused))
     for text in (" ".join(page.text), render.markdown(refused)):
@@ -364,13 +400,11 @@ def test_run_refused_before_the_fit_reads_well(report: Report) -> None:
 
 def test_run_that_could_not_read_its_table_reads_well(report: Report) -> None:
     unread = dataclasses.replace(
-        report,
+        refused_before_the_fit(report),
+        runtime=None,
         verdict=judge(refusal="No such file: x.csv.", warnings=(), imputed_cells=0, target="t"),
         rows=0,
         columns=(),
-        fit=None,
-        patterns=None,
-        distributions=(),
         checks=(),
     )
     page = Page(render.html(unread))
@@ -381,12 +415,9 @@ def test_run_that_could_not_read_its_table_reads_well(report: Report) -> None:
 
 def test_table_without_holes_reads_well(report: Report, airquality: pd.DataFrame) -> None:
     whole = dataclasses.replace(
-        report,
+        refused_before_the_fit(report),
         verdict=judge(refusal=None, warnings=(), imputed_cells=0, target="t"),
         columns=describe_columns({"Wind": "predictor"}, {"Wind": 0}, len(airquality)),
-        fit=None,
-        patterns=None,
-        distributions=(),
     )
     for text in (" ".join(Page(render.html(whole)).text), render.markdown(whole)):
         assert "No cell was to be filled and the table was written to t" in text
@@ -398,7 +429,9 @@ def test_fit_without_holes_has_no_distributions(report_on: ReportOn) -> None:
     page = Page(render.html(complete))
     assert complete.distributions == ()
     assert page.tags.count("svg") == 2
-    assert "Observed against imputed" not in " ".join(page.text)
+    text = " ".join(page.text)
+    assert "Observed against imputed" not in text
+    assert "None of the model's columns has a missing cell." in text
     assert render.markdown(complete).count("data:image/png") == 3
 
 
