@@ -27,7 +27,7 @@ from em_impute.reporting.diagnostics import (
     Report,
 )
 from em_impute.reporting.drift import Change
-from em_impute.reporting.missingness import Patterns
+from em_impute.reporting.missingness import FEWEST_ROWS, Patterns
 
 SHOWN_COLUMNS = 40
 SHOWN_CHANGES = 15
@@ -35,6 +35,9 @@ SMALLEST_CHANGE = 0.005
 MEANS_COLUMNS = 12
 MARKDOWN_BYTES = 300_000
 MARKDOWN_PANELS = 12
+MARKDOWN_MEANS = 4
+MARKDOWN_PATTERNS = 10
+MARKDOWN_WARNINGS = 20
 MARKDOWN_CHECKS = 60
 MARKDOWN_CELL = 160
 MARKDOWN_TEXT = 2_000
@@ -167,6 +170,10 @@ def _markdown(report: Report, pictures: dict[str, Markup]) -> str:
         **_sections(report),
         pictures=pictures,
         checks=_failed_first(report)[:MARKDOWN_CHECKS],
+        panels=MARKDOWN_PANELS,
+        means=MARKDOWN_MEANS,
+        patterns=MARKDOWN_PATTERNS,
+        warnings=MARKDOWN_WARNINGS,
     )
 
 
@@ -317,7 +324,8 @@ def _short(text: str, longest: int = MARKDOWN_CELL) -> str:
     """Cut a text in the middle: long names often differ at their ends only."""
     if len(text) <= longest:
         return text
-    return f"{text[: longest - 21]}\u2026{text[-20:]}"
+    tail = min(20, longest // 2)
+    return f"{text[: longest - tail - 1]}\u2026{text[-tail:]}"
 
 
 def _legible(value: object) -> object:
@@ -357,7 +365,7 @@ def _environment(**options: Any) -> Environment:
         "rate": _rate,
         "short": _short,
     }
-    environment.globals["roles"] = ROLES
+    environment.globals |= {"roles": ROLES, "fewest_rows": FEWEST_ROWS}
     return environment
 
 
