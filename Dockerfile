@@ -5,7 +5,7 @@ FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /build
 COPY . .
 RUN python -m venv /opt/em_impute
-RUN --mount=type=cache,target=/root/.cache/pip /opt/em_impute/bin/pip install '.[postgresql,duckdb]'
+RUN --mount=type=cache,target=/root/.cache/pip /opt/em_impute/bin/pip install '.[postgresql,duckdb,redis]'
 
 FROM python:3.11.14-slim-bookworm
 RUN useradd --create-home --uid 1000 em_impute

@@ -39,7 +39,7 @@ bench: $(VENV)/installed ## Compare with other tools, which takes long; a trial:
 	@$(BIN)/python -m benchmarks.run $(if $(CASES),--cases '$(CASES)') $(if $(TOOLS),--tools '$(TOOLS)') $(ARGS)
 
 clean: ## Remove the environment, the caches and what the demo made
-	rm -rf $(VENV) .prefect build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .prefect build dist test-output *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -rf out/airquality.parquet runs/airquality
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -14,7 +14,8 @@ In plain Python `EMImputer` is a scikit-learn transformer; `PatternSummary` and 
 the engine beneath it.
 """
 
-from em_impute.estimator import EMImputer
+from typing import TYPE_CHECKING, Any
+
 from em_impute.gaussian import (
     ConvergenceWarning,
     EMResult,
@@ -22,7 +23,11 @@ from em_impute.gaussian import (
     PatternSummary,
     Status,
     fit_gaussian,
+    little_mcar_test,
 )
+
+if TYPE_CHECKING:
+    from em_impute.estimator import EMImputer
 
 __all__ = [
     "ConvergenceWarning",
@@ -32,4 +37,14 @@ __all__ = [
     "PatternSummary",
     "Status",
     "fit_gaussian",
+    "little_mcar_test",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # scikit-learn takes seconds, which every start of a Prefect server or worker would wait for.
+    if name == "EMImputer":
+        from em_impute.estimator import EMImputer
+
+        return EMImputer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,8 @@
-"""The command line: `em-impute run | check | serve | verify | schema`.
+"""The command line: `em-impute run | check | serve | history | report | verify | schema`.
 
 Exit codes: 0 published, or verified; 1 refused by its checks, or not equal; 2 the job file, its
-source or its target is wrong, or a run cannot be verified; 3 anything else, such as a full disk.
+source or its target is wrong, or a run cannot be read or verified; 3 anything else, such as a full
+disk; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,22 +13,37 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from em_impute.job import CannotRun, Job, job_schema, load_job
+from em_impute.logins import Login, read_blocks_with
 
 if TYPE_CHECKING:
-    from em_impute.findings import Outcome
+    from em_impute.findings import Outcome, Stop
     from em_impute.tables.columns import Roles
     from em_impute.tables.sources import Snapshot
 
 PUBLISHED, REFUSED, CANNOT_RUN, FAILED = range(4)
+INTERRUPTED = 130
+_STOPPED = {None: PUBLISHED, "refused": REFUSED, "cannot run": CANNOT_RUN, "failed": FAILED}
 _VERIFIED = {"equal": 0, "equal to rounding": 0, "not equal": 1, "cannot be verified": 2}
 
 JobFile = click.Path(path_type=Path)
+DAY = click.DateTime(["%Y-%m-%d"])
+runs_folder = click.option(
+    "--runs",
+    type=JobFile,
+    default=Path("runs"),
+    show_default=True,
+    envvar="EM_IMPUTE_RUNS",
+    help="Where the folders of the runs are.",
+)
+data_date = click.option("--date", "day", type=DAY, help="The data date, for {date} in the job.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,36 +52,55 @@ def main() -> None:
     """Fill the holes in tables: one YAML job, run and watched in Prefect."""
     # Prefect's own default of 20 seconds is short for a first start on a busy machine.
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    read_blocks_with(_read_block)
+
+
+def _read_block(name: str) -> str | Login:
+    """Start Prefect for a job that names one of its blocks, and for no other."""
+    from em_impute.blocks import read_block
+
+    return read_block(name)
 
 
 @main.command()
 @click.argument("job", type=JobFile)
-@click.option(
-    "--runs",
-    type=JobFile,
-    default=Path("runs"),
-    show_default=True,
-    envvar="EM_IMPUTE_RUNS",
-    help="Where the folders of the runs are made.",
-)
-def run(job: Path, runs: Path) -> None:
+@runs_folder
+@data_date
+@click.option("-q", "--quiet", is_flag=True, help="Print the verdict and nothing else.")
+@as_json
+def run(job: Path, runs: Path, day: datetime | None, quiet: bool, as_json: bool) -> None:
     """Run the job now: exit code 0 if it published, 1 if its checks refused, 2 if JOB is wrong."""
-    with _sentences():
-        loaded = load_job(job)
-        from em_impute.flows.impute import impute
+    from em_impute.terminal import run_shown
 
-        state = impute(loaded, runs, return_state=True)
-        outcome = state.result(raise_on_failure=False)
-    if not hasattr(outcome, "verdict"):
-        click.echo(f"em-impute: {state.message}", err=True)
-        sys.exit(CANNOT_RUN if isinstance(outcome, CannotRun) else FAILED)
-    _show_outcome(outcome)
-    sys.exit(_exit_code(outcome))
+    try:
+        loaded = load_job(job)
+        with run_shown(quiet):
+            from em_impute.flows.impute import impute
+
+            state = impute(loaded, runs, day and day.date(), return_state=True)
+            ending = state.result(raise_on_failure=False)
+        stopped, sentence = _stopped(ending), str(state.message)
+    except (CannotRun, OSError) as mistake:
+        ending, stopped, sentence = mistake, _stopped(mistake), str(mistake)
+    except KeyboardInterrupt:
+        click.echo("em-impute: interrupted; what was not published will not be.", err=True)
+        sys.exit(INTERRUPTED)
+    outcome = ending if hasattr(ending, "verdict") else None
+    if as_json:
+        click.echo(json.dumps(_as_json(outcome, stopped, sentence)))
+    elif outcome is None:
+        click.echo(f"em-impute: {sentence}", err=True)
+    elif quiet:
+        _show_verdict(outcome)
+    else:
+        _show_outcome(outcome)
+    sys.exit(_STOPPED[stopped])
 
 
 @main.command()
 @click.argument("job", type=JobFile)
-def check(job: Path) -> None:
+@data_date
+def check(job: Path, day: datetime | None) -> None:
     """Say what running the job would do: columns, their parts, missing cells. Runs nothing."""
     from em_impute import validation
     from em_impute.tables.columns import assign_roles, count_blanks
@@ -76,6 +111,7 @@ def check(job: Path) -> None:
 
     with _sentences(), tempfile.TemporaryDirectory() as folder:
         loaded = load_job(job)
+        loaded = loaded.at(day.date() if day else loaded.data_date(datetime.now(UTC)))
         validation.verify_checks(loaded)
         check_target(loaded.target)
         snapshot = take_snapshot(loaded.source, Path(folder) / "snapshot.arrow", loaded.batch_rows)
@@ -84,6 +120,7 @@ def check(job: Path) -> None:
         check_schema(filled_schema(snapshot, roles), loaded.target)
         validation.check_columns(loaded, [column.name for column in snapshot.columns])
         validation.check_rows(loaded, snapshot.rows)
+        validation.output_checks(loaded, roles.impute)
 
         misfits = find_misfits(snapshot, roles, loaded)
     _show_plan(loaded, snapshot, roles)
@@ -115,6 +152,36 @@ def verify(run: Path) -> None:
 
 
 @main.command()
+@click.argument("run", type=JobFile)
+def report(run: Path) -> None:
+    """Make report.html of RUN, the folder of a run, again: from its numbers, without its data."""
+    from em_impute.history import rebuild_report
+
+    with _sentences():
+        page = rebuild_report(run)
+    click.echo(f"The report is in {page}.")
+
+
+@main.command()
+@click.argument("job")
+@runs_folder
+@click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="Runs.")
+@as_json
+def history(job: str, runs: Path, last: int, as_json: bool) -> None:
+    """Print the past runs of JOB, a job file or the name of a job: verdicts and numbers."""
+    from em_impute.history import past_runs
+    from em_impute.terminal import show_history
+
+    with _sentences():
+        name = load_job(Path(job)).name if Path(job).is_file() else job
+        found = past_runs(name, runs)[-last:]
+    if as_json:
+        click.echo(json.dumps([one.to_dict() for one in found], indent=2))
+    else:
+        show_history(found)
+
+
+@main.command()
 def schema() -> None:
     """Print the JSON Schema of a job file, for editors: em-impute schema > job.schema.json."""
     click.echo(json.dumps(job_schema(), indent=2))
@@ -122,21 +189,92 @@ def schema() -> None:
 
 @main.command()
 @click.argument("jobs", type=JobFile, nargs=-1, required=True)
-@click.option(
-    "--runs", type=JobFile, default=Path("runs"), show_default=True, envvar="EM_IMPUTE_RUNS"
-)
+@runs_folder
 def serve(jobs: Sequence[Path], runs: Path) -> None:
     """Stay here and run each of JOBS by its schedule, until interrupted."""
     with _sentences():
-        loaded = [load_job(job) for job in jobs]
-        names = [job.name for job in loaded]
-        if len(set(names)) < len(names):
-            raise CannotRun(
-                f"Jobs served together need names of their own, got {', '.join(names)}."
-            )
-        from em_impute.flows.serve import serve_jobs
+        loaded = _load_jobs(jobs)
+        from em_impute.flows.deployments import serve_jobs
 
-        serve_jobs([(path.absolute(), job) for path, job in zip(jobs, loaded, strict=True)], runs)
+        serve_jobs([(path.absolute(), job) for path, job in loaded], runs)
+
+
+@main.command()
+@click.argument("jobs", type=JobFile, nargs=-1, required=True)
+@click.option("--pool", required=True, help="The work pool whose workers run the jobs.")
+@click.option("--create-pool", is_flag=True, help="Make the pool, of type process, if need be.")
+@click.option("--prune", is_flag=True, help="Remove the pool's deployments of other jobs.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path.cwd,
+    show_default="the current folder",
+    help="Where the workers start the runs: what relative paths in JOBS are relative to.",
+)
+@runs_folder
+def deploy(
+    jobs: Sequence[Path], pool: str, create_pool: bool, prune: bool, folder: Path, runs: Path
+) -> None:
+    """Deploy each of JOBS with its schedules to a work pool; again, to bring changes there."""
+    with _sentences():
+        loaded = _load_jobs(jobs)
+        from em_impute.flows.deployments import deploy_jobs
+
+        done = deploy_jobs(loaded, runs, pool, folder, create_pool=create_pool, prune=prune)
+    for name in done.deployed:
+        click.echo(f"Deployed {name} to the work pool {pool}.")
+    for name in done.removed:
+        click.echo(f"Removed {name}.")
+
+
+@main.command()
+@click.argument("job", type=JobFile)
+@click.option("--from", "first", type=DAY, required=True, help="The first data date.")
+@click.option("--to", "last", type=DAY, required=True, help="The last data date.")
+@click.option(
+    "--every",
+    type=click.Choice(["day", "week", "month"]),
+    default="day",
+    show_default=True,
+    help="From one date to the next.",
+)
+@click.option("--parallel", default=1, show_default=True, help="Dates that are run at a time.")
+@click.option("--again", is_flag=True, help="Run what was published, too.")
+@runs_folder
+def backfill(
+    job: Path,
+    first: datetime,
+    last: datetime,
+    every: Literal["day", "week", "month"],
+    parallel: int,
+    again: bool,
+    runs: Path,
+) -> None:
+    """Run JOB for each data date that it has not published: exit code 0 if all are published."""
+    with _sentences():
+        loaded = load_job(job)
+        from em_impute.flows.backfill import backfill as run_all
+
+        state = run_all(
+            loaded, first.date(), last.date(), every, parallel, again, runs, return_state=True
+        )
+        verdicts = state.result(raise_on_failure=False)
+        if isinstance(verdicts, CannotRun):
+            raise verdicts
+    if not isinstance(verdicts, dict):
+        click.echo(f"em-impute: {state.message}", err=True)
+        sys.exit(FAILED)
+    for date, verdict in verdicts.items():
+        click.echo(f"{date}  {verdict.outcome}: {verdict.sentence}")
+    sys.exit(PUBLISHED if state.is_completed() else REFUSED)
+
+
+def _load_jobs(paths: Sequence[Path]) -> list[tuple[Path, Job]]:
+    loaded = [(path, load_job(path)) for path in paths]
+    names = [job.name for _, job in loaded]
+    if len(set(names)) < len(names):
+        raise CannotRun(f"Each job needs a name of its own, got {', '.join(names)}.")
+    return loaded
 
 
 @contextmanager
@@ -152,27 +290,41 @@ def _sentences() -> Iterator[None]:
         sys.exit(FAILED)
 
 
-def _exit_code(outcome: Outcome) -> int:
-    from em_impute.findings import Refused
+def _stopped(ending: object) -> Stop | None:
+    """What kind of thing stopped a run that ended in an outcome or an error."""
+    from em_impute.findings import Outcome
 
-    match outcome.stopped_by:
-        case None:
-            return PUBLISHED
-        case Refused():
-            return REFUSED
+    match ending:
+        case Outcome():
+            return ending.stopped
         case CannotRun():
-            return CANNOT_RUN
-    return FAILED
+            return "cannot run"
+    return "failed"
+
+
+def _as_json(outcome: Outcome | None, stopped: Stop | None, sentence: str) -> dict[str, Any]:
+    """The run as one object, which has the same keys however it ended."""
+    from em_impute.history import past_run, run_without_folder
+
+    run = past_run(outcome.report.parent) if outcome else run_without_folder(sentence)
+    return run.to_dict() | {"stopped_by": stopped, "exit_code": _STOPPED[stopped]}
+
+
+def _show_verdict(outcome: Outcome) -> None:
+    from em_impute.terminal import COLOURS
+
+    kind = outcome.verdict.outcome
+    click.echo(f"{click.style(kind.capitalize(), COLOURS[kind])}: {outcome.verdict.sentence}")
 
 
 def _show_outcome(outcome: Outcome) -> None:
     """The run in a few lines."""
     click.echo()
-    click.echo(f"{outcome.verdict.outcome.capitalize()}: {outcome.verdict.sentence}")
+    _show_verdict(outcome)
     lines = {
         "fit": outcome.fit,
         "cells": ", ".join(f"{name} {cells:,}" for name, cells in outcome.cells),
-        "target": "" if outcome.stopped_by else outcome.target,
+        "target": "" if outcome.stopped else outcome.target,
         "report": str(outcome.report),
     }
     for name, text in lines.items():

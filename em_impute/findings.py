@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Literal
 
 from em_impute.gaussian import EMResult, GaussianModel, Status
-from em_impute.job import CannotRun, Job
+from em_impute.job import CannotRun, FileTarget, Job
 from em_impute.reporting import diagnostics
 from em_impute.tables.columns import Roles
 from em_impute.tables.fill import Staged
 from em_impute.tables.groups import GroupFit
-from em_impute.tables.run_folder import Manifest, RunFolder
+from em_impute.tables.run_folder import Manifest, RunFolder, read_manifests
 from em_impute.tables.sources import Snapshot
 from em_impute.tables.targets import Published
 from em_impute.validation import Checked
@@ -23,8 +24,28 @@ class Refused(Exception):
     """The table must not be published; the message is the reason, a sentence."""
 
 
+class TookTooLong(TimeoutError):
+    """The run has come to its time limit."""
+
+
+class Unforeseen(Exception):
+    """A fault of the program, in a sentence; the log has the rest."""
+
+    def __init__(self, fault: Exception) -> None:
+        super().__init__(f"The run failed by a fault of the program ({type(fault).__name__}).")
+
+
 EXPECTED = (CannotRun, Refused, OSError)
 """What may stop a run without being a fault of the program."""
+
+Stop = Literal["refused", "cannot run", "failed"]
+"""By its checks; because job, source or target are wrong; by anything else, such as a full disk."""
+
+
+_APPENDED_BEFORE = (
+    "The rows of this date had been appended to the target before, so nothing was added; with "
+    "mode: upsert they would be replaced."
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +59,11 @@ class Run:
     job : Job
     folder : RunFolder
     started : datetime
+        For which it was scheduled.
+    date : date
+        The day that its data are about.
+    publication : str
+        What is published once under this name: the run's table, or the rows of a day to append.
     seconds : dict of str to float
         How long each step took, in their order; filled in as they end.
     """
@@ -46,12 +72,35 @@ class Run:
     job: Job
     folder: RunFolder
     started: datetime
+    date: date
+    publication: str
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
 
     @property
     def key(self) -> str:
         """The job's name as Prefect accepts it in artifact keys."""
-        return re.sub(r"[^a-z0-9]+", "-", self.job.name.lower()).strip("-")
+        return artifact_key(self.job.name)
+
+
+def artifact_key(job: str) -> str:
+    """A job's name as Prefect accepts it in artifact keys."""
+    return re.sub(r"[^a-z0-9]+", "-", job.lower()).strip("-")
+
+
+def published_dates(runs: Path, job: Job) -> set[date]:
+    """The data dates that a job has published to where it would publish them today.
+
+    A file or folder that has gone since does not count.
+    """
+    return {
+        day
+        for _, manifest in read_manifests(runs / job.name)
+        if manifest["target"] is not None and "date" in manifest
+        for day in [date.fromisoformat(manifest["date"])]
+        for target in [job.at(day).target]
+        if target.model_dump(mode="json") == manifest["definition"]["target"]
+        and not (isinstance(target, FileTarget) and not Path(target.path).exists())
+    }
 
 
 @dataclass(frozen=True)
@@ -92,6 +141,18 @@ class Found:
     stopped_by: Exception | None = None
 
     @property
+    def stopped(self) -> Stop | None:
+        """What kind of thing stopped the run."""
+        match self.stopped_by:
+            case None:
+                return None
+            case Refused():
+                return "refused"
+            case CannotRun():
+                return "cannot run"
+        return "failed"
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what a reader should know before trusting the table, by importance."""
         result = self.fitted.result if self.fitted else None
@@ -99,6 +160,7 @@ class Found:
         return (
             *([result.message] if result and not result.converged else ()),
             *(self.after.warnings if self.after else ()),
+            *([_APPENDED_BEFORE] if self.published and self.published.before else ()),
             *(s for s in (self.fitted.decisions if self.fitted else ()) if s != calming),
             *(self.before.warnings if self.before else ()),
         )
@@ -118,8 +180,8 @@ class Outcome:
     ----------
     verdict : Verdict
         Published, published with warnings or not published, and why.
-    stopped_by : Exception or None
-        What stopped the run.
+    stopped : {"refused", "cannot run", "failed"} or None
+        What kind of thing stopped the run.
     fit : str
         How the fit ended, a sentence; empty if there was none.
     cells : tuple of (str, int)
@@ -129,7 +191,7 @@ class Outcome:
     """
 
     verdict: diagnostics.Verdict
-    stopped_by: Exception | None
+    stopped: Stop | None
     fit: str
     cells: tuple[tuple[str, int], ...]
     target: str
@@ -156,6 +218,7 @@ def manifest(run: Run, snapshot: Snapshot, found: Found, numbers: diagnostics.Re
     """What ran on what, with which outcome."""
     return Manifest(
         run=run.id,
+        date=run.date,
         job=run.job,
         snapshot=snapshot,
         published=found.published,

@@ -18,11 +18,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from dateutil.rrule import rruleset, rrulestr
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -60,6 +62,8 @@ Loc = tuple[str | int, ...]
 Position = tuple[int, int]
 
 BATCH_ROWS = 65_536
+MASK = "em_impute_mask"
+"""The column that tells the imputed cells of each row."""
 
 _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".csv": "csv",
@@ -159,6 +163,7 @@ def _location(value: object) -> Path | str:
     """A local path as a Path, a URL as text."""
     if not isinstance(value, str | Path):
         raise PydanticCustomError("path_type", "Input is not a path")
+    _with_known_dates(str(value))
     if isinstance(value, str) and _URL.match(value):
         url = urlsplit(value)
         if url.scheme != "file":
@@ -203,6 +208,35 @@ def _five_fields(cron: str) -> str:
             'such as "0 3 * * *"'
         )
     return cron
+
+
+def _recurrence(rule: str) -> str:
+    try:
+        dates = rrulestr(rule)
+        several = isinstance(dates, rruleset)
+        next(iter(dates), None)
+    except (ValueError, TypeError, OverflowError):
+        several = True
+    if several or len(rule) > 1000:
+        raise ValueError(
+            "expected one recurrence rule of RFC 5545, such as "
+            '"FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=3;BYMINUTE=0;BYSECOND=0"'
+        )
+    return rule
+
+
+def _with_known_dates(text: str) -> str:
+    """See that what looks like a date's place is one."""
+    places = list(_DATE.finditer(text))
+    if text.count("{date") != len(places):
+        raise ValueError("expected {date}, or a format within, such as {date:%Y-%m-%d}")
+    for place in places:
+        if place[1] is not None and not _DATE_FORMAT.fullmatch(place[1]):
+            raise ValueError(
+                "a date is written with %Y, %y, %m, %d, %j, %b, %B, %G, %V or %u and what stands "
+                "between them, such as {date:%Y-%m-%d}"
+            )
+    return text
 
 
 def _known_timezone(timezone: str) -> str:
@@ -288,11 +322,16 @@ def split_database_url(url: str) -> tuple[str, SplitResult]:
     return engine, parts
 
 
+def holds_password(url: SplitResult) -> bool:
+    """Whether a password stands in the URL of a database."""
+    options = {key.lower() for key, _ in parse_qsl(url.query)}
+    return url.password is not None or bool(options & {"password", "sslpassword"})
+
+
 def _database_url(value: object, handler: ValidatorFunctionWrapHandler) -> object:
     if isinstance(value, str):
         _, parts = split_database_url(value)
-        keys = {key.lower() for key, _ in parse_qsl(parts.query)}
-        if parts.password is not None or keys & {"password", "sslpassword"}:
+        if holds_password(parts):
             raise ValueError(
                 "a password must not stand in a job; take it out and name the environment variable "
                 "that holds it, for example `password: {env: WAREHOUSE_PASSWORD}`"
@@ -302,7 +341,8 @@ def _database_url(value: object, handler: ValidatorFunctionWrapHandler) -> objec
         return handler(value)
     raise ValueError(
         f"expected the URL of a database, such as {_DATABASE_URLS}, or the environment variable "
-        "that holds it, such as {env: WAREHOUSE_URL}"
+        "that holds it, such as {env: WAREHOUSE_URL}, or a block of Prefect, such as "
+        "{block: em-impute-database/warehouse}"
     )
 
 
@@ -311,7 +351,8 @@ def _password(value: object, handler: ValidatorFunctionWrapHandler) -> object:
         return handler(value)
     raise ValueError(
         "a password must not stand in a job; name the environment variable that holds it, "
-        "for example `password: {env: WAREHOUSE_PASSWORD}`"
+        "for example `password: {env: WAREHOUSE_PASSWORD}`, or a block of Prefect, such as "
+        "`password: {block: secret/warehouse-password}`"
     )
 
 
@@ -336,14 +377,14 @@ def split_table(name: str) -> tuple[str, ...]:
 
 def _table(name: str) -> str:
     split_table(name)
-    return name
+    return _with_known_dates(name)
 
 
 def _some_sql(query: str) -> str:
     query = query.strip().rstrip(";").rstrip()
     if not query or "\0" in query:
         raise ValueError("expected a query, such as select * from sales.orders")
-    return query
+    return _with_known_dates(query)
 
 
 def _check_from_yaml(value: object) -> object:
@@ -362,6 +403,10 @@ def _check_from_yaml(value: object) -> object:
     severity = {"severity": options["severity"]} if "severity" in options else {}
     return {"expectation": expectation, "kwargs": kwargs, **severity}
 
+
+# Where the data date stands in the name of a source or target, and how it may be written.
+_DATE = re.compile(r"\{date(?::([^{}]*))?\}")
+_DATE_FORMAT = re.compile(r"(?:[^%]|%[YymdjbBGVu])*%[YymdjbBGVu](?:[^%]|%[YymdjbBGVu])*")
 
 _PART = re.compile(r'"(?:[^"]|"")+"|[^".]+')
 _TABLE = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))?")
@@ -393,6 +438,7 @@ Bounds = Annotated[tuple[Number | None, Number | None], WrapValidator(_bounds)]
 Levels = Annotated[Names, AfterValidator(_at_least_two), Field(json_schema_extra={"minItems": 2})]
 Categories = Annotated[Literal["nominal"] | Levels, WrapValidator(_categories)]
 Rounded = Annotated[Annotated[bool, Strict()] | Names, WrapValidator(_rounded)]
+RRule = Annotated[str, AfterValidator(_recurrence)]
 Cron = Annotated[str, AfterValidator(_five_fields)]
 Interval = Annotated[timedelta, WrapValidator(_positive_interval), WithJsonSchema(_DURATION)]
 TableName = Annotated[str, AfterValidator(_table)]
@@ -511,26 +557,46 @@ class FromEnvironment(Section):
         examples=["WAREHOUSE_PASSWORD"],
     )
 
+    def __str__(self) -> str:
+        return f"the environment variable {self.env}"
+
+
+class FromBlock(Section):
+    """A value that a block keeps in Prefect, not in the job."""
+
+    block: str = Field(
+        pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
+        description="Type and name of the block: secret/... or em-impute-database/...",
+        examples=["em-impute-database/warehouse"],
+    )
+
+    def __str__(self) -> str:
+        return f"the block {self.block}"
+
 
 class Database(Section):
     """Where a database is, and how to log in; a secret is only named, never written."""
 
-    url: Annotated[str | FromEnvironment, WrapValidator(_database_url)] = Field(
+    url: Annotated[str | FromEnvironment | FromBlock, WrapValidator(_database_url)] = Field(
         description="URL of the database, without a password; or {env: NAME} for the environment "
-        "variable that holds it, with or without one.",
+        "variable that holds it, or {block: TYPE/NAME} for the block in Prefect, with or without "
+        "one.",
         examples=["postgresql://host/database", {"env": "WAREHOUSE_URL"}],
     )
-    password: Annotated[FromEnvironment, WrapValidator(_password)] | None = Field(
+    password: Annotated[FromEnvironment | FromBlock, WrapValidator(_password)] | None = Field(
         None,
-        description="{env: NAME}: the environment variable that holds the password.",
+        description="{env: NAME} or {block: TYPE/NAME}: the environment variable, or the block in "
+        "Prefect, that holds the password.",
         examples=[{"env": "WAREHOUSE_PASSWORD"}],
     )
 
     @property
     def url_shown(self) -> str:
-        """The database as messages name it: its URL without the user, or the variable's name."""
+        """The database as messages name it: its URL without the user, or who keeps the URL."""
         if isinstance(self.url, FromEnvironment):
             return f"${self.url.env}"
+        if isinstance(self.url, FromBlock):
+            return f"{self.url}"
         return self.url.partition("?")[0].replace(f"{urlsplit(self.url).username}@", "", 1)
 
 
@@ -815,14 +881,17 @@ class ReportOptions(Section):
     )
 
 
+_RHYTHMS = ("cron", "interval", "rrule")
+
+
 class Schedule(Section):
-    """When the job runs by itself: either by cron or at an interval."""
+    """When the job runs by itself: by cron, at an interval or by a recurrence rule."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "oneOf": [
-                {"required": ["cron"], "properties": {"cron": {"not": {"type": "null"}}}},
-                {"required": ["interval"], "properties": {"interval": {"not": {"type": "null"}}}},
+                {"required": [rhythm], "properties": {rhythm: {"not": {"type": "null"}}}}
+                for rhythm in _RHYTHMS
             ]
         }
     )
@@ -837,14 +906,51 @@ class Schedule(Section):
         description="Seconds from one run to the next, or an ISO 8601 duration.",
         examples=[3600],
     )
-    timezone: Timezone = Field("UTC", description="IANA time zone in which cron is read.")
+    rrule: RRule | None = Field(
+        None,
+        description="Recurrence rule of RFC 5545 (iCalendar).",
+        examples=["FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=3;BYMINUTE=0"],
+    )
+    timezone: Timezone = Field("UTC", description="IANA time zone in which the schedule is read.")
+    offset_days: Count = Field(
+        0,
+        ge=-3660,
+        le=3660,
+        description="Days from a run's scheduled day to its data date: -1 for the day before.",
+        examples=[-1],
+    )
 
     @model_validator(mode="after")
     def _one_rhythm(self) -> Self:
-        if (self.cron is None) == (self.interval is None):
-            came = "neither" if self.cron is None else "both"
-            raise ValueError(f"expected either cron or interval, got {came}")
+        given = [rhythm for rhythm in _RHYTHMS if getattr(self, rhythm) is not None]
+        if len(given) != 1:
+            came = " and ".join(given) or "none of them"
+            raise ValueError(f"expected one of cron, interval and rrule, got {came}")
         return self
+
+    def data_date(self, scheduled: datetime) -> date:
+        """The day that a run scheduled for this moment is about."""
+        day = scheduled.astimezone(zoneinfo.ZoneInfo(self.timezone)).date()
+        return day + timedelta(days=self.offset_days)
+
+
+def _one_or_several(value: object) -> str:
+    return "several" if isinstance(value, list | tuple) else "one"
+
+
+Schedules = Annotated[
+    Annotated[Schedule, Tag("one")] | Annotated[tuple[Schedule, ...], Tag("several")],
+    Discriminator(_one_or_several),
+]
+
+
+class KeptRuns(Section):
+    """How long the folders of runs are kept: what is beyond either limit is removed."""
+
+    count: Count | None = Field(None, ge=1, description="Most runs; default: all.", examples=[400])
+    days: Count | None = Field(
+        None, ge=1, description="Days since a run began; default: for ever.", examples=[365]
+    )
 
 
 class Job(Section):
@@ -857,6 +963,15 @@ class Job(Section):
         max_length=100,
         description="Name of the job: of its run folder, its Prefect runs and its reports.",
         examples=["airquality"],
+    )
+    description: str | None = Field(
+        None,
+        max_length=5000,
+        description="What the job is for, in Markdown; shown with its deployment in Prefect.",
+        examples=["Fills the gaps of the night's sensor readings."],
+    )
+    tags: Names = Field(
+        (), description="Tags of its deployment and runs in Prefect.", examples=[["sensors"]]
     )
     source: Source = Field(
         description="The table to read.", examples=[{"path": "data/airquality.csv"}]
@@ -875,9 +990,22 @@ class Job(Section):
         le=10_000_000,
         description="Rows that are in memory at a time; the answer is the same.",
     )
-    schedule: Schedule | None = Field(
+    time_limit: Number | None = Field(
         None,
-        description="When `em-impute serve` runs the job; default: only when asked.",
+        gt=0,
+        description="Most seconds from reading to publishing; a run that takes longer publishes "
+        "nothing.",
+        examples=[7200],
+    )
+    keep_runs: KeptRuns = Field(
+        KeptRuns(),
+        description="Which run folders are kept; the latest that published always is.",
+        examples=[{"days": 365}],
+    )
+    schedule: Schedules | None = Field(
+        None,
+        description="When the job runs by itself, once deployed or served: one schedule, or a list "
+        "of them; default: only when asked.",
         examples=[{"cron": "0 3 * * *"}],
     )
 
@@ -888,18 +1016,7 @@ class Job(Section):
     def _keeps_the_source(
         cls, target: FileTarget | DatabaseTarget, info: ValidationInfo
     ) -> FileTarget | DatabaseTarget:
-        match info.data.get("source"), target:
-            case FileSource(path=Path() as path), FileTarget() if _overlap(path, Path(target.path)):
-                raise ValueError(
-                    "this is the source's own file or folder, which would be overwritten; choose "
-                    "another path"
-                )
-            case DatabaseSource() as source, DatabaseTarget():
-                if (source.url, source.table) == (target.url, target.table):
-                    raise ValueError(
-                        "this is the source's own table, which would be overwritten; "
-                        "choose another table"
-                    )
+        _require_another_target(info.data.get("source"), target)
         return target
 
     @field_validator("target")
@@ -914,6 +1031,43 @@ class Job(Section):
                 "name the columns that identify a row there"
             )
         return target
+
+    @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """The schedules, however many."""
+        if isinstance(self.schedule, Schedule):
+            return (self.schedule,)
+        return self.schedule or ()
+
+    def data_date(self, scheduled: datetime, schedule: int = 0) -> date:
+        """The day that a run is about which a schedule, by its number, has set for a moment.
+
+        A job without schedules is about the day itself, in UTC.
+        """
+        if not self.schedules:
+            return scheduled.astimezone(UTC).date()
+        return self.schedules[min(schedule, len(self.schedules) - 1)].data_date(scheduled)
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the source or the target is another one for each data date."""
+        texts = chain(_texts(self.source).values(), _texts(self.target).values())
+        return any(_DATE.search(text) for text in texts)
+
+    def at(self, day: date) -> Self:
+        """The job of one day: with its date in the place of ``{date}`` in source and target.
+
+        Raises
+        ------
+        CannotRun
+            If the target would be the source on that day.
+        """
+        source, target = _dated(self.source, day), _dated(self.target, day)
+        try:
+            _require_another_target(source, target)
+        except ValueError as error:
+            raise CannotRun(f"{self.place('target')}: target: on {day} {error}") from None
+        return self.model_copy(update={"source": source, "target": target})
 
     def place(self, *loc: str | int) -> str:
         """Say where a part of the job is written.
@@ -933,6 +1087,41 @@ class Job(Section):
         if self._places.file is None:
             return _dotted(loc)
         return self._places.describe(self._places.position(loc))
+
+
+_Table = TypeVar("_Table", bound=Section)
+
+
+def _texts(table: Section) -> dict[str, str]:
+    """What names a table, by field: where a date may stand."""
+    named = {key: getattr(table, key, None) for key in ("path", "table", "query")}
+    return {key: str(value) for key, value in named.items() if value is not None}
+
+
+def _dated(table: _Table, day: date) -> _Table:
+    texts = {key: _with_date(text, day) for key, text in _texts(table).items()}
+    return table.model_copy(
+        update={key: type(getattr(table, key))(text) for key, text in texts.items()}
+    )
+
+
+def _with_date(text: str, day: date) -> str:
+    return _DATE.sub(lambda match: day.strftime(match[1] or "%Y-%m-%d"), text)
+
+
+def _require_another_target(source: object, target: FileTarget | DatabaseTarget) -> None:
+    match source, target:
+        case FileSource(path=Path() as path), FileTarget() if _overlap(path, Path(target.path)):
+            raise ValueError(
+                "this is the source's own file or folder, which would be overwritten; choose "
+                "another path"
+            )
+        case DatabaseSource() as source, DatabaseTarget():
+            if (source.url, source.table) == (target.url, target.table):
+                raise ValueError(
+                    "this is the source's own table, which would be overwritten; "
+                    "choose another table"
+                )
 
 
 def _overlap(source: Path, target: Path) -> bool:
@@ -1023,7 +1212,32 @@ def load_job(path: Path) -> Job:
     JobError
         With all the mistakes in the file, sorted by line.
     """
-    document = _Document(path)
+    return _job(_Document(path))
+
+
+def parse_job(text: str, name: str = "job") -> Job:
+    """Read a job from the text of a job file.
+
+    Parameters
+    ----------
+    text : str
+        YAML 1.2, of which JSON is a part, of at most 256 KiB.
+    name : str
+        What mistakes call the text, before their line and column.
+
+    Returns
+    -------
+    Job
+
+    Raises
+    ------
+    JobError
+        With all the mistakes in the text, sorted by line.
+    """
+    return _job(_Text(text, name))
+
+
+def _job(document: _Document) -> Job:
     data = document.read()
     try:
         job = Job.model_validate(data)
@@ -1162,6 +1376,19 @@ class _Document:
         return value
 
 
+class _Text(_Document):
+    """The text of a job file that is no file."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(Path(name))
+        self._content = text.encode("utf-8", "surrogatepass")  # which is then found not to be UTF-8
+
+    def _bytes(self) -> bytes:
+        if len(self._content) > _MOST_BYTES:
+            raise self._broken(f"larger than a job may be ({_MOST_BYTES // 1024} KiB)")
+        return self._content
+
+
 def _syntax_mistake(error: Exception, text: str) -> tuple[str, Position | None]:
     if isinstance(error, ReaderError):
         before = text[: error.position]
@@ -1199,9 +1426,10 @@ def _is_unicode(text: str) -> bool:
 def _loc_in_yaml(loc: Loc, data: Any) -> Loc:
     """Give the path in the file: there a check's fields stand under its expectation's name.
 
-    In pydantic's path, the kind of a source or target stands after its key.
+    In pydantic's path, the kind of a source, target or schedule stands after its key.
     """
-    if len(loc) > 1 and loc[1] in _KINDS_OF_TABLE.get(str(loc[0]), ()):
+    kinds = {**_KINDS_OF_TABLE, "schedule": ("one", "several")}
+    if len(loc) > 1 and loc[1] in kinds.get(str(loc[0]), ()):
         return (loc[0], *loc[2:])
     if loc[:1] != ("checks",) or len(loc) < 4:
         return loc
@@ -1242,6 +1470,8 @@ def _keys_allowed(loc: Loc, data: Any) -> Mapping[str, FieldInfo]:
         if i == 0 and key in _KINDS_OF_TABLE:
             fields = _KINDS_OF_TABLE[str(key)][_file_or_database(data[key])].model_fields
             continue
+        if loc[0] == "schedule":
+            return Schedule.model_fields
         annotation = fields[str(key)].annotation if key in fields else None
         types = (annotation, *get_args(annotation))
         sections = (t for t in types if inspect.isclass(t) and issubclass(t, Section))

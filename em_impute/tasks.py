@@ -10,54 +10,56 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
-from uuid import UUID
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import uuid4
 
 import pandas as pd
 import pyarrow as pa
-from prefect import get_run_logger, runtime, task
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from prefect import Flow, Task, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.tasks import exponential_backoff
+from prefect.utilities.timeout import timeout
+from pydantic import ValidationError
 
-from em_impute import validation
+from em_impute import artifacts, progress, validation
+from em_impute.blocks import read_block
 from em_impute.findings import (
     EXPECTED,
     Fitted,
     Found,
     Outcome,
+    Refused,
     Run,
+    TookTooLong,
     manifest,
 )
-from em_impute.gaussian import Iteration
-from em_impute.job import Job, load_job
+from em_impute.job import CannotRun, Job, load_job
+from em_impute.logins import read_blocks_with
 from em_impute.measures import report_numbers, with_manifest
 from em_impute.reporting import render
 from em_impute.tables import columns, groups, misfits, sources, summarise, targets
 from em_impute.tables import fill as filling
 from em_impute.tables.fill import Staged
-from em_impute.tables.run_folder import open_run_folder, written_whole
+from em_impute.tables.run_folder import RunFolder, open_run_folder, prune, written_whole
 from em_impute.tables.sample import sample_rows
 from em_impute.tables.sources import Snapshot
 from em_impute.tables.targets import Published
 from em_impute.validation import Checked
 
-# EM reports its progress to Prefect at most this often, in seconds.
-PROGRESS_INTERVAL = 1.0
-
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# A run that takes its machine down is not tried for ever.
+MOST_TRIES = 3
+
+AnyFlow = Flow[..., Any]
 
 
 class _SentencesOnly(logging.Filter):
@@ -71,29 +73,46 @@ class _SentencesOnly(logging.Filter):
 
 logging.getLogger("prefect.task_runs").addFilter(_SentencesOnly())
 
+# From here down, what is named in Prefect is read without knowing Prefect.
+read_blocks_with(read_block)
+
 
 def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
     """Whether trying again may help: not where the job or the source is wrong."""
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
-def _timed(step: Callable[Concatenate[Run, P], R]) -> Callable[Concatenate[Run, P], R]:
-    """A step that notes in its run how long it took; tried again, how long all of it took."""
-    name = step.__name__.replace("_", " ")
+def _step(
+    name: str, **options: Any
+) -> Callable[[Callable[Concatenate[Run, P], R]], Task[Concatenate[Run, P], R]]:
+    """A function as a task that tells whoever listens when it begins and how it ends.
 
-    @functools.wraps(step)
-    def timed(run: Run, /, *arguments: P.args, **named: P.kwargs) -> R:
-        began = time.monotonic()
-        try:
-            return step(run, *arguments, **named)
-        finally:
-            run.seconds[name] = run.seconds.get(name, 0.0) + time.monotonic() - began
+    Its run notes how long it took; tried again, how long all of it took.
+    """
 
-    return timed
+    def as_task(function: Callable[Concatenate[Run, P], R]) -> Task[Concatenate[Run, P], R]:
+        @functools.wraps(function)
+        def told(run: Run, /, *arguments: P.args, **named: P.kwargs) -> R:
+            began = time.monotonic()
+            try:
+                with progress.step(name):
+                    return function(run, *arguments, **named)
+            finally:
+                run.seconds[name] = run.seconds.get(name, 0.0) + time.monotonic() - began
+
+        return task(name=name, cache_policy=NO_CACHE, **options)(told)
+
+    return as_task
 
 
-def open_run(job: Path | Job, runs: Path) -> Run:
+def open_run(
+    job: Path | Job, runs: Path = Path("runs"), day: date | None = None, schedule: int = 0
+) -> Run:
     """Read the job, see that its target can be written, and make the run's folder under `runs`.
+
+    The run has the id of the flow run in which this is called: a flow run that is tried again is
+    the same run. Outside of a flow every call begins a run of its own. The data date is `day`, or
+    else what the job's schedule of that number makes of the moment for which the run was scheduled.
 
     Raises
     ------
@@ -101,26 +120,53 @@ def open_run(job: Path | Job, runs: Path) -> Run:
         If the job or the target is wrong.
     """
     job = job if isinstance(job, Job) else load_job(job)
-    targets.check_target(job.target)
+    if (runtime.flow_run.run_count or 0) > MOST_TRIES:
+        raise CannotRun(
+            f"This run was tried {MOST_TRIES} times, and each time its process was lost: see if "
+            "the machine has memory enough, and start the job again."
+        )
     started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
-    flow_run_id = str(runtime.flow_run.id or "")
-    run_id = f"{started:%Y%m%dT%H%M%SZ}-{flow_run_id[:8] or 'local'}"
-    return Run(run_id, job, open_run_folder(runs, job.name, run_id), started)
+    run = _run(job, runs, started, str(runtime.flow_run.id or uuid4()), day, schedule)
+    targets.check_target(run.job.target)
+    open_run_folder(runs, run.job.name, run.id)
+    artifacts.tag_flow_run(job.name, *job.tags)
+    return run
 
 
-@task(
-    name="load",
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_is_transient,
-)
-@_timed
+def _run(
+    job: Job, runs: Path, started: datetime, flow_run: str, day: date | None, schedule: int
+) -> Run:
+    day = day or job.data_date(started, schedule)
+    # The last digits are random; the first ones are the time, alike in runs of one minute.
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{flow_run[-8:]}"
+    # The rows of a day are appended once, whichever run does it.
+    once_a_day = job.is_dated and job.target.mode == "append"
+    publication = f"{job.name}-{day}" if once_a_day else run_id
+    return Run(run_id, job.at(day), RunFolder(runs / job.name / run_id), started, day, publication)
+
+
+# Files and databases may be back in a moment; others should not knock at the same time.
+_AGAIN: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": _is_transient,
+}
+
+
+@_step("load", **_AGAIN)
 def load(run: Run) -> Snapshot:
-    """Read the source into the run's folder."""
+    """Read the source into the run's folder; a run that is tried again has read it already."""
+    snapshot = Snapshot.load(run.folder.read)
+    if snapshot is not None:
+        get_run_logger().info(
+            "Going on with the %s rows that were read before.", f"{snapshot.rows:,}"
+        )
+        return snapshot
     snapshot = columns.count_blanks(
         sources.take_snapshot(run.job.source, run.folder.snapshot, run.job.batch_rows), run.job
     )
+    snapshot.save(run.folder.read)
     get_run_logger().info(
         "Read %s rows and %s columns from %s.",
         f"{snapshot.rows:,}",
@@ -130,8 +176,7 @@ def load(run: Run) -> Snapshot:
     return snapshot
 
 
-@task(name="check input", cache_policy=NO_CACHE)
-@_timed
+@_step("check input")
 def check_input(run: Run, snapshot: Snapshot) -> Checked:
     """Check the table as it was read: preconditions of ours, then the job's own checks."""
     checks, names = run.job.checks.input, [column.name for column in snapshot.columns]
@@ -140,6 +185,7 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
     validation.check_columns(run.job, names)
     validation.verify_checks(run.job)
     validation.check_rows(run.job, snapshot.rows)
+    validation.output_checks(run.job, roles.impute)
     preconditions = (
         *validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
         *validation.misfits(misfits.find_misfits(snapshot, roles, run.job), snapshot.rows),
@@ -151,8 +197,7 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
     return _logged(validation.check_input(frame, checks, preconditions, snapshot.rows))
 
 
-@task(name="fit", cache_policy=NO_CACHE)
-@_timed
+@_step("fit")
 def fit(run: Run, snapshot: Snapshot) -> Fitted:
     """Estimate the model: one pass over the snapshot, then EM on the summary."""
     logger = get_run_logger()
@@ -167,8 +212,12 @@ def fit(run: Run, snapshot: Snapshot) -> Fitted:
         len(roles.dimensions),
         f"{len(summary.patterns):,}",
     )
-    with _progress(run) as report_progress:
-        result = summarise.fit_model(summary, run.job.model, report_progress)
+    if run.folder.checkpoint.exists():
+        logger.info("Going on from where the fit was interrupted.")
+    with artifacts.em_progress(f"{run.key}-em") as shown:
+        on_iteration = progress.iterations(run.job.model.tol)
+        result = summarise.fit_model(summary, run.job.model, on_iteration, run.folder.checkpoint)
+        shown.ended(result)
     result.model.save(run.folder.model)
     models, decisions, fits = groups.fit_groups(snapshot, roles, run.job.model)
     if roles.group_by:
@@ -180,8 +229,7 @@ def fit(run: Run, snapshot: Snapshot) -> Fitted:
     return Fitted(roles, result, models, (*result.decisions, *decisions), fits)
 
 
-@task(name="fill", cache_policy=NO_CACHE)
-@_timed
+@_step("fill")
 def fill(run: Run, snapshot: Snapshot, fitted: Fitted) -> Staged:
     """Stage the table with its holes filled, in the target's format, and write the cell ledger."""
     model = fitted.result.model if fitted.result else None
@@ -198,8 +246,7 @@ def fill(run: Run, snapshot: Snapshot, fitted: Fitted) -> Staged:
     return staged
 
 
-@task(name="check output", cache_policy=NO_CACHE)
-@_timed
+@_step("check output")
 def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -> Checked:
     """Check the staged table: nothing but the holes has changed, then the job's own checks."""
     schema = filling.filled_schema(snapshot, fitted.roles)
@@ -212,29 +259,24 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
         fitted.roles.impute,
         fitted.roles.key,
     )
-    checks = run.job.checks.output
+    checks = validation.output_checks(run.job, fitted.roles.impute)
     needed = validation.columns_needed(checks, schema.names)
     batches = targets.read_staged(staged.path, staged.format, schema)
     frame = _frame(schema, batches, needed, staged.rows, run.job.checks.max_rows)
     return _logged(validation.check_output(frame, checks, invariants, staged.rows))
 
 
-@task(
-    name="publish",
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_is_transient,
-)
-@_timed
+@_step("publish", **_AGAIN)
 def publish(run: Run, staged: Staged) -> Published:
     """Move the staged table onto the target, in one atomic step."""
-    published = targets.publish(staged, run.job.target, run.id)
+    published = targets.publish(staged, run.job.target, run.publication)
+    # That this run itself was tried before is nothing to be told.
+    published = replace(published, before=published.before and run.publication != run.id)
     get_run_logger().info("Published %s rows to %s.", f"{published.rows:,}", published.target)
     return published
 
 
-@task(name="report", cache_policy=NO_CACHE)
+@_step("report")
 def report(run: Run, found: Found) -> Outcome:
     """Leave what was found: checks, numbers, report and manifest on disk, artifacts in Prefect."""
     numbers = report_numbers(run, found)
@@ -248,17 +290,81 @@ def report(run: Run, found: Found) -> Outcome:
     if recorded:
         run.folder.write_manifest(recorded)
     run.folder.clear()
-    create_markdown_artifact(render.markdown(numbers), key=f"{run.key}-report")
-    create_table_artifact(render.column_table(numbers), key=f"{run.key}-columns")
+    if removed := prune(run.folder.path.parent, run.job.keep_runs, datetime.now(UTC)):
+        get_run_logger().info("Removed %s folders of earlier runs.", removed)
+    page = artifacts.page_address(run.job.name, run.id)
+    artifacts.leave_report(run.key, numbers, page)
+    artifacts.announce(numbers, found.stopped, page)
     get_run_logger().info("The report is in %s.", run.folder.report)
     return Outcome(
         verdict=numbers.verdict,
-        stopped_by=found.stopped_by,
+        stopped=found.stopped,
         fit=numbers.fit.message if numbers.fit else "",
         cells=found.staged.imputed if found.staged else (),
         target=str(run.job.target),
         report=run.folder.report,
     )
+
+
+@contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Stop what is going on inside after so many seconds.
+
+    Raises
+    ------
+    TookTooLong
+    """
+    try:
+        with timeout(seconds, TookTooLong):
+            yield
+    except TookTooLong:
+        raise TookTooLong(
+            f"The run took longer than its time limit of {seconds:g} seconds; raise time_limit, or "
+            "see in the log which step took so long."
+        ) from None
+
+
+def report_cancelled(flow: AnyFlow, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+    """Leave a report of a run that was cancelled, and nothing that only a run needs."""
+    run = _run_of(flow_run)
+    if run and not run.folder.manifest.exists():
+        _leave_report(run, Refused("The run was cancelled."))
+        run.folder.clear()
+
+
+def report_lost(flow: AnyFlow, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+    """Leave a report of a run whose process is gone; with its folder it can be tried again."""
+    run = _run_of(flow_run)
+    if run and not run.folder.manifest.exists():
+        _leave_report(
+            run,
+            Refused(
+                "The process of this run was lost, by a kill, a restart or want of memory. If it "
+                "was just publishing, the target may be this run's, whole, instead."
+            ),
+        )
+
+
+def _run_of(flow_run: FlowRun) -> Run | None:
+    """A run as `open_run` made it, told by its flow run; None if it did not come so far."""
+    given, started = flow_run.parameters, flow_run.expected_start_time or datetime.now(UTC)
+    try:
+        job = given["job"]
+        job = Job.model_validate(job) if isinstance(job, dict) else load_job(Path(job))
+        day = given.get("date") and date.fromisoformat(str(given["date"]))
+        schedule = int(given.get("schedule", 0))
+        runs = Path(given.get("runs", "runs"))
+        run = _run(job, runs, started, str(flow_run.id), day, schedule)
+    except (CannotRun, ValidationError):
+        return None
+    return run if run.folder.path.is_dir() else None
+
+
+def _leave_report(run: Run, reason: Exception) -> None:
+    found = Found(snapshot=Snapshot.load(run.folder.read), stopped_by=reason)
+    numbers = report_numbers(run, found)
+    _write(run.folder.numbers, json.dumps(numbers.to_dict()))
+    _write(run.folder.report, render.html(numbers))
 
 
 def _frame(
@@ -286,40 +392,6 @@ def _logged(checked: Checked) -> Checked:
     if not (checked.refusal or checked.warnings):
         logger.info("All %s checks of the %s passed.", len(checked.results), checked.stage)
     return checked
-
-
-@contextmanager
-def _progress(run: Run) -> Iterator[Callable[[Iteration], None]]:
-    """A progress artifact that follows EM: how far the distance has come down to the tolerance."""
-    # Outside of an event loop Prefect's functions answer themselves, not with a coroutine.
-    artifact = cast(
-        UUID,
-        create_progress_artifact(
-            0.0, key=f"{run.key}-em", description="EM: how near the estimate is to the maximum."
-        ),
-    )
-    last, farthest = time.monotonic(), 0.0
-
-    def show(iteration: Iteration) -> None:
-        nonlocal last, farthest
-        if not math.isfinite(iteration.distance):
-            return
-        farthest = max(farthest, iteration.distance)
-        if time.monotonic() - last < PROGRESS_INTERVAL:
-            return
-        last = time.monotonic()
-        to_go = math.log(max(iteration.distance / run.job.model.tol, 1.0))
-        all_of_it = math.log(max(farthest / run.job.model.tol, math.e))
-        update_progress_artifact(artifact, 100.0 * min(max(1 - to_go / all_of_it, 0.0), 1.0))
-        get_run_logger().info(
-            "EM iteration %s: log-likelihood %.6f, estimated distance %.2g.",
-            iteration.number,
-            iteration.loglik,
-            iteration.distance,
-        )
-
-    yield show
-    update_progress_artifact(artifact, 100.0)
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,9 +1,9 @@
 """Whether a table may be filled, and whether the filled one may be published.
 
 Three kinds of checks, all answered with `CheckResult`: the job's own, carried out by Great
-Expectations (GX), which is used here and nowhere else; preconditions, without which there is
-nothing to estimate; and invariants, that filling has changed nothing but the holes. The verdict on
-them is `Checked`. No result holds a value of the data: only counts, shares, column-wide numbers.
+Expectations (GX), to which this is the only door; preconditions, without which there is nothing to
+estimate; and invariants, that filling has changed nothing but the holes. The verdict on them is
+`Checked`. No result holds a value of the data: only counts, shares, column-wide numbers.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import JsonValue
 
-from em_impute.job import Check, Job, JobError, Problem, Severity
+from em_impute.job import MASK, Check, Job, JobError, Problem, Severity
 
 if TYPE_CHECKING:
     from great_expectations.core.batch_definition import BatchDefinition
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     )
     from great_expectations.datasource.fluent.interfaces import Batch
     from great_expectations.expectations.expectation import Expectation
+
+    from em_impute.expectations import InWords
 
 Stage = Literal["input", "output"]
 Source = Literal["great_expectations", "precondition", "invariant"]
@@ -150,6 +153,7 @@ def verify_checks(job: Job) -> None:
             for place, check in _placed(job)
             for message in _problems_of(check, table)
         ]
+    problems += _without_mask(job)
     if problems:
         raise JobError(problems)
 
@@ -177,6 +181,39 @@ def check_columns(job: Job, names: Sequence[str]) -> None:
     ]
     if problems:
         raise JobError(problems)
+
+
+def output_checks(job: Job, imputed: Sequence[str]) -> tuple[Check, ...]:
+    """Give the job's checks of the filled table, those of imputed cells with the bits of the mask.
+
+    Parameters
+    ----------
+    job : Job
+    imputed : sequence of str
+        The columns that are filled, in the order of the mask's bits.
+
+    Raises
+    ------
+    JobError
+        With a problem for every such check of a column that is not filled.
+    """
+    problems = [
+        Problem(
+            job.place("checks", "output", number),
+            f"{check.expectation}: {_line(str(check.kwargs.get('column')))} is not imputed by this "
+            f"job, only {_line(', '.join(imputed), 400) or 'nothing'}",
+        )
+        for number, check in enumerate(job.checks.output)
+        if _by_mask(check) and check.kwargs.get("column") not in imputed
+    ]
+    if problems:
+        raise JobError(problems)
+    return tuple(
+        _with_options(check, mask_column=MASK, mask_bit=imputed.index(str(check.kwargs["column"])))
+        if _by_mask(check)
+        else check
+        for check in job.checks.output
+    )
 
 
 def check_rows(job: Job, rows: int) -> None:
@@ -244,6 +281,28 @@ def columns_needed(checks: Sequence[Check], names: Sequence[str]) -> list[str]:
         return list(names)
     wanted = {text for check in checks for text in _texts_of(check)}
     return [name for name in names if name in wanted]
+
+
+def _by_mask(check: Check) -> bool:
+    """Whether a check is about imputed cells, and leaves it to the job to say which these are."""
+    imputed = check.expectation == "expect_imputed_distribution_to_match"
+    return imputed and "mask_column" not in check.kwargs
+
+
+def _with_options(check: Check, **options: JsonValue) -> Check:
+    return check.model_copy(update={"kwargs": {**check.kwargs, **options}})
+
+
+def _without_mask(job: Job) -> Iterator[Problem]:
+    """Find the checks of imputed cells that no mask of this job can tell."""
+    remedies = {"input": "nothing is imputed in the input yet; move it to checks.output"}
+    if not job.imputation.mask:
+        remedies["output"] = "the mask tells which cells are imputed; add imputation: {mask: true}"
+    for stage, remedy in remedies.items():
+        for number, check in enumerate(getattr(job.checks, stage)):
+            if _by_mask(check):
+                message = f"{check.expectation}: {remedy}, or name a mask_column"
+                yield Problem(job.place("checks", stage, number), message)
 
 
 def _placed(job: Job) -> Iterator[tuple[str, Check]]:
@@ -586,6 +645,8 @@ def _context() -> EphemeralDataContext:
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    from em_impute import expectations  # noqa: F401 - known to GX once it is imported
+
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     return context
@@ -601,13 +662,17 @@ def _build(check: Check) -> Expectation:
 
 
 def _evaluate(batch: Batch, expectation: Expectation) -> tuple[bool, Mapping[str, Any]]:
+    from em_impute.expectations import CannotJudge
+
     answer = batch.validate(expectation, result_format=_COUNTS_ONLY)
     info = answer.exception_info or {}
     # Flat, or one entry for each metric that failed.
     for entry in [info] if "raised_exception" in info else info.values():
         if entry["raised_exception"]:
-            kind = _exception_kind(str(entry["exception_traceback"]))
-            raise _EvaluationError(kind, str(entry["exception_message"]))
+            traceback, message = str(entry["exception_traceback"]), str(entry["exception_message"])
+            if f"{CannotJudge.__module__}.{CannotJudge.__name__}: " in traceback:
+                raise CannotJudge(message)
+            raise _EvaluationError(_exception_kind(traceback), message)
     return bool(answer.success), answer.result
 
 
@@ -630,15 +695,19 @@ def _carry_out(frame: pd.DataFrame, checks: Sequence[Check], rows: int) -> list[
 
 
 def _result(check: Check, batch: Batch, frame: pd.DataFrame, rows: int) -> CheckResult:
+    from em_impute.expectations import CannotJudge
+
     try:
         if check.expectation in _ABOUT_ROW_COUNT:
             success, result = _count_rows(check, rows)
         else:
             success, result = _evaluate(batch, _build(check))
+    except CannotJudge as reason:
+        success, observed = False, f"cannot be judged: {_line(str(reason), 400)}"
     except Exception as error:  # whatever it was, the check has not passed
         success, observed = False, _could_not(check, frame, error)
     else:
-        observed = _observed(check.expectation, success, result)
+        observed = _observed(check, success, result)
     column = check.kwargs.get("column")
     return CheckResult(
         name=check.expectation,
@@ -667,9 +736,12 @@ def _could_not(check: Check, frame: pd.DataFrame, error: Exception) -> str:
     return f"could not be evaluated{on}: {kind}"
 
 
-def _observed(name: str, success: bool, result: Mapping[str, Any]) -> str:
+def _observed(check: Check, success: bool, result: Mapping[str, Any]) -> str:
     if "element_count" in result:
         return _observed_rows(result)
+    if ours := _in_words(check):
+        return ours.observed(result)
+    name = check.expectation
     if name not in _AGGREGATES:
         return "passed" if success else "failed"
     value = result.get("observed_value")
@@ -688,6 +760,16 @@ def _observed_rows(result: Mapping[str, Any]) -> str:
 
 # --- Expectations in words ---------------------------------------------------------------------
 
+
+def _in_words(check: Check) -> InWords | None:
+    """An expectation of ours, which says itself what it expects and has seen."""
+    from em_impute.expectations import InWords
+
+    if check.expectation not in {kind.expectation_type for kind in InWords.__subclasses__()}:
+        return None
+    return cast(InWords, _build(check))
+
+
 # Options that `_expected` says in its own way, or that do not change what is expected.
 _SAID = {
     *("column", "column_A", "column_B", "column_list", "mostly", "row_condition"),
@@ -704,7 +786,8 @@ def _expected(check: Check) -> str:
     mostly, condition = kwargs.get("mostly", 1), kwargs.get("row_condition")
     share = "" if mostly == 1 else f" in at least {_percent(mostly)} of rows"
     where = f" where {condition}" if condition else ""
-    return _line(_statement(check) + share + where)
+    ours = _in_words(check)
+    return _line((ours.expected() if ours else _statement(check)) + share + where)
 
 
 def _statement(check: Check) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from em_impute.findings import EXPECTED, Found, Outcome, stop_if_refused
-from em_impute.job import CannotRun, Job
+from em_impute.findings import EXPECTED, Found, Outcome, Unforeseen, stop_if_refused
+from em_impute.job import CannotRun, Job, load_job
 from em_impute.tasks import (
     check_input,
     check_output,
@@ -19,17 +21,39 @@ from em_impute.tasks import (
     open_run,
     publish,
     report,
+    report_cancelled,
+    report_lost,
+    time_limit,
 )
 
 
 def _run_name() -> str:
-    job = runtime.flow_run.parameters["job"]
-    started = runtime.flow_run.scheduled_start_time
-    return f"{job.name if isinstance(job, Job) else Path(job).stem}, {started:%Y-%m-%d %H:%M:%S}"
+    """The job, its data date, and when it was to start, on the schedule's clock."""
+    given, started = runtime.flow_run.parameters, runtime.flow_run.scheduled_start_time
+    job, schedule, day = given["job"], int(given.get("schedule", 0)), given.get("date")
+    try:
+        job = job if isinstance(job, Job) else load_job(job)
+    except CannotRun:
+        return f"{Path(job).stem}, {started:%Y-%m-%d %H:%M:%S}"
+    about = f" of {day or job.data_date(started, schedule)}" if day or job.is_dated else ""
+    if job.schedules:
+        zone = job.schedules[min(schedule, len(job.schedules) - 1)].timezone
+        started = started.astimezone(ZoneInfo(zone))
+    return f"{job.name}{about}, {started:%Y-%m-%d %H:%M:%S}"
 
 
-@flow(name="impute", flow_run_name=_run_name)
-def impute(job: Path | Job, runs: Path = Path("runs")) -> State[Outcome]:
+@flow(
+    name="impute",
+    flow_run_name=_run_name,
+    on_crashed=[report_lost],
+    on_cancellation=[report_cancelled],
+)
+def impute(
+    job: Path | Job,
+    runs: Path = Path("runs"),
+    date: dt.date | None = None,
+    schedule: int = 0,
+) -> State[Outcome]:
     """Run one job: fill the holes of its source and publish the table to its target.
 
     Parameters
@@ -39,6 +63,11 @@ def impute(job: Path | Job, runs: Path = Path("runs")) -> State[Outcome]:
         that the program was started in.
     runs : Path
         Where the run's folder, with the report, is made.
+    date : date, optional
+        The data date, which stands in the place of ``{date}`` in the job; by default the day for
+        which the run was scheduled, by the job's schedule.
+    schedule : int
+        Which of the job's schedules that is, from 0.
 
     Returns
     -------
@@ -47,22 +76,26 @@ def impute(job: Path | Job, runs: Path = Path("runs")) -> State[Outcome]:
         data is the `Outcome`.
     """
     try:
-        run = open_run(job, runs)
+        run = open_run(job, runs, date, schedule)
     except CannotRun as mistake:
         return Failed(message=str(mistake), data=mistake)
     found = Found()
     try:
-        found.snapshot = load(run)
-        found.before = check_input(run, found.snapshot)
-        stop_if_refused(found)
-        found.fitted = fit(run, found.snapshot)
-        stop_if_refused(found)
-        found.staged = fill(run, found.snapshot, found.fitted)
-        found.after = check_output(run, found.snapshot, found.fitted, found.staged)
-        stop_if_refused(found)
+        with time_limit(run.job.time_limit):
+            found.snapshot = load(run)
+            found.before = check_input(run, found.snapshot)
+            stop_if_refused(found)
+            found.fitted = fit(run, found.snapshot)
+            stop_if_refused(found)
+            found.staged = fill(run, found.snapshot, found.fitted)
+            found.after = check_output(run, found.snapshot, found.fitted, found.staged)
+            stop_if_refused(found)
         found.published = publish(run, found.staged)
     except EXPECTED as reason:
         found.stopped_by = reason
+    except Exception as fault:
+        # Its traceback is in the log; whoever watches gets the report all the same.
+        found.stopped_by = Unforeseen(fault)
     outcome = report(run, found)
     ending = Failed if found.stopped_by else Completed
     return ending(message=outcome.verdict.sentence, data=outcome)

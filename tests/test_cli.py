@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
+from contextlib import suppress
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,9 +24,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
+import pyte
 import pytest
 from click.testing import CliRunner, Result
-from conftest import ROOT, PrefectServer, WriteJob
+from conftest import EM_IMPUTE, ROOT, PrefectServer, WriteJob
 from postgres_server import GUARDED, PASSWORD, PostgresServer
 
 from em_impute import cli
@@ -231,6 +237,28 @@ def test_a_model_per_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert abs(row.body_mass_g - group.body_mass_g.mean()) < 0.5 * group.body_mass_g.std()
     [folder] = (tmp_path / "runs" / "penguins_by_group").iterdir()
     assert len(json.loads((folder / "groups.json").read_text())) == 4
+
+
+def test_missingness_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little's test fails as a warning, with naniar's p-value; the draws are like the observed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "missingness.yaml")
+    assert result.exit_code == 0, result.output
+    assert Path("out/airquality_missingness.parquet").exists()
+    [folder] = (tmp_path / "runs" / "airquality_missingness").iterdir()
+    before, after = json.loads((folder / "checks.json").read_text())
+    mcar, match = before["results"][-1], after["results"][-1]
+    assert mcar["expected"] == (
+        "cells of all numeric columns missing completely at random (p at least 0.05)"
+    )
+    assert (mcar["success"], mcar["severity"]) == (False, "warning")
+    assert mcar["observed"].startswith("p = 0.00142, Little's test: 35.11 on 14 degrees of freedom")
+    assert match["success"]
+    assert match["observed"].endswith("37 imputed and 116 observed cells")
+    report = (folder / "report.html").read_text()
+    for words in (mcar["expected"], match["observed"]):
+        assert words in unescape(report)
 
 
 def shown(folder: Path) -> list[str]:
@@ -605,6 +633,138 @@ def test_check_finds_what_a_run_would_refuse(write_job: WriteJob) -> None:
 def test_schema_is_json_and_describes_a_job() -> None:
     schema = json.loads(em_impute("schema").output)
     assert {"name", "source", "target", "checks"} <= set(schema["properties"])
+
+
+# --- What a run says, and to whom ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["published", "refused", "wrong"])
+def test_json_is_one_object_whatever_the_ending(write_job: WriteJob, case: str) -> None:
+    never = {"input": [{"expect_table_row_count_to_equal": {"value": 0}}]}
+    changes: dict[str, Any] = {"refused": {"checks": never}, "wrong": {"sorce": 1}}.get(case, {})
+    result = em_impute("run", "--json", write_job(GOOD, **changes))
+    said = json.loads(result.stdout)
+    assert result.exit_code == said["exit_code"] == {"published": 0, "refused": 1, "wrong": 2}[case]
+    if case == "wrong":
+        assert (said["outcome"], said["stopped_by"]) == ("not published", "cannot run")
+        assert "unknown key (did you mean source?)" in said["verdict"]
+        assert said["folder"] is None
+        return
+    [folder] = Path("runs/test").iterdir()
+    assert (said["folder"], said["report"]) == (str(folder), str(folder / "report.html"))
+    assert (said["rows"], said["missing_cells"]) == (40, 8)
+    assert said["imputed_cells"] == {"published": 8, "refused": 0}[case]
+    assert said["stopped_by"] == {"published": None, "refused": "refused"}[case]
+    assert said["verdict"] in (folder / "report.json").read_text()
+    [listed] = json.loads(em_impute("history", "test", "--json").stdout)
+    assert listed == {name: said[name] for name in listed}
+
+
+def test_quiet_is_the_verdict_and_nothing_else(write_job: WriteJob) -> None:
+    result = em_impute("run", "--quiet", write_job(GOOD))
+    assert result.output == (
+        "Published: 8 missing cells were filled and the table was written to out/filled.csv; "
+        "no check warned.\n"
+    )
+
+
+def test_quiet_does_not_hide_a_fault_of_the_program(
+    write_job: WriteJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("em_impute.tables.summarise.summarise", broken)
+    result = em_impute("run", "--quiet", write_job(GOOD))
+    assert result.exit_code == 3
+    assert "Traceback" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_terminal_shows_the_steps_and_no_log_line(
+    prefect_server: PrefectServer, write_job: WriteJob
+) -> None:
+    """Stderr is a terminal of 100 columns, stdout is a pipe."""
+    write_job(GOOD)
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    environment = prefect_server.environment | {"TERM": "xterm-256color"}
+    with subprocess.Popen(
+        [EM_IMPUTE, "run", "--json", "job.yaml"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    ) as running:
+        os.close(theirs)
+        screen = pyte.Screen(100, 24)
+        stream = pyte.ByteStream(screen)
+        with suppress(OSError):  # the end of a terminal
+            while written := os.read(ours, 65536):
+                stream.feed(written)
+        assert running.stdout is not None
+        assert json.loads(running.stdout.read())["imputed_cells"] == 8
+    os.close(ours)
+    assert running.returncode == 0
+    lines = [line.rstrip() for line in screen.display if line.strip()]
+    assert lines[0].startswith(f"View at {prefect_server.url}/runs/flow-run/")
+    steps = ["start", "load", "check input", "fit", "fill", "check output", "publish", "report"]
+    assert [line[:15].strip() for line in lines[1:]] == [f"✓ {step}" for step in steps]
+    assert lines[2].endswith("Read 40 rows and 2 columns from in.csv.")
+    assert screen.cursor.hidden is False
+
+
+def test_an_interrupted_run_has_an_exit_code_of_its_own(
+    write_job: WriteJob, old_target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("em_impute.tables.summarise.summarise", interrupt)
+    result = em_impute("run", write_job(GOOD))
+    assert result.exit_code == 130
+    assert "em-impute: interrupted" in result.output
+    assert old_target.read_bytes() == OLD
+
+
+def test_a_report_is_made_again_without_the_data(write_job: WriteJob) -> None:
+    assert em_impute("run", write_job(GOOD)).exit_code == 0
+    [folder] = Path("runs/test").iterdir()
+    page = (folder / "report.html").read_text()
+    for file in (Path("in.csv"), Path("out/filled.csv"), folder / "report.html"):
+        file.unlink()
+    result = em_impute("report", folder)
+    assert result.output == f"The report is in {folder}/report.html.\n"
+    assert (folder / "report.html").read_text() == page
+    nothing = em_impute("report", "runs")
+    assert "em-impute: runs has no report.json" in nothing.output
+    assert nothing.exit_code == 2
+
+
+def test_history_takes_the_name_of_a_job_or_its_file(write_job: WriteJob) -> None:
+    job = write_job(GOOD)
+    for _ in range(2):
+        assert em_impute("run", job).exit_code == 0
+    by_name = em_impute("history", "test")
+    assert by_name.output == em_impute("history", job).output
+    assert by_name.output.count("8 missing cells were filled") == 2
+    assert em_impute("history", job, "--last", 1).output.count("8 missing cells were filled") == 1
+    unknown = em_impute("history", "tset")
+    assert "runs has no run of the job 'tset'; there are runs of test." in unknown.output
+    assert unknown.exit_code == 2
+
+
+def test_a_terminal_without_unicode_is_no_reason_to_fail(write_job: WriteJob) -> None:
+    for _ in range(2):
+        assert em_impute("run", write_job(GOOD)).exit_code == 0
+    plain = subprocess.run(
+        [EM_IMPUTE, "history", "test"],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert plain.returncode == 0, plain.stderr
+    assert plain.stdout.count(b"8 missing cells were filled") == 2
+    assert plain.stdout.isascii()
 
 
 def test_serving_two_jobs_of_one_name_is_refused(write_job: WriteJob) -> None:

@@ -19,6 +19,8 @@ COMPOSE = Path(sysconfig.get_path("scripts"), "docker-compose")
 Services = dict[str, dict[str, Any]]
 EXACT_TAG = re.compile(r":\d+\.\d+(\.\d+)?(-[a-z-]+)?$")
 PASSWORD = "s3cret of the test: $ @ # /"
+AUTH = "admin:an0ther of the test"
+OURS = ("server", "services", "deploy", "worker")
 
 
 def compose_config(env_file: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -37,7 +39,7 @@ def compose_config(env_file: Path, *options: str) -> subprocess.CompletedProcess
 def services(tmp_path_factory: pytest.TempPathFactory) -> Services:
     """The services with anchors merged and variables filled in."""
     env_file = tmp_path_factory.mktemp("compose") / "env"
-    env_file.write_text(f"POSTGRES_PASSWORD='{PASSWORD}'\n", encoding="utf-8")
+    env_file.write_text(f"POSTGRES_PASSWORD='{PASSWORD}'\nPREFECT_AUTH='{AUTH}'\n")
     answer = compose_config(env_file, "--format", "json")
     assert answer.returncode == 0, answer.stderr
     resolved: Services = json.loads(answer.stdout)["services"]
@@ -49,12 +51,13 @@ def test_example_environment_is_enough() -> None:
     assert (answer.returncode, answer.stderr) == (0, "")
 
 
-def test_missing_password_is_said_in_a_sentence(tmp_path: Path) -> None:
-    empty = tmp_path / "env"
-    empty.touch()
-    answer = compose_config(empty, "--quiet")
+@pytest.mark.parametrize("missing", ["POSTGRES_PASSWORD", "PREFECT_AUTH"])
+def test_missing_secret_is_said_in_a_sentence(tmp_path: Path, missing: str) -> None:
+    example = (ROOT / ".env.example").read_text().replace(f"{missing}=", "OTHER=")
+    (tmp_path / "env").write_text(example)
+    answer = compose_config(tmp_path / "env", "--quiet")
     assert answer.returncode != 0
-    assert "POSTGRES_PASSWORD is missing a value: set it in .env, as .env.example" in answer.stderr
+    assert f"{missing} is missing a value: set it in .env, as .env.example" in answer.stderr
 
 
 def test_ports_are_open_to_this_machine_only(services: Services) -> None:
@@ -68,11 +71,11 @@ def test_image_tags_are_exact(services: Services) -> None:
     assert [image for image in images if not EXACT_TAG.search(image)] == []
 
 
-def test_server_worker_and_deploy_share_one_image(services: Services) -> None:
+def test_prefects_parts_share_one_image(services: Services) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
         "version"
     ]
-    images = {services[name]["image"] for name in ("server", "worker", "deploy")}
+    images = {services[name]["image"] for name in OURS}
     assert images == {f"em-impute:{version}"}
     assert [name for name, service in services.items() if "build" in service] == ["server"]
 
@@ -93,29 +96,74 @@ def test_each_service_waits_until_the_one_before_it_is_ready(
     }
     assert waits == {
         ("server", "postgres", "service_healthy"),
+        ("server", "redis", "service_healthy"),
+        ("services", "redis", "service_healthy"),
+        ("services", "server", "service_healthy"),
         ("deploy", "server", "service_healthy"),
         ("worker", "server", "service_healthy"),
         ("worker", "deploy", "service_completed_successfully"),
     }
 
 
-@pytest.mark.parametrize("name", ["postgres", "server", "worker"])
+@pytest.mark.parametrize("name", ["postgres", "redis", "server", "services", "worker"])
 def test_long_running_service_is_checked_and_restarted(services: Services, name: str) -> None:
-    assert services[name]["healthcheck"]["test"]
     assert services[name]["restart"] == "unless-stopped"
+    # The background services listen nowhere.
+    assert name == "services" or services[name]["healthcheck"]["test"]
 
 
-def test_password_reaches_only_database_and_server(services: Services) -> None:
-    holders = {
+def test_no_container_can_do_more_than_it_must(services: Services) -> None:
+    for name, service in services.items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert int(service["mem_limit"]) > 0, name
+        assert name in OURS or service["user"] not in ("", "root"), name
+
+
+def test_server_and_its_services_use_the_same_database_and_redis(services: Services) -> None:
+    server, background = (services[name]["environment"] for name in ("server", "services"))
+    shared = {name: value for name, value in server.items() if name in background}
+    assert background == shared
+    assert "--no-services" in services["server"]["command"]
+    kept_in_memory = [
+        name for name, value in background.items() if "memory" in value and "prefect" in value
+    ]
+    assert kept_in_memory == []
+
+
+@pytest.mark.parametrize(
+    ("secret", "holders"),
+    [
+        (
+            PASSWORD,
+            {
+                ("postgres", "POSTGRES_PASSWORD"),
+                ("server", "PREFECT_SERVER_DATABASE_PASSWORD"),
+                ("services", "PREFECT_SERVER_DATABASE_PASSWORD"),
+            },
+        ),
+        (
+            AUTH,
+            {
+                ("server", "PREFECT_SERVER_API_AUTH_STRING"),
+                ("services", "PREFECT_SERVER_API_AUTH_STRING"),
+                ("deploy", "PREFECT_API_AUTH_STRING"),
+                ("worker", "PREFECT_API_AUTH_STRING"),
+            },
+        ),
+    ],
+)
+def test_secret_reaches_only_who_needs_it(
+    services: Services, secret: str, holders: set[tuple[str, str]]
+) -> None:
+    found = {
         (name, variable)
         for name, service in services.items()
         for variable, value in service.get("environment", {}).items()
-        if value == PASSWORD.replace("$", "$$")
+        if value == secret.replace("$", "$$")
     }
-    assert holders == {
-        ("postgres", "POSTGRES_PASSWORD"),
-        ("server", "PREFECT_SERVER_DATABASE_PASSWORD"),
-    }
+    assert found == holders
 
 
 def test_no_secret_is_written_down() -> None:
@@ -128,8 +176,8 @@ def test_no_secret_is_written_down() -> None:
         for variable, value in service.get("environment", {}).items()
         if re.search("PASSWORD|SECRET|TOKEN|KEY|AUTH", variable)
     ]
-    assert len(secrets) == 2
-    assert all(value.startswith("${POSTGRES_PASSWORD:?") for value in secrets)
+    assert len(secrets) > 4
+    assert all(value.startswith(("${POSTGRES_PASSWORD:?", "${PREFECT_AUTH:?")) for value in secrets)
     assert not re.search(r"://[^/\s]*:[^/\s]*@", text)
 
 
@@ -140,4 +188,4 @@ def test_worker_serves_the_pool_that_the_jobs_are_deployed_to(
     [pool] = {one["work_pool"]["name"] for one in deployments}
     command = services["worker"]["command"]
     assert command[command.index("--pool") + 1] == pool
-    assert f"work-pool create --type process {pool}" in services["deploy"]["command"][-1]
+    assert f"--pool {pool} --create-pool" in services["deploy"]["command"][-1]

@@ -6,15 +6,20 @@ import doctest
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from conftest import ROOT
+from ruamel.yaml import YAML
 
 from em_impute import cli, estimator
-from em_impute.gaussian import em, patterns
+from em_impute.findings import Refused
+from em_impute.gaussian import em, inference, patterns
+from em_impute.history import run_without_folder
 from em_impute.job import load_job
 
 README = (ROOT / "README.md").read_text()
+WATCH = (ROOT / "docs" / "watch.md").read_text()
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -34,6 +39,15 @@ def test_python_examples_of_the_readme_run(
     assert capsys.readouterr().out.splitlines() == said
 
 
+def test_the_example_of_the_expectations_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    [code] = blocks((ROOT / "docs" / "expectations.md").read_text(), "python")
+    exec(code, {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)\s+# (.*)", code)
+
+
 def test_job_examples_of_the_readme_load(tmp_path: Path) -> None:
     for i, block in enumerate(blocks(README, "yaml")):
         path = tmp_path / f"{i}.yaml"
@@ -45,6 +59,50 @@ def test_the_readme_says_what_it_is_in_its_first_20_lines() -> None:
     head = "\n".join(README.splitlines()[:20])
     for part in ("make demo", "make test", "docs/report.png", "from em_impute import EMImputer"):
         assert part in head
+
+
+@pytest.fixture
+def at_the_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder of the test's own, with what a checkout has for jobs."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("configs", "data"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+
+
+def module_of(code: str) -> dict[str, Any]:
+    """What code defines, as a module that is imported."""
+    namespace: dict[str, Any] = {"__name__": "example"}
+    exec(code, namespace)
+    return namespace
+
+
+@pytest.mark.xdist_group("prefect")
+@pytest.mark.usefixtures("prefect_server", "at_the_jobs")
+def test_the_flow_of_ones_own_runs() -> None:
+    text = (ROOT / "docs" / "tasks.md").read_text()
+    [code] = blocks(text, "python")
+    nightly, job = module_of(code)["nightly"], Path("configs/quickstart.yaml")
+    with pytest.raises(Refused, match="37 of 153 cells of Ozone would be imputed"):
+        nightly(job, share=0.8)
+    assert not Path("out/airquality.parquet").exists()
+    [said] = re.findall(r"It prints `(.*?)\.\.\.`", text)
+    assert nightly(job).startswith(said.rstrip())
+    assert Path("out/airquality.parquet").exists()
+    for folder in Path("runs/airquality").iterdir():
+        assert not {"snapshot.arrow", "staged.parquet"} & {file.name for file in folder.iterdir()}
+        assert (folder / "report.html").exists()
+
+
+@pytest.mark.xdist_group("prefect")
+@pytest.mark.usefixtures("prefect_server", "at_the_jobs")
+def test_the_examples_of_the_blocks_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs" / "blocks.md").read_text()
+    for code in blocks(text, "python"):
+        module_of(code)
+    assert "44 missing cells were filled" in capsys.readouterr().out
+    [job] = blocks(text, "yaml")
+    (tmp_path / "job.yaml").write_text(job)
+    assert load_job(tmp_path / "job.yaml").name == "orders"
 
 
 def test_commands_and_files_that_the_readme_names_exist() -> None:
@@ -63,13 +121,34 @@ def test_tests_that_the_method_page_names_exist() -> None:
         assert f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
 
 
+def test_the_keys_of_a_run_as_json_are_explained() -> None:
+    table = WATCH[WATCH.index("The object has") : WATCH.index("What a run did not come to")]
+    explained = {
+        key
+        for line in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+        for key in re.findall(r"`(\w+)`", line)
+    }
+    assert explained == run_without_folder("").to_dict().keys() | {"stopped_by", "exit_code"}
+
+
+def test_options_of_run_are_explained() -> None:
+    options = {name for option in cli.run.params for name in option.opts if name[0] == "-"}
+    assert options == set(re.findall(r"`(--?\w+)", WATCH[: WATCH.index("### Past runs")]))
+
+
+def test_the_automation_that_is_explained_is_the_one_in_the_file() -> None:
+    [explained] = [yaml for yaml in blocks(WATCH, "yaml") if "trigger:" in yaml]
+    kept = YAML(typ="safe").load(ROOT / "docs" / "automations.yaml")["automations"]
+    assert YAML(typ="safe").load(explained) == kept[0]
+
+
 def test_every_job_in_configs_is_run_by_a_test() -> None:
     tests = (ROOT / "tests" / "test_cli.py").read_text()
     for config in (ROOT / "configs").glob("*.yaml"):
         assert f'"{config.name}"' in tests
 
 
-@pytest.mark.parametrize("module", [estimator, em, patterns], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [estimator, em, inference, patterns], ids=lambda m: m.__name__)
 def test_examples_in_docstrings_run(module: ModuleType) -> None:
     failures, tried = doctest.testmod(module)
     assert tried

@@ -5,22 +5,34 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 import pytest
-from holed_tables import factor_table, reference
+from holed_tables import reference
+from prefect import flow
 from prefect.artifacts import Artifact
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Crashed
+from prefect.types import DateTime
 
 from em_impute import GaussianModel, fit_gaussian
-from em_impute.findings import Outcome
+from em_impute.findings import Outcome, Run
 from em_impute.flows.impute import impute
 from em_impute.gaussian import PatternSummary
-from em_impute.job import Job
+from em_impute.job import Job, KeptRuns
 from em_impute.reporting.diagnostics import Report
-from em_impute.tables import sources, targets
+from em_impute.tables import sources, summarise, targets
+from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.sources import Snapshot
+from em_impute.tasks import fill, fit, load, open_run, publish, report_cancelled, report_lost
+
+DAY = date(2026, 1, 1)
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
 
@@ -92,6 +104,17 @@ def test_artifacts_have_the_jobs_name_and_the_report_can_be_made_again(job: Job)
     assert numbers.fit.status == "converged"
 
 
+def test_the_tasks_run_outside_of_a_flow(job: Job) -> None:
+    """Each call of open_run is then a run of its own, which publishes."""
+    for _ in range(2):
+        run = open_run(job)
+        snapshot = load(run)
+        published = publish(run, fill(run, snapshot, fit(run, snapshot)))
+        assert published.rows == 748
+    record = json.loads(Path(".boys-filled.feather.em_impute.json").read_text())
+    assert len({entry["run"] for entry in record["published"]}) == 2
+
+
 @pytest.mark.parametrize("step", ["load", "publish"])
 def test_input_and_output_are_tried_again(
     job: Job, monkeypatch: pytest.MonkeyPatch, step: str
@@ -112,6 +135,95 @@ def test_input_and_output_are_tried_again(
     assert len(calls) == 2
 
 
+def test_a_run_that_is_tried_again_goes_on_with_what_it_has_read(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first try fails in the fit, the source changes, the second try is the same run."""
+    snapshots: list[Snapshot] = []
+
+    def fails(*_: Any) -> Any:
+        raise KeyError("no such luck")
+
+    monkeypatch.setattr(summarise, "summarise", fails)
+    monkeypatch.setattr("em_impute.tables.run_folder.RunFolder.clear", lambda _: None)
+    _, outcome = run(job)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    Path("boys.parquet").unlink()
+    again = Run("run-1", job, RunFolder(outcome.report.parent), datetime.now(UTC), DAY, "run-1")
+
+    @flow
+    def second_try() -> None:
+        snapshots.append(load(again))
+
+    second_try()
+    assert snapshots[0].rows == 748
+
+
+def test_a_fault_of_the_program_has_a_report_too(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> Any:
+        raise KeyError("secret-cell-4711")
+
+    monkeypatch.setattr(summarise, "summarise", fails)
+    state, outcome = run(job)
+    assert state.is_failed()
+    assert outcome.verdict.outcome == "not published"
+    assert outcome.verdict.sentence.startswith("The run failed by a fault of the program (KeyError")
+    assert "4711" not in outcome.report.read_text()
+    assert not Path("boys-filled.feather").exists()
+
+
+def test_a_run_has_its_time_limit(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = summarise.summarise
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(30)
+        return real(*arguments)
+
+    monkeypatch.setattr(summarise, "summarise", slow)
+    state, outcome = run(job.model_copy(update={"time_limit": 8.0}))
+    assert state.is_failed()
+    assert outcome.verdict.sentence.startswith(
+        "The run took longer than its time limit of 8 seconds; raise time_limit"
+    )
+    assert not Path("boys-filled.feather").exists()
+
+
+def test_a_cancelled_run_and_a_lost_one_leave_a_report(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect calls the hooks in a process of its own, with the flow run as it was stored."""
+    started = DateTime.now("UTC")
+    hooks = {"cancelled": report_cancelled, "process of this run was lost": report_lost}
+    for says, hook in hooks.items():
+        flow_run = FlowRun(
+            flow_id=uuid4(),
+            expected_start_time=started,
+            parameters={"job": job.model_dump(mode="json"), "runs": str(tmp_path / "runs")},
+        )
+        folder = RunFolder(
+            tmp_path / "runs" / job.name / f"{started:%Y%m%dT%H%M%SZ}-{str(flow_run.id)[-8:]}"
+        )
+        hook(impute, flow_run, Crashed())
+        assert not folder.path.exists()  # a run that has not begun leaves nothing
+        folder.path.mkdir(parents=True)
+        sources.take_snapshot(job.source, folder.snapshot).save(folder.read)
+        hook(impute, flow_run, Crashed())
+        numbers = Report.from_dict(json.loads(folder.numbers.read_text()))
+        assert says in numbers.verdict.sentence
+        assert numbers.rows == 748
+        assert folder.report.exists()
+        assert folder.snapshot.exists() is (hook is report_lost)
+
+
+def test_old_folders_of_runs_are_removed_by_policy(job: Job) -> None:
+    kept = job.model_copy(update={"keep_runs": KeptRuns(count=2)})
+    outcomes = [run(kept)[1] for _ in range(3)]
+    folders = {outcome.report.parent for outcome in outcomes}
+    assert {folder for folder in folders if folder.exists()} <= folders
+    assert len(list(Path("runs/Boys_growth").iterdir())) == 2
+
+
 def test_what_trying_again_does_not_mend_is_not_tried_again(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,22 +239,6 @@ def test_what_trying_again_does_not_mend_is_not_tried_again(
     assert state.is_failed()
     assert "no such file" in outcome.verdict.sentence
     assert len(calls) == 1
-
-
-def test_progress_moves_while_em_works(
-    job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen: list[float] = []
-    monkeypatch.setattr("em_impute.tasks.PROGRESS_INTERVAL", 0.0)
-    monkeypatch.setattr(
-        "em_impute.tasks.update_progress_artifact", lambda _, progress: seen.append(progress)
-    )
-    X = factor_table(300, 6, 0.5, seed=1)
-    pd.DataFrame(X, columns=list("abcdef")).to_parquet("boys.parquet")
-    run(job)
-    assert len(seen) > 5
-    assert seen[0] < seen[-1] == 100.0
-    assert all(0.0 <= percent <= 100.0 for percent in seen)
 
 
 def test_a_secret_value_is_nowhere_but_in_the_table(job: Job) -> None:

@@ -6,7 +6,7 @@ import json
 import pickle
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,11 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from em_impute.job import (
+    CannotRun,
     Check,
     Columns,
+    DatabaseSource,
+    DatabaseTarget,
     FileSource,
     FileTarget,
     Job,
@@ -27,6 +30,7 @@ from em_impute.job import (
     Problem,
     job_schema,
     load_job,
+    parse_job,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -99,8 +103,18 @@ def test_a_full_job_is_read_as_written() -> None:
             severity="warning",
         ),
     )
-    assert job.schedule is not None
-    assert (job.schedule.cron, job.schedule.timezone) == ("0 3 * * *", "Europe/Paris")
+    [schedule] = job.schedules
+    assert (schedule.cron, schedule.timezone) == ("0 3 * * *", "Europe/Paris")
+
+
+def test_a_job_is_read_from_text_too() -> None:
+    """JSON is YAML; mistakes are said as those in a file are."""
+    assert parse_job(MINIMAL) == parse_job(load(MINIMAL).model_dump_json()) == load(MINIMAL)
+    with pytest.raises(JobError, match=r"^job:4:1: modell: unknown key \(did you mean model\?\)"):
+        parse_job(MINIMAL + "modell: {}\n")
+    for broken in ("\ud800", "#" * 300_000):
+        with pytest.raises(JobError, match=r"^text: (not UTF-8|larger than a job may be)"):
+            parse_job(broken, "text")
 
 
 def test_a_minimal_job_has_the_defaults() -> None:
@@ -144,8 +158,7 @@ def test_numbers_in_any_notation_are_numbers(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["5400", "5400.0", "PT1H30M", "01:30:00"])
 def test_an_interval_is_seconds_or_a_duration(text: str) -> None:
-    schedule = load(f"{MINIMAL}schedule: {{interval: {text}}}").schedule
-    assert schedule is not None
+    [schedule] = load(f"{MINIMAL}schedule: {{interval: {text}}}").schedules
     assert schedule.interval == timedelta(hours=1, minutes=30)
 
 
@@ -303,9 +316,86 @@ def test_a_target_that_does_not_fit_is_explained(target: str, complaint: str) ->
     assert complaints(f"name: air\nsource: {{path: in.csv}}\ntarget: {target}\n") == [complaint]
 
 
+# --- Data dates --------------------------------------------------------------------------------
+
+
+def dated(source: str = "in/{date}.csv", target: str = "out/{date:%Y/%m}.csv") -> Job:
+    return load(f"name: a\nsource: {{path: '{source}'}}\ntarget: {{path: '{target}'}}\n")
+
+
+def test_the_date_stands_in_source_and_target() -> None:
+    job = dated().at(date(2026, 2, 3))
+    assert (str(job.source), str(job.target)) == ("in/2026-02-03.csv", "out/2026/02.csv")
+    assert isinstance(job.source, FileSource)
+    assert isinstance(job.source.path, Path)
+    url = dated(source="s3://lake/{date:%j}/x.parquet").at(date(2026, 2, 3))
+    assert str(url.source) == "s3://lake/034/x.parquet"
+
+
+def test_the_date_stands_in_tables_and_queries() -> None:
+    job = load(
+        "name: a\n"
+        "source: {url: 'sqlite:///a.db', query: 'select * from t where day = ''{date}'';'}\n"
+        "target: {url: 'sqlite:///a.db', table: 'day_{date:%Y%m%d}'}\n"
+    ).at(date(2026, 2, 3))
+    assert isinstance(job.source, DatabaseSource)
+    assert job.source.query == "select * from t where day = '2026-02-03'"
+    assert isinstance(job.target, DatabaseTarget)
+    assert job.target.table == "day_20260203"
+
+
+def test_a_job_without_a_place_for_the_date_is_the_same_every_day() -> None:
+    job = load(MINIMAL)
+    assert not job.is_dated
+    assert job.at(date(2026, 2, 3)) == job
+    assert dated().is_dated
+
+
+def test_braces_of_others_stay() -> None:
+    assert str(dated(source="in/{region}.csv").source) == "in/{region}.csv"
+
+
+@pytest.mark.parametrize("path", ["in/{date.csv", "in/{date!r}.csv", "in/{dates}.csv"])
+def test_what_looks_like_a_date_must_be_one(path: str) -> None:
+    assert complaints(f"name: a\nsource: {{path: '{path}'}}\ntarget: {{path: o.csv}}\n") == [
+        "2:16: source.path: expected {date}, or a format within, such as {date:%Y-%m-%d}"
+    ]
+
+
+@pytest.mark.parametrize("form", ["", "%H", "%", "%Y%", "%-d", "x"])
+def test_a_date_is_written_with_known_parts(form: str) -> None:
+    [complaint] = complaints(
+        f"name: a\nsource: {{path: 'in/{{date:{form}}}.csv'}}\ntarget: {{path: o.csv}}\n"
+    )
+    assert complaint.startswith("2:16: source.path: a date is written with %Y, %y, %m, %d")
+
+
+def test_a_target_that_is_the_source_on_one_day_is_refused() -> None:
+    job = dated(source="in/{date}.csv", target="in/2026-02-03.csv")
+    assert job.at(date(2026, 2, 4))
+    with pytest.raises(CannotRun, match=r":3:9: target: on 2026-02-03 this is the source's own"):
+        job.at(date(2026, 2, 3))
+
+
+def test_the_data_date_is_the_schedules_day() -> None:
+    """At 02:30 UTC it is still the day before in New York, and the data are of one day earlier."""
+    job = load(
+        f"{MINIMAL}schedule:\n"
+        "  - {cron: 30 2 * * *}\n"
+        "  - {cron: 30 21 * * *, timezone: America/New_York, offset_days: -1}\n"
+    )
+    moment = datetime(2026, 2, 3, 2, 30, tzinfo=UTC)
+    assert job.data_date(moment) == date(2026, 2, 3)
+    assert job.data_date(moment, schedule=1) == date(2026, 2, 1)
+    assert load(MINIMAL).data_date(moment) == date(2026, 2, 3)
+
+
 # --- What is wrong with a key or a value -------------------------------------------------------
 
-JOB_KEYS = "name, source, columns, model, imputation, checks, target, report, batch_rows, schedule"
+JOB_KEYS = (
+    "name, description, tags, source, columns, model, imputation, checks, target, report, "
+    "batch_rows, time_limit, keep_runs, schedule"
+)
 MODEL_KEYS = "tol, max_iter, prior, acceleration, time_limit, n_starts, min_group_rows"
 CHECK_EXPECTED = (
     "expected one expectation with its options, such as "
@@ -351,7 +441,7 @@ CHECK_EXPECTED = (
         (
             "schedule: {cron: 0 3 * * *, timezon: UTC}",
             "4:29: schedule.timezon: unknown key (did you mean timezone?); "
-            "allowed here: cron, interval, timezone",
+            "allowed here: cron, interval, rrule, timezone, offset_days",
         ),
         ("columns: [a]", "4:10: columns: expected a mapping (`key: value`), got a list"),
         (
@@ -439,10 +529,13 @@ CHECK_EXPECTED = (
             "checks:\n  output:\n    - expect_x:\n        column: a\n        severity: fatal",
             "8:19: checks.output.0.expect_x.severity: expected critical, warning or info",
         ),
-        ("schedule: {}", "4:11: schedule: expected either cron or interval, got neither"),
+        (
+            "schedule: {}",
+            "4:11: schedule: expected one of cron, interval and rrule, got none of them",
+        ),
         (
             "schedule: {cron: 0 3 * * *, interval: 60}",
-            "4:11: schedule: expected either cron or interval, got both",
+            "4:11: schedule: expected one of cron, interval and rrule, got cron and interval",
         ),
         (
             "schedule: {cron: daily}",
@@ -456,6 +549,24 @@ CHECK_EXPECTED = (
                 "or an ISO 8601 duration such as PT1H30M",
             )
             for interval in ("0", "-60", "true", "1h30m", "1e300")
+        ),
+        (
+            "schedule:\n  - {cron: 0 3 * * *}\n  - {cron: daily}",
+            "6:12: schedule.1.cron: expected the five fields of cron "
+            '(minute, hour, day, month, weekday), such as "0 3 * * *"',
+        ),
+        (
+            "schedule:\n  - {cron: 0 3 * * *, timezon: UTC}",
+            "5:23: schedule.0.timezon: unknown key (did you mean timezone?); "
+            "allowed here: cron, interval, rrule, timezone, offset_days",
+        ),
+        *(
+            (
+                f"schedule: {{rrule: '{rule}'}}",
+                "4:19: schedule.rrule: expected one recurrence rule of RFC 5545, such as "
+                '"FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=3;BYMINUTE=0;BYSECOND=0"',
+            )
+            for rule in ("daily", "FREQ=DALY", "RRULE:FREQ=DAILY\\nRRULE:FREQ=WEEKLY", "")
         ),
         (
             "schedule: {cron: 0 3 * * *, timezone: Europe/Pari}",
@@ -685,6 +796,15 @@ checks = st.lists(
 rhythms = st.fixed_dictionaries({"cron": st.just("*/5 0 * * 1-5")}) | st.fixed_dictionaries(
     {"interval": st.timedeltas(min_value=timedelta(microseconds=1))}
 )
+schedules = rhythms.flatmap(
+    lambda rhythm: st.fixed_dictionaries(
+        {
+            **{key: st.just(value) for key, value in rhythm.items()},
+            "timezone": st.just("Europe/Paris"),
+            "offset_days": st.integers(-3660, 3660),
+        }
+    )
+)
 
 
 transforms = st.sampled_from(["log", "sqrt", {"logit": (0.0, 1.0)}])
@@ -696,7 +816,7 @@ def jobs(draw: st.DrawFn) -> Job:
     """Draw any job that the models accept."""
     impute, predictors, key = draw(names), draw(names), draw(names)
     free = [[name for name in others if name not in impute] for others in (predictors, key)]
-    folder = draw(texts.filter(lambda text: "\0" not in text))
+    folder = draw(texts.filter(lambda text: "\0" not in text and "{date" not in text))
     suffix = draw(st.sampled_from([".csv", ".PQ", ".arrow", ".jsonl"]))
     return Job.model_validate(
         {
@@ -726,9 +846,7 @@ def jobs(draw: st.DrawFn) -> Job:
                 "path": f"out/{folder}",
                 "format": draw(st.sampled_from(["csv", "parquet"])),
             },
-            "schedule": draw(
-                st.none() | rhythms.map(lambda rhythm: {**rhythm, "timezone": "Europe/Paris"})
-            ),
+            "schedule": draw(st.none() | schedules | st.lists(schedules, max_size=3)),
         }
     )
 
@@ -915,6 +1033,7 @@ def test_the_page_shows_the_real_messages() -> None:
 
 NO_PASSWORD = "a password must not stand in a job; "
 BY_VARIABLE = "for example `password: {env: WAREHOUSE_PASSWORD}`"
+BY_BLOCK = "or a block of Prefect, such as `password: {block: secret/warehouse-password}`"
 
 
 @pytest.mark.parametrize(
@@ -940,7 +1059,19 @@ BY_VARIABLE = "for example `password: {env: WAREHOUSE_PASSWORD}`"
                 "3:51: target.tabel: unknown key (did you mean table?); "
                 "allowed here: url, password, table, mode",
                 f"3:81: target.password: {NO_PASSWORD}name the environment variable that holds "
-                f"it, {BY_VARIABLE}",
+                f"it, {BY_VARIABLE}, {BY_BLOCK}",
+            ],
+        ),
+        (
+            "{url: {block: Warehouse}, table: a}",
+            "{url: {block: secret/url}, table: x, password: {block: secret/a, env: B}}",
+            [
+                "2:15: source.url: expected the URL of a database, such as "
+                "postgresql://host/database, sqlite:///file.db or duckdb:///file.duckdb, or the "
+                "environment variable that holds it, such as {env: WAREHOUSE_URL}, or a block of "
+                "Prefect, such as {block: em-impute-database/warehouse}",
+                f"3:56: target.password: {NO_PASSWORD}name the environment variable that holds "
+                f"it, {BY_VARIABLE}, {BY_BLOCK}",
             ],
         ),
         (

@@ -43,3 +43,9 @@ def test_a_cron_schedule_fires_by_itself(
     assert target.exists(), log.read_text()
     assert pd.read_csv(target)["y"].notna().all()
     assert next((tmp_path / "runs" / "test").iterdir()).is_dir()
+    begun = {"flow_runs": {"start_time": {"is_null_": False}}}
+    deployed = {"deployments": {"name": {"any_": ["test"]}}}
+    flow_run = prefect_server.ask("flow_runs/filter", begun | deployed)[0]
+    assert flow_run["name"].startswith("test, ")
+    assert flow_run["name"].endswith(":00")
+    assert {"em_impute", "test"} <= set(flow_run["tags"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ def published() -> RunFolder:
     folder.write_manifest(
         Manifest(
             run="run-1",
+            date=date(2026, 1, 1),
             job=job,
             snapshot=snapshot,
             published=targets.publish(staged, job.target, "run-1"),

@@ -6,6 +6,7 @@ fills. NumPy and SciPy only.
 
 from em_impute.gaussian.conditional import Conditional
 from em_impute.gaussian.em import fit_gaussian
+from em_impute.gaussian.inference import LittleTest, little_mcar_test
 from em_impute.gaussian.information import MissingInformation
 from em_impute.gaussian.model import GaussianModel
 from em_impute.gaussian.patterns import PatternSummary
@@ -24,10 +25,12 @@ __all__ = [
     "EMResult",
     "GaussianModel",
     "Iteration",
+    "LittleTest",
     "MissingInformation",
     "Missingness",
     "PatternSummary",
     "Starts",
     "Status",
     "fit_gaussian",
+    "little_mcar_test",
 ]

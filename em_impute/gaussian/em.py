@@ -43,6 +43,8 @@ AUTO_PRIORS = (0.001, 0.01, 0.05)
 # Relative rounding error of a log-likelihood, and absolute one of the EM map.
 LOGLIK_ROUNDING = 1e-13
 MAP_ROUNDING = 1e-13
+# How often the caller of a long fit gets a model to go on from.
+CHECKPOINT_SECONDS = 5.0
 # Every so many evaluations the method is asked how fast plain EM would be.
 RATE_INTERVAL = 4
 # Evaluations over which a covariance is watched for creeping towards a singular one, from which
@@ -73,6 +75,7 @@ def fit_gaussian(
     n_jobs: int = -1,
     diagnostics: bool = True,
     on_iteration: Callable[[Iteration], None] | None = None,
+    on_checkpoint: Callable[[GaussianModel], None] | None = None,
 ) -> EMResult:
     """Fit the mean and covariance of a multivariate Gaussian to data with missing cells.
 
@@ -113,6 +116,8 @@ def fit_gaussian(
         30 more evaluations of the EM map.
     on_iteration : callable, optional
         Called with the `Iteration` after each evaluation.
+    on_checkpoint : callable, optional
+        Called every few seconds with the model so far, from which `start` goes on.
 
     Returns
     -------
@@ -143,7 +148,8 @@ def fit_gaussian(
     if not len(columns.varying):
         return _all_constant(columns, summary)
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    options = _Options(tol, max_iter, acceleration, deadline, on_iteration)
+    keep = None if on_checkpoint is None else _checkpoints(columns, on_checkpoint)
+    options = _Options(tol, max_iter, acceleration, deadline, on_iteration, keep)
     information = MissingInformation(np.nan)
     with at_most(n_jobs), one_blas_thread():
         rows = WeightedRows.of(summary, columns.varying, columns.centre, columns.scale)
@@ -201,6 +207,7 @@ class _Options:
     acceleration: str
     deadline: float | None
     on_iteration: Callable[[Iteration], None] | None
+    keep: Callable[[Parameters], None] | None
 
     @property
     def out_of_time(self) -> bool:
@@ -300,6 +307,8 @@ def _climb(rows: WeightedRows, start: Parameters, prior_rows: float, options: _O
             ending = status or Status.SINGULAR
             return _Ending(point, ending, distance, prior_rows, tuple(trace.iterations))
         point = following
+        if options.keep is not None:
+            options.keep(point.parameters)
 
 
 def _completed(rows: WeightedRows, point: _Point) -> _Point:
@@ -312,6 +321,21 @@ def _completed(rows: WeightedRows, point: _Point) -> _Point:
     if position is not None:
         completed = _evaluate(rows, (mean, covariance), position, 0.0)
     return completed or point
+
+
+def _checkpoints(
+    columns: Standardisation, on_checkpoint: Callable[[GaussianModel], None]
+) -> Callable[[Parameters], None]:
+    """Hand on the parameters that come in, as a model, every `CHECKPOINT_SECONDS`."""
+    due = time.monotonic() + CHECKPOINT_SECONDS
+
+    def keep(parameters: Parameters) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            on_checkpoint(columns.model(parameters))
+            due = time.monotonic() + CHECKPOINT_SECONDS
+
+    return keep
 
 
 def _advance(
@@ -530,7 +554,7 @@ def _climb_from_further_starts(
     rows: WeightedRows, first: _Ending, n_starts: int, options: _Options
 ) -> tuple[_Ending, Starts]:
     """The best of `first` and the endings of the further starts, and how they compare."""
-    silent = replace(options, on_iteration=None)
+    silent = replace(options, on_iteration=None, keep=None)
     p = len(first.point.parameters[0])
     starts = (_overdispersed(np.random.default_rng([k, rows.n, p]), p) for k in range(1, n_starts))
     endings = [first, *(_climb(rows, start, first.prior_rows, silent) for start in starts)]

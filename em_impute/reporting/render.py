@@ -1,4 +1,4 @@
-"""The report as people meet it: an HTML page, a markdown artifact and a table of columns.
+"""The report as people meet it: an HTML page, a markdown artifact, tables of columns and checks.
 
 Names of columns, jobs and files come from users and are hostile until proven otherwise: in HTML
 jinja2 escapes every value, in markdown `_escape_markdown` does, on its way into the template.
@@ -7,6 +7,8 @@ jinja2 escapes every value, in markdown `_escape_markdown` does, on its way into
 from __future__ import annotations
 
 import base64
+import itertools
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -40,9 +42,12 @@ MARKDOWN_PATTERNS = 10
 MARKDOWN_WARNINGS = 20
 MARKDOWN_CHECKS = 60
 MARKDOWN_CELL = 160
+MARKDOWN_CELL_WORD = 30
 MARKDOWN_TEXT = 2_000
 MARKDOWN_WORD = 72
 TABLE_DIGITS = 6
+TABLE_BYTES = 900_000
+TABLE_CELL = 500
 ROLES = {"impute": "imputed", "predictor": "predictor", "key": "key", "passthrough": "kept as is"}
 # An underscore between letters or digits is only an underscore; a colon matters in addresses.
 MARKDOWN_SPECIAL = re.compile(r"[\\`*{}\[\]<>#!|&~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)")
@@ -59,28 +64,35 @@ def html(report: Report) -> str:
     )
 
 
-def markdown(report: Report) -> str:
+def markdown(report: Report, page: str | None = None) -> str:
     """Return the report as markdown for an artifact, pictures included, at most 300 kB long.
 
-    If the pictures are too large together, the last ones are left out, with a sentence.
+    If the pictures are too large together, the last ones are left out, with a sentence. `page` is
+    the address of the page that `html` makes, where it has one.
     """
     pictures = _pictures(report)
     while True:
-        text = _markdown(report, pictures)
+        text = _markdown(report, pictures, page)
         if len(text.encode()) <= MARKDOWN_BYTES or not pictures:
             return text
         pictures.popitem()
 
 
+def description(sentence: str) -> str:
+    """Return a sentence as the description of an artifact, which Prefect takes as markdown."""
+    return str(_escape_markdown(sentence))
+
+
 def column_table(report: Report) -> list[dict[str, Cell]]:
     """Return one row per column of the table, for a table artifact.
 
-    Every cell is a plain string, integer or finite float (rounded to six digits), or None.
+    Every cell is a plain string, integer or finite float (rounded to six digits), or None. Of a
+    table larger than `TABLE_BYTES` the columns with the fewest missing cells are left out.
     """
     imputed = {cells.column: cells for cells in report.imputed}
-    return [
+    rows = [
         {
-            "column": column.name,
+            "column": _cell(column.name),
             "role": ROLES[column.role],
             "observed": column.observed.count,
             "missing": column.missing,
@@ -96,6 +108,9 @@ def column_table(report: Report) -> list[dict[str, Cell]]:
         }
         for column in report.columns
     ]
+    if len(_that_fit(rows)) < len(rows):
+        rows.sort(key=lambda row: -int(row["missing"] or 0))
+    return _that_fit(rows)
 
 
 def _imputed_cells(cells: ImputedCells | None) -> dict[str, Cell]:
@@ -165,9 +180,38 @@ def _largest_changes(report: Report) -> list[Change]:
     return changed[:SHOWN_CHANGES]
 
 
-def _markdown(report: Report, pictures: dict[str, Markup]) -> str:
+def check_table(report: Report) -> list[dict[str, Cell]]:
+    """Return one row per check, failed ones first, as `column_table` does one per column."""
+    return _that_fit(
+        [
+            {
+                "result": "passed" if check.success else "failed",
+                "expected": _cell(check.expected),
+                "observed": _cell(check.observed),
+                "severity": check.severity,
+                "stage": check.stage,
+                "column": _cell(check.column or ""),
+                "check": _cell(check.name),
+            }
+            for check in _failed_first(report)
+        ]
+    )
+
+
+def _that_fit(rows: list[dict[str, Cell]]) -> list[dict[str, Cell]]:
+    """The first rows of a table, as many as an artifact may hold."""
+    ends = itertools.accumulate(len(json.dumps(row)) + 2 for row in rows)
+    return [row for row, end in zip(rows, ends, strict=True) if end <= TABLE_BYTES]
+
+
+def _cell(text: str) -> str:
+    return _short(plots.legible(text), TABLE_CELL)
+
+
+def _markdown(report: Report, pictures: dict[str, Markup], page: str | None) -> str:
     return _ARTIFACTS.get_template("report.md.j2").render(
         **_sections(report),
+        page=Markup(f"[report.html](<{page}>)") if page else None,
         pictures=pictures,
         checks=_failed_first(report)[:MARKDOWN_CHECKS],
         panels=MARKDOWN_PANELS,
@@ -328,6 +372,11 @@ def _short(text: str, longest: int = MARKDOWN_CELL) -> str:
     return f"{text[: longest - tail - 1]}\u2026{text[-tail:]}"
 
 
+def _in_a_cell(text: str) -> str:
+    """Cut a text, and each of its words: Prefect does not scroll a table that is too wide."""
+    return " ".join(_short(word, MARKDOWN_CELL_WORD) for word in _short(text).split(" "))
+
+
 def _legible(value: object) -> object:
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
@@ -364,6 +413,7 @@ def _environment(**options: Any) -> Environment:
         "bytes": _bytes,
         "rate": _rate,
         "short": _short,
+        "cell": _in_a_cell,
     }
     environment.globals |= {"roles": ROLES, "fewest_rows": FEWEST_ROWS}
     return environment

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from em_impute.job import FileSource, Job, JobError, Problem
+from em_impute.job import MASK, FileSource, Job, JobError, Problem
 from em_impute.tables.csv_text import CODE, LONG_CODE, NULL_SPELLINGS
 from em_impute.tables.encoding import (
     Encoding,
@@ -34,8 +34,6 @@ from em_impute.tables.transforms import transform_of
 
 # Beyond this, floating point cannot tell every integer from its neighbours.
 LARGEST_EXACT_INTEGER = 2**53
-# The column that tells the imputed cells of a row.
-MASK = "em_impute_mask"
 # More levels than this are an identifier, or text; each of them is a column of the model.
 MOST_LEVELS = 50
 TEXT_TYPES = ("string", "large_string", "string_view")

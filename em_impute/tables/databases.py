@@ -9,7 +9,6 @@ target says, in that transaction too, which runs are in it: a run is published o
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,14 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from em_impute.job import (
-    Database,
-    DatabaseSource,
-    DatabaseTarget,
-    FromEnvironment,
-    split_database_url,
-    split_table,
-)
+from em_impute.job import DatabaseSource, DatabaseTarget, split_table
+from em_impute.logins import LoginError, login_to
 from em_impute.tables.engines import (
     DatabaseError,
     DatabaseLostError,
@@ -58,30 +51,13 @@ def _opened(place: DatabaseSource | DatabaseTarget) -> Iterator[Session]:
     fault, done = (SourceError, "read") if reading else (TargetError, "written")
     name = f"{place}"[0].upper() + f"{place}"[1:]
     try:
-        with connect(*_url_and_password(place), write=not reading) as session:
+        login = login_to(place)
+        with connect(login.url, login.password, write=not reading) as session:
             yield session
-    except DatabaseError as error:
+    except (DatabaseError, LoginError) as error:
         raise fault(f"{name} cannot be {done}: {error}.") from None
     except DatabaseLostError as error:
         raise DatabaseLostError(f"{name} cannot be {done}: {error}.") from None
-
-
-def _url_and_password(place: Database) -> tuple[str, str | None]:
-    password = _revealed(place.password) if place.password else None
-    if isinstance(place.url, str):
-        return place.url, password
-    url = _revealed(place.url)
-    try:
-        split_database_url(url)
-    except ValueError as error:
-        raise DatabaseError(f"the environment variable {place.url.env}: {error}") from None
-    return url, password
-
-
-def _revealed(secret: FromEnvironment) -> str:
-    if not os.environ.get(secret.env):
-        raise DatabaseError(f"the environment variable {secret.env} is not set")
-    return os.environ[secret.env]
 
 
 # --- Sources -----------------------------------------------------------------------------------
@@ -313,7 +289,7 @@ def _published(
         run_id,
         table.parts[-1],
     )
-    return Published(str(target), *found[0]) if found else None
+    return Published(str(target), found[0][0], found[0][1], before=True) if found else None
 
 
 def _record(session: Session, table: Table, staged: Staged, run_id: str) -> None:

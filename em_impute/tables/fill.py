@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from em_impute.gaussian import GaussianModel
 from em_impute.gaussian.draws import conditional_noise, standard_normals, uniforms
-from em_impute.job import DatabaseTarget, FileTarget, Imputation
-from em_impute.tables.columns import MASK, Roles
+from em_impute.job import MASK, DatabaseTarget, FileTarget, Imputation
+from em_impute.tables.columns import Roles
 from em_impute.tables.encoding import Filling, Nominal, Number, to_numbers
 from em_impute.tables.groups import group_rows
 from em_impute.tables.keys import Words, row_keys

@@ -10,22 +10,25 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_info
 
-from em_impute.job import CannotRun, Job
+from em_impute.job import CannotRun, Job, KeptRuns
 
 if TYPE_CHECKING:
     from em_impute.tables.sources import Snapshot
     from em_impute.tables.targets import Published
 
+# A run that has not ended after so long is not going to.
+LEFT_AFTER = timedelta(days=7)
 RECORDED_PACKAGES = (
     "em_impute",
     "numpy",
@@ -88,6 +91,16 @@ class RunFolder:
     def snapshot(self) -> Path:
         """The source as it was read; a working file."""
         return self.path / "snapshot.arrow"
+
+    @property
+    def read(self) -> Path:
+        """What is known of the snapshot, once it is whole; a working file."""
+        return self.path / "snapshot.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The model of a fit that is not at its end; a working file."""
+        return self.path / "checkpoint.json"
 
     @property
     def summary(self) -> Path:
@@ -168,9 +181,43 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove the working files: the snapshot, a staged table, and whatever is half written."""
-        for pattern in ("snapshot.arrow", "staged.*", ".*.part"):
+        for pattern in ("snapshot.*", "checkpoint.json", "staged.*", ".*.part"):
             for file in self.path.glob(pattern):
                 file.unlink(missing_ok=True)
+
+
+def prune(folder: Path, keep: KeptRuns, now: datetime) -> int:
+    """Remove the run folders in a job's folder that are not to be kept; how many there were.
+
+    The latest run that published is kept, and so is one without a manifest that may still be
+    running or be tried again: that is a week after the last change in it.
+    """
+    runs = [(path, manifest) for path, manifest in read_manifests(folder)][::-1]
+    published = next((path for path, manifest in runs if manifest["target"] is not None), None)
+    gone = [
+        path
+        for i, (path, manifest) in enumerate(runs)
+        if path != published
+        and (
+            (keep.count is not None and i >= keep.count)
+            or (keep.days is not None and _days_ago(manifest["started"], now) > keep.days)
+        )
+    ]
+    if keep != KeptRuns():
+        finished = {path for path, _ in runs}
+        gone += [path for path in _folders(folder) if path not in finished and _is_left(path, now)]
+    for path in gone:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(gone)
+
+
+def _days_ago(moment: str, now: datetime) -> float:
+    return (now - datetime.fromisoformat(moment)) / timedelta(days=1)
+
+
+def _is_left(path: Path, now: datetime) -> bool:
+    latest = max(file.stat().st_mtime for file in (path, *path.iterdir()))
+    return now.timestamp() - latest > LEFT_AFTER.total_seconds()
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -219,6 +266,8 @@ class Manifest:
     ----------
     run : str
         The run's id.
+    date : date
+        The day that the data are about.
     job : Job
     snapshot : Snapshot
         What was read.
@@ -237,6 +286,7 @@ class Manifest:
     """
 
     run: str
+    date: date
     job: Job
     snapshot: Snapshot
     published: Published | None
@@ -252,6 +302,7 @@ class Manifest:
         definition = self.job.model_dump(mode="json")
         return {
             "run": self.run,
+            "date": self.date.isoformat(),
             "job": self.job.name,
             "job_hash": hashlib.sha256(self.job.model_dump_json().encode()).hexdigest(),
             "definition": definition,

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from em_impute.job import BATCH_ROWS, DatabaseSource, FileSource
+from em_impute.progress import rows_passed
 from em_impute.tables import arrow_files, csv_text, json_lines
 from em_impute.tables.arrow_files import read_schema as read_schema
 from em_impute.tables.run_folder import sha256, written_whole
@@ -97,6 +99,23 @@ class Snapshot:
                 return column
         raise KeyError(name)
 
+    def save(self, path: Path) -> None:
+        """Write what is known of the snapshot as JSON."""
+        with written_whole(path) as half_written:
+            half_written.write_bytes(_SNAPSHOT.dump_json(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Snapshot | None:
+        """Read what `save` wrote; None if it, or the snapshot that it is of, is not there."""
+        try:
+            snapshot = _SNAPSHOT.validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            return None
+        return snapshot if snapshot.path.exists() else None
+
+
+_SNAPSHOT = TypeAdapter(Snapshot)
+
 
 def take_snapshot(
     source: FileSource | DatabaseSource, path: Path, batch_rows: int = BATCH_ROWS
@@ -120,6 +139,7 @@ def take_snapshot(
                 for tally, column in zip(tallies, batch.columns, strict=True):
                     tally.add(column, first_row=rows + 1)
                 rows += batch.num_rows
+                rows_passed(rows)
     profiles = tuple(tally.profile() for tally in tallies)
     return Snapshot(path, rows, profiles, f"sha256:{sha256(path)}", str(source))
 
@@ -189,9 +209,12 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
     # Not a memory map: its pages would count as this process's memory, up to the whole file.
     with pa.OSFile(str(path)) as file:
         reader = pa.ipc.open_file(file, options=_only(path, columns))
+        rows = 0
         for i in range(reader.num_record_batches):
             batch = reader.get_batch(i)
             yield batch if columns is None else batch.select(list(columns))
+            rows += batch.num_rows
+            rows_passed(rows, (i + 1) / reader.num_record_batches)
 
 
 def _only(path: Path, columns: Sequence[str] | None) -> pa.ipc.IpcReadOptions:

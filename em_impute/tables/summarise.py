@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from em_impute.gaussian import (
     ConvergenceWarning,
     EMResult,
+    GaussianModel,
     Iteration,
     PatternSummary,
     fit_gaussian,
@@ -18,6 +21,7 @@ from em_impute.gaussian import (
 from em_impute.gaussian.patterns import distinct_patterns
 from em_impute.job import ModelOptions
 from em_impute.tables.columns import Roles
+from em_impute.tables.run_folder import written_whole
 from em_impute.tables.sources import Snapshot, read_batches
 
 Floats = NDArray[np.float64]
@@ -83,11 +87,17 @@ def fit_model(
     summary: PatternSummary,
     options: ModelOptions,
     on_iteration: Callable[[Iteration], None] | None = None,
+    checkpoint: Path | None = None,
 ) -> EMResult:
-    """Fit a model as a job says; the result has the status, so nothing is warned of."""
+    """Fit a model as a job says; the result has the status, so nothing is warned of.
+
+    Every few seconds the model so far is kept in the file `checkpoint`, from which the next fit of
+    the same columns goes on; at the end the file is removed.
+    """
+    start = None if checkpoint is None else _kept(checkpoint, summary.columns)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return fit_gaussian(
+        result = fit_gaussian(
             summary,
             tol=options.tol,
             max_iter=options.max_iter,
@@ -95,5 +105,24 @@ def fit_model(
             prior_rows=options.prior,
             time_limit=options.time_limit,
             n_starts=options.n_starts,
+            start=start,
             on_iteration=on_iteration,
+            on_checkpoint=None if checkpoint is None else partial(_keep, checkpoint),
         )
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return result
+
+
+def _keep(path: Path, model: GaussianModel) -> None:
+    with written_whole(path) as half_written:
+        model.save(half_written)
+
+
+def _kept(path: Path, columns: Sequence[str]) -> GaussianModel | None:
+    """The model that an interrupted fit has kept, if there is one of these columns."""
+    try:
+        model = GaussianModel.load(path)
+    except (OSError, ValueError):
+        return None
+    return model if model.columns == tuple(columns) else None

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,11 +53,14 @@ class Published:
     rows : int
     sha256 : str
         Of the table's bytes.
+    before : bool
+        Whether it was there before: nothing was done.
     """
 
     target: str
     rows: int
     sha256: str
+    before: bool = field(default=False, compare=False)
 
 
 # --- Before the work starts --------------------------------------------------------------------
@@ -183,7 +186,7 @@ def _publish_files(staged: Staged, target: FileTarget, run_id: str) -> Published
             entry = found or put(staged, target, place, run_id, history)
     except (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise _unwritable(target, error) from error
-    return Published(str(target), entry.rows, entry.sha256)
+    return Published(str(target), entry.rows, entry.sha256, before=found is not None)
 
 
 @dataclass(frozen=True)

@@ -454,3 +454,21 @@ def test_correlations_that_no_table_has_are_drawn_towards_zero_for_the_start() -
     _, correlation = start_of(X)
     assert np.linalg.eigvalsh(correlation)[0] == pytest.approx(0.01)
     assert correlation[0, 1] > 0.3 > -0.3 > correlation[0, 2]
+
+
+def test_a_fit_goes_on_from_its_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("em_impute.gaussian.em.CHECKPOINT_SECONDS", 0.0)
+    kept: list[GaussianModel] = []
+    X = factor_table(400, 8, 0.5, seed=70)
+    whole = fit_gaussian(X, on_checkpoint=kept.append)
+    assert len(kept) == whole.n_iter - sum(step.step == "rejected" for step in whole.trace)
+    np.testing.assert_array_equal(kept[-1].mean, whole.model.mean)
+    resumed = fit_gaussian(X, start=kept[len(kept) // 2])
+    assert resumed.n_iter < whole.n_iter
+    assert distance(resumed.model, whole.model) < 1e-5
+
+
+def test_short_fits_have_no_checkpoint() -> None:
+    kept: list[GaussianModel] = []
+    fit_gaussian(factor_table(100, 3, 0.1, seed=71), on_checkpoint=kept.append)
+    assert kept == []

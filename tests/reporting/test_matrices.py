@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,7 +68,7 @@ def test_few_columns_stay_in_the_order_of_their_missing_cells() -> None:
 
 def test_many_columns_stand_next_to_those_they_go_missing_with() -> None:
     blocks = [int(name[1:]) % 4 for name in together(holed(40)).columns]
-    assert sum(a != b for a, b in zip(blocks, blocks[1:], strict=False)) == 3
+    assert sum(a != b for a, b in pairwise(blocks)) == 3
 
 
 def test_of_very_many_columns_those_with_the_most_missing_cells_are_shown() -> None:

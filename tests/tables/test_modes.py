@@ -14,8 +14,8 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from em_impute.gaussian import GaussianModel, fit_gaussian, threads
-from em_impute.job import FileSource, Imputation, Job
-from em_impute.tables.columns import MASK, Roles, assign_roles, count_blanks
+from em_impute.job import MASK, FileSource, Imputation, Job
+from em_impute.tables.columns import Roles, assign_roles, count_blanks
 from em_impute.tables.fill import fill, filled_schema
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.sources import Snapshot, take_snapshot

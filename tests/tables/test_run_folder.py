@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from em_impute.job import CannotRun, Job
+from em_impute.job import CannotRun, Job, KeptRuns
 from em_impute.tables.run_folder import (
     DiskFullError,
     Manifest,
     RunFolder,
     installed_versions,
     open_run_folder,
+    prune,
     sha256,
     this_machine,
     written_whole,
@@ -116,6 +118,7 @@ def test_clear_removes_the_working_files_only(folder: RunFolder) -> None:
 def manifest(job: Job, snapshot: Snapshot, published: Published | None) -> Manifest:
     return Manifest(
         run="run-1",
+        date=date(2026, 1, 1),
         job=job,
         snapshot=snapshot,
         published=published,
@@ -142,6 +145,7 @@ def test_manifest_says_what_ran_on_what(
     assert written.pop("job_hash") == hashlib.sha256(job().model_dump_json().encode()).hexdigest()
     assert written == {
         "run": "run-1",
+        "date": "2026-01-01",
         "job": "job",
         "source": {
             "path": snapshot.source,
@@ -149,7 +153,7 @@ def test_manifest_says_what_ran_on_what(
             "rows": 1,
             "columns": ["a", "b"],
         },
-        "target": {"target": "out/y.parquet", "rows": 1, "sha256": "ab12"},
+        "target": {"target": "out/y.parquet", "rows": 1, "sha256": "ab12", "before": False},
         "cells": 3,
         "table": "ef56",
         "outputs": {"model.json": "cd34"},
@@ -204,3 +208,55 @@ def test_versions_are_those_installed() -> None:
     assert versions["python"] == platform.python_version()
     assert versions["pyarrow"] == version("pyarrow")
     assert versions["great_expectations"] == version("great-expectations")
+
+
+# --- Old runs ----------------------------------------------------------------------------------
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def leave_run(folder: Path, days_ago: float, published: bool | None) -> str:
+    """A run's folder; without a manifest if it is not known whether it published."""
+    started = NOW - timedelta(days=days_ago)
+    run = folder / f"{started:%Y%m%dT%H%M%SZ}-abcdefgh"
+    run.mkdir(parents=True)
+    (run / "report.html").touch()
+    if published is not None:
+        target = {"target": "out.csv"} if published else None
+        content = {"definition": {}, "started": started.isoformat(), "target": target}
+        (run / "manifest.json").write_text(json.dumps(content))
+    os.utime(run / "report.html", (started.timestamp(), started.timestamp()))
+    os.utime(run, (started.timestamp(), started.timestamp()))
+    return run.name
+
+
+def test_without_a_policy_every_run_is_kept(tmp_path: Path) -> None:
+    leave_run(tmp_path, 3000, published=True)
+    leave_run(tmp_path, 2000, published=None)
+    assert prune(tmp_path, KeptRuns(), NOW) == 0
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_runs_are_kept_by_count_and_by_age(tmp_path: Path) -> None:
+    for days_ago in (40, 30, 20, 10, 5):
+        leave_run(tmp_path, days_ago, published=True)
+    assert prune(tmp_path, KeptRuns(days=25), NOW) == 2
+    assert prune(tmp_path, KeptRuns(count=2), NOW) == 1
+    assert prune(tmp_path, KeptRuns(count=2, days=7), NOW) == 1
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_latest_that_published_is_kept(tmp_path: Path) -> None:
+    kept = {leave_run(tmp_path, 400, published=True), leave_run(tmp_path, 1, published=False)}
+    leave_run(tmp_path, 500, published=True)
+    leave_run(tmp_path, 399, published=False)
+    assert prune(tmp_path, KeptRuns(count=1, days=30), NOW) == 2
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_a_run_that_may_still_be_going_on_is_kept(tmp_path: Path) -> None:
+    going_on = leave_run(tmp_path, 1, published=None)
+    leave_run(tmp_path, 8, published=None)
+    (tmp_path / "notes.txt").touch()
+    assert prune(tmp_path, KeptRuns(days=1), NOW) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {going_on, "notes.txt"}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from holed_tables import factor_table
 
-from em_impute.gaussian import PatternSummary
+from em_impute.gaussian import GaussianModel, PatternSummary
+from em_impute.job import ModelOptions
 from em_impute.tables.columns import Roles
 from em_impute.tables.sources import BATCH_ROWS, Snapshot
-from em_impute.tables.summarise import summarise
+from em_impute.tables.summarise import fit_model, summarise
 
 Take = Callable[..., Snapshot]
 
@@ -46,3 +49,36 @@ def test_batches_that_are_put_together_or_not_give_the_same(
 
 def test_snapshot_of_no_rows(take_csv: Take) -> None:
     assert summarise(take_csv("a,b\n"), Roles(("a", "b"), (), ("a",), ())).n_rows == 0
+
+
+class Killed(Exception):
+    """What stops a fit in its middle."""
+
+
+def test_an_interrupted_fit_goes_on_from_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("em_impute.gaussian.em.CHECKPOINT_SECONDS", 0.0)
+    summary, kept = PatternSummary.from_array(factor_table(400, 8, 0.5, seed=70)), tmp_path / "c"
+    whole = fit_model(summary, ModelOptions())
+
+    def killed_at(number: int) -> None:
+        if number == whole.n_iter - 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit_model(summary, ModelOptions(), lambda at: killed_at(at.number), kept)
+    GaussianModel.load(kept)
+    resumed = fit_model(summary, ModelOptions(), checkpoint=kept)
+    assert resumed.n_iter < whole.n_iter / 2
+    assert resumed.loglik == pytest.approx(whole.loglik, abs=1e-8)
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "other columns"])
+def test_a_checkpoint_of_something_else_is_passed_over(tmp_path: Path, content: str) -> None:
+    summary, kept = PatternSummary.from_array(factor_table(50, 2, 0.2, seed=1)), tmp_path / "c"
+    kept.write_text(content)
+    if content == "other columns":
+        GaussianModel(np.zeros(2), np.eye(2), ("a", "b")).save(kept)
+    assert fit_model(summary, ModelOptions(), checkpoint=kept).converged

@@ -1,0 +1,185 @@
+"""What a run shows in Prefect: tags, the progress of EM, the report's artifacts, and its events."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import asdict
+from typing import Any, cast
+from urllib.parse import quote
+from uuid import UUID
+
+from prefect import get_client, get_run_logger, runtime
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.events import emit_event
+
+from em_impute.gaussian import EMResult, Iteration
+from em_impute.progress import Listener, heard_by, in_words
+from em_impute.reporting import render
+from em_impute.reporting.brief import Brief, in_brief
+from em_impute.reporting.diagnostics import Report
+
+TAG = "em_impute"
+# Names the address under which the folder of the runs is served, where it is.
+RUNS_URL = "EM_IMPUTE_RUNS_URL"
+# No user and password, and nothing after which a path cannot go on.
+ADDRESS = re.compile(r"https?://[^\s<>()@?#\"\\]+")
+# The progress artifact is updated at most this often, in seconds.
+PROGRESS_INTERVAL = 1.0
+# What a server that does not answer may hold up a fit that has ended, in seconds.
+PATIENCE = 30.0
+
+
+@contextmanager
+def em_progress(key: str) -> Iterator[EMProgress]:
+    """Have the progress artifact `key` follow EM meanwhile; EM does not wait for it."""
+    progress = EMProgress(key)
+    # In this context the thread finds the task's run, its logger and its client.
+    thread = threading.Thread(target=copy_context().run, args=(progress.follow,), daemon=True)
+    thread.start()
+    try:
+        with heard_by(progress):
+            yield progress
+    finally:
+        progress.over.set()
+        thread.join(PATIENCE)
+
+
+class EMProgress(Listener):
+    """What of EM is to be shown, and the thread's work that shows it.
+
+    Attributes
+    ----------
+    over : threading.Event
+        Set when EM has ended: the artifact is updated once more.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.over = threading.Event()
+        self._key = key
+        self._shown = self._latest = (0.0, "EM begins.")
+
+    def iterated(self, iteration: Iteration, share: float) -> None:
+        """Take note; the thread comes for it when it is time."""
+        self._latest = (100.0 * share, in_words(iteration))
+
+    def ended(self, result: EMResult) -> None:
+        """Take note of how it ended; only at the maximum all of the way has been gone."""
+        self._latest = (100.0 if result.converged else self._latest[0], result.message)
+
+    def follow(self) -> None:
+        """Make the artifact, and keep it as EM is until it is over."""
+        try:
+            # Outside of an event loop Prefect's functions answer themselves, not by a coroutine.
+            artifact = cast(
+                UUID, create_progress_artifact(0.0, key=self._key, description=self._shown[1])
+            )
+            while not self.over.wait(PROGRESS_INTERVAL):
+                if self._update(artifact):
+                    get_run_logger().info(self._shown[1])
+            self._update(artifact)
+        except Exception as error:  # of whatever kind: the fit does not depend on being watched
+            get_run_logger().warning(
+                "Prefect does not show the progress of EM any more (%s); the fit goes on.",
+                type(error).__name__,
+            )
+
+    def _update(self, artifact: UUID) -> bool:
+        latest = self._latest
+        if latest == self._shown:
+            return False
+        said = render.description(latest[1])
+        update_progress_artifact(artifact, round(latest[0], 1), description=said)
+        self._shown = latest
+        return True
+
+
+def tag_flow_run(*tags: str) -> None:
+    """Give the flow run that this is in the tag `em_impute`, and these."""
+    if run := runtime.flow_run.id:
+        all_tags = list(dict.fromkeys([*runtime.flow_run.tags, TAG, *tags]))
+        get_client(sync_client=True).update_flow_run(UUID(run), tags=all_tags)
+
+
+def page_address(job: str, run: str) -> str | None:
+    """Where a run's report.html is served, if `EM_IMPUTE_RUNS_URL` says so."""
+    address = os.environ.get(RUNS_URL)
+    if not address:
+        return None
+    if not ADDRESS.fullmatch(address):
+        get_run_logger().warning(
+            "%s is not the address of a folder: expected http://host/folder or https://host/folder "
+            "without a user, a password or a query. The report is not linked.",
+            RUNS_URL,
+        )
+        return None
+    return f"{address.rstrip('/')}/{quote(job)}/{quote(run)}/report.html"
+
+
+def leave_report(key: str, report: Report, page: str | None) -> None:
+    """Make the artifacts of a run: the report, its tables, and the link to its `page`.
+
+    The keys are those of the job's other runs, whose artifacts are earlier versions of these.
+    """
+    brief = in_brief(report)
+    create_markdown_artifact(
+        render.markdown(report, page),
+        key=f"{key}-report",
+        description=f"{brief.outcome.capitalize()}: {brief.missing_cells:,} cells missing, "
+        f"{brief.imputed_cells:,} imputed.",
+    )
+    if columns := render.column_table(report):
+        create_table_artifact(
+            columns,
+            key=f"{key}-columns",
+            description=_how_many(len(columns), brief.columns, "columns")
+            + ", with what was observed, estimated and imputed.",
+        )
+    if checks := render.check_table(report):
+        create_table_artifact(
+            checks,
+            key=f"{key}-checks",
+            description=f"{_how_many(len(checks), brief.checks, 'checks')}: {_result(brief)}.",
+        )
+    if page:
+        create_link_artifact(
+            page,
+            f"The report of {report.job} on one page",
+            key=f"{key}-page",
+            description="Where this run's report.html is served.",
+        )
+
+
+def _result(brief: Brief) -> str:
+    counts = {"failed": brief.failed_checks, "warned": brief.warned_checks}
+    return " and ".join(f"{n:,} {what}" for what, n in counts.items() if n) or "all passed"
+
+
+def _how_many(shown: int, total: int, what: str) -> str:
+    return f"{total:,} {what}" if shown == total else f"{shown:,} of {total:,} {what}"
+
+
+def announce(report: Report, stopped_by: str | None, page: str | None) -> None:
+    """Emit the run's event, `em-impute.published` or `em-impute.refused`; no cell is in it.
+
+    Its resource is the job, the flow run is related to it, and its payload is the report in brief,
+    with `page` and with what the run was stopped by.
+    """
+    payload = asdict(in_brief(report)) | {"stopped_by": stopped_by, "page": page}
+    _emit("published" if report.published else "refused", report.job, payload)
+
+
+def _emit(event: str, job: str, payload: dict[str, Any]) -> None:
+    resource = {"prefect.resource.id": f"em-impute.job.{job}", "prefect.resource.name": job}
+    # Prefect relates the run, its flow, its deployment and their tags to the event by itself.
+    emit_event(f"em-impute.{event}", resource, payload=payload)

@@ -1,0 +1,149 @@
+"""What past runs have left: a report read back from its folder, and the runs of a job in brief."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from em_impute.job import CannotRun
+from em_impute.reporting import diagnostics
+from em_impute.reporting.brief import Brief, in_brief
+from em_impute.tables.run_folder import RunFolder, reason, written_whole
+
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-\w+")
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """One run of a job.
+
+    Attributes
+    ----------
+    id : str or None
+    folder : Path or None
+        None, both, of a run that was refused before it had a folder.
+    brief : Brief or None
+        None if the run left no report that can be read.
+    trouble : str
+        Why there is none, a sentence.
+    finished : str or None
+        When it ended, ISO 8601; None if it left no manifest, as a run does that read nothing.
+    """
+
+    id: str | None
+    folder: Path | None
+    brief: Brief | None
+    trouble: str
+    finished: str | None
+
+    @property
+    def outcome(self) -> str:
+        """That of the verdict; "no report" of a run that left none."""
+        if self.brief:
+            return self.brief.outcome
+        return "no report" if self.folder else "not published"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON holds it; every run has the same keys."""
+        known = asdict(self.brief) if self.brief else {"run": self.id, "verdict": self.trouble}
+        return {
+            **dict.fromkeys(field.name for field in fields(Brief)),
+            **known,
+            "outcome": self.outcome,
+            "finished": self.finished,
+            "folder": self.folder and str(self.folder),
+            "report": self.folder and str(RunFolder(self.folder).report),
+        }
+
+
+def read_report(folder: RunFolder) -> diagnostics.Report:
+    """Read the numbers of a run's report.
+
+    Raises
+    ------
+    CannotRun
+        If the folder has none, or they are not whole.
+    """
+    expected = "expected the folder of a finished run, such as runs/<job>/<run>"
+    try:
+        values = json.loads(folder.numbers.read_text(encoding="utf-8"))
+        return diagnostics.Report.from_dict(values)
+    except FileNotFoundError:
+        raise CannotRun(f"{folder.path} has no report.json; {expected}.") from None
+    except OSError as error:
+        raise CannotRun(f"{folder.numbers} cannot be read ({reason(error)}).") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise CannotRun(
+            f"{folder.numbers} does not hold a report that this version of em_impute can read "
+            f"({place}: {first['msg'].lower()})."
+        ) from None
+    except ValueError:
+        raise CannotRun(f"{folder.numbers} is not JSON; {expected}.") from None
+
+
+def rebuild_report(run: Path) -> Path:
+    """Make report.html again from the numbers in a run's folder, and return where it is.
+
+    Raises
+    ------
+    CannotRun
+        If `run` is not the folder of a run that left its numbers.
+    """
+    from em_impute.reporting import render
+
+    folder = RunFolder(run)
+    page = render.html(read_report(folder))
+    with written_whole(folder.report) as partial:
+        partial.write_text(page, encoding="utf-8")
+    return folder.report
+
+
+def past_runs(job: str, runs: Path) -> tuple[PastRun, ...]:
+    """Return the runs of a job whose folders are in `runs`, the earliest first.
+
+    What else may be there is passed over; a run that was killed, or still goes on, has no brief.
+
+    Raises
+    ------
+    CannotRun
+        If there is none.
+    """
+    folders = [f for f in sorted(runs.glob("*/*")) if RUN_ID.fullmatch(f.name) and f.is_dir()]
+    found = tuple(past_run(folder) for folder in folders if folder.parent.name == job)
+    if not found:
+        others = dict.fromkeys(folder.parent.name for folder in folders)
+        known = f"; there are runs of {', '.join(others)}" if others else ""
+        raise CannotRun(f"{runs} has no run of the job {job!r}{known}.")
+    return found
+
+
+def past_run(path: Path) -> PastRun:
+    """Return the run that left a folder."""
+    folder, brief, trouble = RunFolder(path), None, ""
+    try:
+        brief = in_brief(read_report(folder))
+    except CannotRun as mistake:
+        trouble = str(mistake)
+    if not folder.numbers.exists():
+        trouble = "It left no report: it was killed, or still goes on."
+    return PastRun(path.name, path, brief, trouble, _finished(folder))
+
+
+def run_without_folder(trouble: str) -> PastRun:
+    """Return a run that was refused before it had a folder."""
+    return PastRun(None, None, None, trouble, None)
+
+
+def _finished(folder: RunFolder) -> str | None:
+    try:
+        finished = json.loads(folder.manifest.read_text(encoding="utf-8"))["finished"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return finished if isinstance(finished, str) else None

@@ -1,0 +1,97 @@
+"""What a run tells while it goes on, and who listens: the terminal, or an artifact in Prefect.
+
+Steps, passes over rows and EM's iterations tell of themselves. The listeners stand in a context
+variable, so that no function hands one on to the next; where nobody listens nothing happens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from em_impute.gaussian import Iteration
+
+
+class Listener:
+    """Hears of a run; a subclass overrides what it wants to hear of."""
+
+    def step_began(self, step: str) -> None:
+        """A step of the flow begins, or is tried again."""
+
+    def step_ended(self, step: str, error: BaseException | None) -> None:
+        """It has ended, by `error` if that is not None."""
+
+    def rows_passed(self, rows: int, share: float | None) -> None:
+        """So many rows of a pass over the table are done, this share of all; None if unknown."""
+
+    def iterated(self, iteration: Iteration, share: float) -> None:
+        """EM has come this far on its way to the maximum: 0 at the start, 1 within `tol` of it."""
+
+
+_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
+
+
+@contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """Have `listener` hear of what happens meanwhile."""
+    token = _listeners.set((*_listeners.get(), listener))
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Tell that a step begins, and how it ends."""
+    for listener in _listeners.get():
+        listener.step_began(name)
+    ended_by: BaseException | None = None
+    try:
+        yield
+    except BaseException as error:
+        ended_by = error
+        raise
+    finally:
+        for listener in _listeners.get():
+            listener.step_ended(name, ended_by)
+
+
+def rows_passed(rows: int, share: float | None = None) -> None:
+    """Tell that so many rows of a pass over the table are done, this share of all."""
+    for listener in _listeners.get():
+        listener.rows_passed(rows, share)
+
+
+def iterations(tol: float) -> Callable[[Iteration], None]:
+    """Return what tells of each iteration of a fit that is to come within `tol` of the maximum.
+
+    How far EM has come is measured on the logarithm of the estimated distance, between the
+    largest one seen and `tol`. It does not go back, unless the fit starts anew with a prior.
+    """
+    farthest, reached = tol, 0.0
+
+    def tell(iteration: Iteration) -> None:
+        nonlocal farthest, reached
+        if iteration.number == 0:
+            farthest, reached = tol, 0.0
+        if math.isfinite(iteration.distance):
+            farthest = max(farthest, iteration.distance)
+            to_go = math.log(max(iteration.distance / tol, 1.0))
+            reached = max(reached, 1.0 - to_go / math.log(max(farthest / tol, math.e)))
+        for listener in _listeners.get():
+            listener.iterated(iteration, reached)
+
+    return tell
+
+
+def in_words(iteration: Iteration) -> str:
+    """Where EM is, in a sentence."""
+    text = f"EM iteration {iteration.number}: log-likelihood {iteration.loglik:.6f}"
+    if not math.isfinite(iteration.distance):
+        return f"{text}."
+    return f"{text}, estimated distance to the maximum {iteration.distance:.2g}."

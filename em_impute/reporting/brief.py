@@ -1,0 +1,92 @@
+"""A run in brief: what an event, a line of the job's history and `--json` say of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from em_impute.reporting.diagnostics import Outcome, Report
+
+
+@dataclass(frozen=True)
+class Brief:
+    """The verdict and the counts of a run; what it did not come to is None.
+
+    Attributes
+    ----------
+    job, run : str
+    started : str
+        ISO 8601, with the time zone.
+    outcome : {"published", "published with warnings", "not published"}
+    verdict : str
+        Why, in a sentence.
+    source, target : str
+    rows, columns : int
+        Of the table as it was read.
+    missing_cells, imputed_cells : int
+    missing_percent : float
+        Of all cells of the table.
+    patterns : int or None
+        Distinct missingness patterns.
+    iterations : int or None
+        Of EM.
+    fit : str or None
+        How EM ended: converged, max_iterations, time_limit or singular.
+    checks, failed_checks, warned_checks : int
+        All checks; those of severity critical that failed, and those of any other that did.
+    self_test : str or None
+        What the self-test says, a sentence; None, like its numbers, if there was none.
+    rmse_ratio, coverage_95 : float or None
+        Error of hidden cells over that of the column's mean, and the share of them that lie within
+        their 95% intervals.
+    """
+
+    job: str
+    run: str
+    started: str
+    outcome: Outcome
+    verdict: str
+    source: str
+    target: str
+    rows: int
+    columns: int
+    missing_cells: int
+    missing_percent: float
+    imputed_cells: int
+    patterns: int | None
+    iterations: int | None
+    fit: str | None
+    checks: int
+    failed_checks: int
+    warned_checks: int
+    self_test: str | None = None
+    rmse_ratio: float | None = None
+    coverage_95: float | None = None
+
+
+def in_brief(report: Report) -> Brief:
+    """Return what a report says, in brief."""
+    tested = getattr(report, "self_test", None)
+    failed = [check.severity == "critical" for check in report.checks if not check.success]
+    return Brief(
+        job=report.job,
+        run=report.run,
+        started=report.started,
+        outcome=report.verdict.outcome,
+        verdict=report.verdict.sentence,
+        source=report.source,
+        target=report.target,
+        rows=report.rows,
+        columns=len(report.columns),
+        missing_cells=report.missing_cells,
+        missing_percent=round(100 * report.missing_cells / max(report.cells, 1), 4),
+        imputed_cells=report.imputed_cells,
+        patterns=report.patterns.total_patterns if report.patterns else None,
+        iterations=report.fit.evaluations if report.fit else None,
+        fit=report.fit.status if report.fit else None,
+        checks=len(report.checks),
+        failed_checks=sum(failed),
+        warned_checks=len(failed) - sum(failed),
+        self_test=tested and tested.sentence,
+        rmse_ratio=tested and tested.rmse_ratio,
+        coverage_95=tested and tested.coverage.at_95,
+    )

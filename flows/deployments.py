@@ -1,0 +1,230 @@
+"""Jobs as Prefect deployments: served by this process, or deployed for the workers of a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import prefect
+from prefect import get_client
+from prefect.automations import Automation
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterTags,
+    FlowFilter,
+    FlowFilterName,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import (
+    ConcurrencyLimitConfig,
+    ConcurrencyLimitStrategy,
+    StateType,
+)
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.deployments.runner import RunnerDeployment
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
+from prefect.schedules import Cron, Interval, RRule, Schedule
+from prefect.settings import get_current_settings
+from prefect.types.entrypoint import EntrypointType
+
+from em_impute.artifacts import TAG
+from em_impute.flows.impute import impute
+from em_impute.job import CannotRun, Job
+from em_impute.job import Schedule as JobSchedule
+
+# Deployments that the server is asked for at a time.
+PAGE = 200
+# One run of a job at a time, for all publish to one target; the next one waits for its turn.
+ONE_BY_ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+
+
+# A run whose process is gone would stay "running" for ever, and keep the next ones of its job
+# waiting. So one from which nothing is heard is scheduled again; it goes on with what is on disk.
+LOST = "em_impute: lost runs are tried again"
+HEARTBEAT = "prefect.flow-run.heartbeat"
+ENDINGS = ("Completed", "Failed", "Cancelled", "Crashed", "Cancelling", "Scheduled")
+MISSED_HEARTBEATS = 3
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What `deploy_jobs` has done: names of deployments."""
+
+    deployed: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def serve_jobs(jobs: Sequence[tuple[Path, Job]], runs: Path) -> None:
+    """Deploy each job under its name and run it by its schedule; returns when interrupted.
+
+    Parameters
+    ----------
+    jobs : sequence of (Path, Job)
+        The absolute path of each file, which every run reads again, and the job in it.
+    runs : Path
+        Where the folders of the runs are made.
+    """
+    prefect.serve(*(_deployment(path, job, runs.absolute()) for path, job in jobs))
+
+
+def deploy_jobs(
+    jobs: Sequence[tuple[Path, Job]],
+    runs: Path,
+    pool: str,
+    folder: Path,
+    *,
+    create_pool: bool = False,
+    prune: bool = False,
+) -> Deployed:
+    """Deploy each job under its name, for the workers of a pool; doing it again changes nothing.
+
+    Parameters
+    ----------
+    jobs : sequence of (Path, Job)
+        The path of each file as the workers find it, absolute or relative to `folder`.
+    runs : Path
+        Where the workers make the folders of the runs, likewise.
+    pool : str
+        Name of the work pool.
+    folder : Path
+        Where the workers' runs are started: what relative paths in a job are relative to.
+    create_pool : bool
+        Whether a pool that is not there is made, of type process.
+    prune : bool
+        Whether the pool's other deployments of jobs are removed.
+
+    Raises
+    ------
+    CannotRun
+        If there is no such pool.
+    """
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_work_pool(pool)
+        except ObjectNotFound:
+            if not create_pool:
+                raise CannotRun(
+                    f"There is no work pool '{pool}'. Make it with `prefect work-pool create "
+                    f"--type process {pool}`, or add --create-pool."
+                ) from None
+            client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+        paused = {one.name: one.paused for one in _deployments(client, pool)}
+        for path, job in jobs:
+            deployment = _deployment(path, job, runs, pool, folder)
+            # Whoever paused it in the UI had a reason.
+            deployment.paused = paused.get(job.name, False)
+            deployment.apply()
+        _try_lost_runs_again()
+        names = tuple(job.name for _, job in jobs)
+        removed = tuple(_removed(client, pool, names)) if prune else ()
+    return Deployed(names, removed)
+
+
+def _deployment(
+    path: Path, job: Job, runs: Path, pool: str | None = None, folder: Path | None = None
+) -> RunnerDeployment:
+    # Called outside of an event loop, it answers itself.
+    made = impute.to_deployment(
+        name=job.name,
+        # In full, for a hook of a run that is lost is called elsewhere than the run.
+        parameters={"job": str((folder or Path()) / path), "runs": str((folder or Path()) / runs)},
+        schedules=_schedules(job),
+        concurrency_limit=ONE_BY_ONE,
+        description=job.description or f"Fills the holes of {job.source} and writes {job.target}.",
+        tags=list(dict.fromkeys([TAG, job.name, *job.tags])),
+        work_pool_name=pool,
+        job_variables={"working_dir": str(folder)} if folder else {},
+        # Workers find the flow in the installed package, wherever they run.
+        entrypoint_type=EntrypointType.MODULE_PATH if pool else EntrypointType.FILE_PATH,
+    )
+    return cast(RunnerDeployment, made)
+
+
+def _try_lost_runs_again() -> None:
+    """Make the server's automation for lost runs, or bring it up to date."""
+    seconds = get_current_settings().flows.heartbeat_frequency or 180
+    automation = Automation(
+        name=LOST,
+        description="A run whose process was killed is scheduled again, three times at most.",
+        trigger=EventTrigger(
+            posture=Posture.Proactive,
+            after={HEARTBEAT},
+            expect={HEARTBEAT, *(f"prefect.flow-run.{ending}" for ending in ENDINGS)},
+            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+            match_related=ResourceSpecification(
+                {"prefect.resource.role": "flow", "prefect.resource.name": impute.name}
+            ),
+            for_each={"prefect.resource.id"},
+            within=timedelta(seconds=MISSED_HEARTBEATS * seconds),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.SCHEDULED,
+                name="AwaitingRetry",
+                message="Nothing was heard of the run's process any more.",
+                force=True,
+            )
+        ],
+    )
+    try:
+        known = cast(Automation, Automation.read(name=LOST))
+    except ValueError:
+        automation.create()
+    else:
+        automation.id = known.id
+        automation.enabled = known.enabled
+        automation.update()
+
+
+def _schedules(job: Job) -> list[Schedule]:
+    """The job's schedules; from the second on a run is told by which of them it was started."""
+    return [
+        _schedule(schedule, {"schedule": i} if i else {})
+        for i, schedule in enumerate(job.schedules)
+    ]
+
+
+def _schedule(schedule: JobSchedule, parameters: dict[str, Any]) -> Schedule:
+    zone: dict[str, Any] = {"timezone": schedule.timezone, "parameters": parameters}
+    if schedule.cron is not None:
+        return Cron(schedule.cron, **zone)
+    if schedule.rrule is not None:
+        return RRule(schedule.rrule, **zone)
+    assert schedule.interval is not None
+    # From a fixed moment on: deploying again must not shift the rhythm.
+    anchor = datetime(2020, 1, 1, tzinfo=ZoneInfo(schedule.timezone))
+    return Interval(schedule.interval, anchor_date=anchor, **zone)
+
+
+def _removed(client: SyncPrefectClient, pool: str, keep: Collection[str]) -> Iterator[str]:
+    """Remove the pool's deployments of jobs that are not among `keep`; yield their names."""
+    for deployment in list(_deployments(client, pool)):
+        if deployment.name not in keep:
+            client.delete_deployment(deployment.id)
+            yield deployment.name
+
+
+def _deployments(client: SyncPrefectClient, pool: str) -> Iterator[DeploymentResponse]:
+    """The pool's deployments that `deploy_jobs` made."""
+    for offset in count(step=PAGE):
+        page = client.read_deployments(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[impute.name])),
+            deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG])),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+            limit=PAGE,
+            offset=offset,
+        )
+        yield from page
+        if len(page) < PAGE:
+            return

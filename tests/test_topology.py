@@ -1,0 +1,102 @@
+"""The services of docker-compose.yml without containers: a schedule fires, a worker dies."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from holed_tables import factor_table
+from postgres_server import PostgresServer
+from ruamel.yaml import YAML
+from stack import Stack, kill
+
+pytestmark = [pytest.mark.xdist_group("topology"), pytest.mark.timeout(600)]
+
+QUICK, SLOW = 400, 200_000
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
+    for name, rows, columns, schedule in (
+        ("quick", QUICK, 4, {"cron": "* * * * *"}),
+        ("slow", SLOW, 30, None),
+    ):
+        X = factor_table(rows, columns, 0.3, seed=1)
+        pd.DataFrame(X, columns=[f"x{j}" for j in range(columns)]).to_parquet(
+            folder / f"{name}.parquet"
+        )
+        job = {
+            "name": name,
+            "source": {"path": f"{name}.parquet"},
+            # What is published twice would be there twice.
+            "target": {"path": f"out/{name}.parquet", "mode": "append"},
+        }
+        with (folder / f"{name}.yaml").open("w") as file:
+            YAML(typ="safe", pure=True).dump(
+                job | ({"schedule": schedule} if schedule else {}), file
+            )
+    with tempfile.TemporaryDirectory(prefix="em_impute_postgres_") as data:
+        postgres = PostgresServer(Path(data) / "data")
+        stack = Stack(folder, postgres, PREFECT_FLOWS_HEARTBEAT_FREQUENCY="30")
+        try:
+            stack.start_server()
+            stack.deploy([Path("quick.yaml"), Path("slow.yaml")])
+            stack.start_worker()
+            yield stack
+        finally:
+            stack.stop()
+            postgres.stop()
+
+
+def published(stack: Stack, job: str) -> int:
+    """Rows at the job's target."""
+    target = stack.folder / "out" / f"{job}.parquet"
+    return len(pd.read_parquet(target)) if target.exists() else 0
+
+
+def test_a_schedule_fires_by_itself_and_leaves_its_artifacts(stack: Stack) -> None:
+    def completed() -> dict[str, str] | None:
+        done = [run for run in stack.runs("quick") if run["state_name"] == "Completed"]
+        return done[0] if done else None
+
+    run = stack.wait(completed)
+    assert run["auto_scheduled"]
+    assert published(stack, "quick") % QUICK == 0
+    found = stack.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
+    assert {"quick-report", "quick-columns", "quick-em"} <= {one["key"] for one in found}
+    [manifest] = stack.folder.glob(f"runs/quick/*{run['id'][-8:]}/manifest.json")
+    assert json.loads(manifest.read_text())["verdict"].startswith(run["state"]["message"][:20])
+
+
+def test_a_run_whose_worker_is_killed_is_tried_again_and_publishes_once(stack: Stack) -> None:
+    run = stack.start_run("slow")
+    stack.wait(lambda: list(stack.folder.glob("runs/slow/*/summary.npz")))
+    kill(stack.workers.pop())
+    assert published(stack, "slow") == 0
+    stack.start_worker()
+    stack.wait(lambda: stack.state(run) == "Completed", patience=400)
+    assert published(stack, "slow") == SLOW
+    assert "Going on with the 200,000 rows that were read before." in stack.log("worker")
+    [folder] = (stack.folder / "runs" / "slow").iterdir()
+    assert not list(folder.glob("snapshot*"))
+
+
+def test_a_cancelled_run_leaves_its_folder_and_nothing_else(stack: Stack) -> None:
+    before = set(stack.folder.glob("out/.*"))
+    run = stack.start_run("slow")
+    stack.wait(lambda: list(stack.folder.glob(f"runs/slow/*{run[-8:]}/summary.npz")))
+    stack.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    stack.wait(lambda: stack.state(run) == "Cancelled")
+    [folder] = stack.folder.glob(f"runs/slow/*{run[-8:]}")
+    stack.wait(
+        lambda: (folder / "report.html").exists() and not (folder / "snapshot.arrow").exists()
+    )
+    assert "The run was cancelled." in (folder / "report.html").read_text()
+    assert not list(folder.glob(".*"))
+    assert published(stack, "slow") == SLOW
+    assert set(stack.folder.glob("out/.*")) == before
