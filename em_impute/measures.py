@@ -145,10 +145,16 @@ def _columns(
         model=result.model if result else None,
         imputed=filled | {name: d.cells.moments for name, d in imputed.items() if d.cells.count},
     )
-    if roles is None or result is None:
+    if roles is None or result is None or summary is None:
         return described
-    model = result.model
-    return tuple(_on_its_own_scale(c, snapshot, roles, model, observed) for c in described)
+    model, kurtosis = result.model, _kurtosis(snapshot, roles, summary)
+    return tuple(
+        replace(
+            _on_its_own_scale(column, snapshot, roles, model, observed),
+            kurtosis=kurtosis.get(column.name),
+        )
+        for column in described
+    )
 
 
 def _parts(snapshot: Snapshot, roles: Roles | None) -> dict[str, diagnostics.Role]:
@@ -412,20 +418,19 @@ def _drift(
     if found.snapshot is None or found.fitted is None or summary is None:
         return None
     assert found.fitted.result is not None
-    counts = {column.name: column.observed.count for column in columns}
-    now = drift.Estimated(
+    now = _estimated(
         run.id,
         run.started.isoformat(timespec="seconds"),
         found.snapshot.rows,
         found.fitted.result.model,
-        _observed_counts(found.fitted.result.model, found.fitted.roles, counts),
+        found.fitted.roles,
+        columns,
     )
-    kurtosis = partial(_kurtosis, found.snapshot, found.fitted.roles, summary)
     for folder, manifest in _published_before(run):
         # What an older version or a damaged disk left is no reason to have no report.
         with suppress(OSError, ValueError, KeyError, TypeError):
-            before = _estimated(folder, manifest, run, found.fitted.roles)
-            return drift.describe_drift(before, now, run.job.report.drift, kurtosis)
+            before = _estimated_before(folder, manifest, run, found.fitted.roles)
+            return drift.describe_drift(before, now, run.job.report.drift)
     return None
 
 
@@ -439,18 +444,17 @@ def _published_before(run: Run) -> list[tuple[RunFolder, dict[str, Any]]]:
     return sorted(runs, key=lambda known: str(known[1].get("finished")), reverse=True)
 
 
-def _estimated(
+def _estimated_before(
     folder: RunFolder, manifest: Mapping[str, Any], run: Run, roles: Roles
 ) -> drift.Estimated:
     """What an earlier run estimated, of the columns that take part in the model as they do now."""
     report = diagnostics.Report.from_dict(json.loads(folder.numbers.read_text(encoding="utf-8")))
-    model = GaussianModel.load(folder.model)
-    counts = {column.name: column.observed.count for column in report.columns}
+    model, known = GaussianModel.load(folder.model), {column.name for column in report.columns}
     options = run.job.model_dump(mode="json")["columns"], manifest["definition"]["columns"]
     alike = [
         dimension
         for name in roles.model_columns
-        if name in counts
+        if name in known
         and all(
             options[0].get(option, {}).get(name) == options[1].get(option, {}).get(name)
             for option in ("transform", "categories")
@@ -460,30 +464,47 @@ def _estimated(
     ]
     at = [model.columns.index(dimension) for dimension in alike]
     kept = GaussianModel(model.mean[at], model.covariance[np.ix_(at, at)], tuple(alike))
-    observed = _observed_counts(kept, roles, counts)
-    return drift.Estimated(report.run, report.started, report.rows, kept, observed)
+    return _estimated(report.run, report.started, report.rows, kept, roles, report.columns)
 
 
-def _observed_counts(
-    model: GaussianModel, roles: Roles, counts: Mapping[str, int]
-) -> NDArray[np.int64]:
-    """Observed cells of each column of the model, given those of the table's columns."""
-    column_of = {d: name for name in roles.model_columns for d in roles.encoding(name).dimensions}
-    return np.array([counts[column_of[name]] for name in model.columns], dtype=np.int64)
+def _estimated(
+    run: str,
+    started: str,
+    rows: int,
+    model: GaussianModel,
+    roles: Roles,
+    columns: Sequence[diagnostics.Column],
+) -> drift.Estimated:
+    """What a run estimated; the columns of its model are dimensions of the table's columns."""
+    known = {column.name: column for column in columns}
+    column_of = {d: known[name] for name in known for d in _dimensions(roles, name)}
+    of_model = [column_of[name] for name in model.columns]
+    return drift.Estimated(
+        run,
+        started,
+        rows,
+        model,
+        np.array([column.observed.count for column in of_model], dtype=np.int64),
+        np.array([3.0 if c.kurtosis is None else c.kurtosis for c in of_model]),
+    )
 
 
-def _kurtosis(
-    snapshot: Snapshot, roles: Roles, summary: PatternSummary, dimensions: Sequence[str]
-) -> dict[str, float]:
-    """Fourth standardised moments of those of the model's columns that are numbers."""
-    names = [n for n in dimensions if n in roles.model_columns and summary.columns.count(n)]
-    names = [name for name in names if isinstance(roles.encoding(name), Number)]
-    at = [summary.columns.index(name) for name in names]
+def _dimensions(roles: Roles, name: str) -> tuple[str, ...]:
+    return roles.encoding(name).dimensions if name in roles.model_columns else ()
+
+
+def _kurtosis(snapshot: Snapshot, roles: Roles, summary: PatternSummary) -> dict[str, float]:
+    """Fourth standardised moments of the columns of numbers, as the model sees them."""
+    names = [n for n in roles.model_columns if isinstance(roles.encoding(n), Number)]
+    at = [roles.at(name).start for name in names]
     (mean, sd), totals = summary.observed_moments(), np.zeros(len(names))
+    mean, sd = mean[at], np.where(sd[at] > 0, sd[at], np.nan)
     for batch in read_batches(snapshot.path, names) if names else ():
-        cells = [roles.encoding(name).encode(batch.column(name))[:, 0] for name in names]
-        totals += np.nansum(((np.array(cells).T - mean[at]) / sd[at]) ** 4, axis=0)
-    return dict(zip(names, (totals / summary.observed_counts[at]).tolist(), strict=True))
+        for j, name in enumerate(names):
+            cells = (roles.encoding(name).encode(batch.column(name))[:, 0] - mean[j]) / sd[j]
+            totals[j] += np.nansum(np.square(np.square(cells)))
+    kurtosis = totals / np.maximum(summary.observed_counts[at], 1)
+    return dict(zip(names, kurtosis.tolist(), strict=True))
 
 
 # --- What was checked --------------------------------------------------------------------------

@@ -59,7 +59,8 @@ class Column:
 
     `em` describes the column as the model estimates it for all rows, seen or not; it counts no
     rows where the column is not in the model or nothing was fitted. `transform` is what the model
-    sees of it, such as log; empty if that is the column as it is.
+    sees of it, such as log; empty if that is the column as it is. `kurtosis` is the fourth
+    standardised moment of what the model sees of the observed cells; 3 is the normal's.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Column:
     em: Moments
     imputed: Moments
     transform: str = ""
+    kurtosis: float | None = None
 
     @property
     def missing_share(self) -> float:

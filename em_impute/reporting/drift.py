@@ -10,7 +10,7 @@ the normal's are allowed for, as for an elliptical distribution (Muirhead 1982, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +27,6 @@ HIGHEST_CORRELATION = 1.0 - 1e-9
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
-Kurtosis = Callable[[Sequence[str]], Mapping[str, float]]
-"""Gives the fourth standardised moment of some columns, on the model's scale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +41,9 @@ class Estimated:
     model : GaussianModel
     observed : ndarray of shape (n_columns,), int64
         Observed cells of each column of the model.
+    kurtosis : ndarray of shape (n_columns,), optional
+        Fourth standardised moments of the columns, as the model sees them; by default 3, which is
+        the normal's.
     """
 
     run: str
@@ -50,6 +51,7 @@ class Estimated:
     rows: int
     model: GaussianModel
     observed: Ints
+    kurtosis: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,7 @@ class Drift:
         return f"Drift since the last published run, {self.run}: {first}{more}."
 
 
-def describe_drift(
-    before: Estimated, now: Estimated, threshold: float | None, kurtosis: Kurtosis | None = None
-) -> Drift:
+def describe_drift(before: Estimated, now: Estimated, threshold: float | None) -> Drift:
     """Compare the estimates of two runs.
 
     Parameters
@@ -147,12 +147,9 @@ def describe_drift(
     before, now : Estimated
     threshold : float or None
         Which changes matter, as in `Drift`.
-    kurtosis : callable, optional
-        Asked for columns whose spread or correlations seem to have moved; 3, the normal's, by
-        default.
     """
     shared = [name for name in now.model.columns if name in set(before.model.columns)]
-    pair = _Shared.of(before, now, shared, kurtosis)
+    pair = _Shared.of(before, now, shared)
     limit = np.inf if threshold is None else threshold
     moved = _moved(pair, limit)
     correlations = _correlations(pair, limit)
@@ -192,12 +189,10 @@ class _Shared:
     mean: Floats
     sd_ratio: Floats
     correlation: tuple[Floats, Floats]
-    kurtosis: Kurtosis | None
+    excess: Floats
 
     @classmethod
-    def of(
-        cls, before: Estimated, now: Estimated, names: Sequence[str], kurtosis: Kurtosis | None
-    ) -> _Shared:
+    def of(cls, before: Estimated, now: Estimated, names: Sequence[str]) -> _Shared:
         at = [[run.model.columns.index(name) for name in names] for run in (before, now)]
         (mean, later), (sd, later_sd) = (
             [getattr(run.model, what)[j] for run, j in zip((before, now), at, strict=True)]
@@ -215,7 +210,18 @@ class _Shared:
                 before.model.correlation[np.ix_(at[0], at[0])],
                 now.model.correlation[np.ix_(at[1], at[1])],
             ),
-            kurtosis,
+            # Where a table has an outlier and the other has none, the tails are those of the first.
+            np.max(
+                [
+                    np.zeros(len(names)),
+                    *(
+                        run.kurtosis[j] - 3.0
+                        for run, j in zip((before, now), at, strict=True)
+                        if run.kurtosis is not None
+                    ),
+                ],
+                axis=0,
+            ),
         )
 
     @property
@@ -233,30 +239,22 @@ class _Shared:
         comparisons = max(3 * p + p * (p - 1) // 2, 1)
         return float(-ndtri(0.5 / (NIGHTS * comparisons)))
 
-    def excess(self, columns: Ints) -> Floats:
-        """Excess kurtosis of some columns, 0 where it is negative or not known."""
-        names = [self.names[j] for j in columns]
-        found = self.kurtosis(names) if self.kurtosis and names else {}
-        return np.maximum([found.get(name, 3.0) - 3.0 for name in names], 0.0)
-
 
 def _moved(pair: _Shared, threshold: float) -> dict[str, Bools]:
     """For each kind of change, which columns have moved."""
     one_over_n, later = 1.0 / np.maximum(pair.observed, 1.0)
     one_over_rows = 1.0 / np.maximum(pair.rows, 1.0)
     log_ratio = np.log(pair.sd_ratio, where=pair.sd_ratio > 0, out=np.full(len(pair.names), np.nan))
-    error = pair.quantile * np.sqrt((one_over_n + later) / 2.0)
-    wider = _beyond(log_ratio, np.log1p(threshold), error)
-    tails = np.sqrt(1.0 + pair.excess(np.flatnonzero(wider)) / 2.0)
-    wider[wider] = _beyond(log_ratio[wider], 0.0, tails * error[wider])
+    errors = {
+        "missing": np.sqrt(one_over_rows.sum()),
+        "mean": np.sqrt(one_over_n + pair.sd_ratio**2 * later),
+        "sd": np.sqrt((1.0 + pair.excess / 2.0) * (one_over_n + later) / 2.0),
+    }
+    changes = {"missing": _cohens_h(*pair.missing), "mean": pair.mean, "sd": log_ratio}
+    limits = {"missing": threshold, "mean": threshold, "sd": math.log1p(threshold)}
     return {
-        "missing": _beyond(
-            _cohens_h(*pair.missing), threshold, pair.quantile * np.sqrt(one_over_rows.sum())
-        ),
-        "mean": _beyond(
-            pair.mean, threshold, pair.quantile * np.sqrt(one_over_n + pair.sd_ratio**2 * later)
-        ),
-        "sd": wider,
+        what: _beyond(changes[what], limits[what], pair.quantile * error)
+        for what, error in errors.items()
     }
 
 
@@ -269,13 +267,10 @@ def _correlations(pair: _Shared, threshold: float) -> list[CorrelationChange]:
     if not len(first):
         return []
     n = np.maximum([np.minimum(seen[first], seen[second]) - 3.0 for seen in pair.observed], 1.0)
-    error = pair.quantile * np.sqrt((1.0 / n).sum(axis=0))
-    change = _fisher_z(now) - _fisher_z(before)
-    moved = _beyond(now - before, threshold, 0.0) & _beyond(change, 0.0, error)
-    columns = np.unique([first[moved], second[moved]])
-    excess = dict(zip(columns.tolist(), pair.excess(columns), strict=True))
-    largest = [max(excess[i], excess[j]) for i, j in zip(first[moved], second[moved], strict=True)]
-    moved[moved] = _beyond(change[moved], 0.0, error[moved] * np.sqrt(1.0 + np.array(largest) / 3))
+    tails = 1.0 + np.maximum(pair.excess[first], pair.excess[second]) / 3.0
+    error = pair.quantile * np.sqrt(tails * (1.0 / n).sum(axis=0))
+    moved = _beyond(now - before, threshold, 0.0)
+    moved &= _beyond(_fisher_z(now) - _fisher_z(before), 0.0, error)
     order = np.argsort(-np.abs(now - before), kind="stable")
     shown = [order[0], *(k for k in order[1:] if moved[k])]
     return [
