@@ -117,12 +117,14 @@ def patterns(patterns: Patterns) -> Figure:
 @matplotlib.rc_context(STYLE)
 def missingness(item: MissingnessMap) -> Figure:
     """Draw all rows by their patterns, top to bottom, missing cells filled."""
-    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    named = len(item.columns) <= MAX_MAP_NAMES
+    height = 2.6 + (_names_height(item.columns, WIDTH) if named else 0.0)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots()
     cells = np.full((*item.missing().shape, 4), (*to_rgb(GREY), OBSERVED_ALPHA))
     cells[item.missing()] = (*to_rgb(SHADED), 1.0)
     axes.imshow(cells, aspect="auto", interpolation="none", extent=(0, cells.shape[1], 1, 0))
-    if len(item.columns) <= MAX_MAP_NAMES:
+    if named:
         _name_columns(axes, item.columns, WIDTH, offset=0.5)
     else:
         axes.set_xticks([])
