@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from em_impute.findings import Found, Run
-from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
+from em_impute.gaussian import EMResult, GaussianModel, PatternSummary, little_mcar_test
 from em_impute.gaussian.patterns import distinct_patterns
 from em_impute.job import CannotRun
 from em_impute.reporting import diagnostics, drift, matrices, missingness
@@ -35,6 +35,9 @@ from em_impute.tables.run_folder import Manifest, RunFolder, read_manifests
 from em_impute.tables.sources import Snapshot, read_batches
 from em_impute.tables.summarise import count_patterns
 from em_impute.tables.transforms import IDENTITY
+
+# Little's test takes up each pattern by itself; with more of them than this, few rows have each.
+MOST_TESTED = 2_000
 
 Cells = dict[str, tuple[Floats, Floats]]
 """Imputed cells of columns, and their standard deviations."""
@@ -74,6 +77,7 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
         warnings=warnings,
         missingness=missingness.describe_map(counted) if counted else None,
         together=matrices.describe_together(counted) if counted else None,
+        completely_at_random=_completely_at_random(result, summary),
         groups=diagnostics.describe_groups(
             [_group(fit) for fit in found.fitted.group_fits] if found.fitted else []
         ),
@@ -388,6 +392,21 @@ def _own_means(
         )
         for j, name in enumerate(names)
     }
+
+
+def _completely_at_random(
+    result: EMResult | None, summary: PatternSummary | None
+) -> missingness.CompletelyAtRandom | None:
+    """Little's test, where there is a maximum and patterns are not about as many as rows."""
+    if result is None or summary is None or not result.converged or result.prior_rows:
+        return None
+    if not 1 < len(summary.counts) <= MOST_TESTED:
+        return None
+    with suppress(ValueError):  # a column that is determined by others
+        test = little_mcar_test(summary, result.model)
+        if test.df:
+            return missingness.CompletelyAtRandom(test.statistic, test.df, test.p_value)
+    return None
 
 
 # --- The fit and the estimates -----------------------------------------------------------------

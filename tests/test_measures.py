@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from em_impute.findings import Fitted, Found, Refused, Run, manifest
-from em_impute.gaussian import GaussianModel
+from em_impute.gaussian import GaussianModel, PatternSummary, little_mcar_test
 from em_impute.job import Job
 from em_impute.measures import report_numbers, with_manifest
 from em_impute.reporting import render
@@ -181,6 +181,19 @@ def test_patterns_and_their_means_are_those_of_pandas(
             expected = np.nan if name == "grade" else means.loc[pattern.observed, name]
             known = np.nan if mean is None else mean
             assert known == pytest.approx(expected, nan_ok=True), name
+
+
+def test_little_s_test_is_told(mixed: tuple[Ran, pd.DataFrame, pd.DataFrame]) -> None:
+    (run, found, report), _, _ = mixed
+    assert found.fitted is not None
+    assert found.fitted.result is not None
+    test = little_mcar_test(PatternSummary.load(run.folder.summary), found.fitted.result.model)
+    told = report.completely_at_random
+    assert told is not None
+    assert (told.statistic, told.df, told.p_value) == (test.statistic, test.df, test.p_value)
+    assert told.p_value < 0.001
+    assert "Little&#39;s test" not in (page := render.html(report))
+    assert f"χ² {told.statistic:.1f} with {told.df} degrees of freedom, p below 0.001" in page
 
 
 def test_what_goes_missing_together_is_that_of_pandas(

@@ -20,7 +20,12 @@ from pydantic import TypeAdapter
 from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
 from em_impute.reporting.drift import Drift
 from em_impute.reporting.matrices import Correlations, Together
-from em_impute.reporting.missingness import FEWEST_ROWS, MissingnessMap, Patterns
+from em_impute.reporting.missingness import (
+    FEWEST_ROWS,
+    CompletelyAtRandom,
+    MissingnessMap,
+    Patterns,
+)
 
 MAX_EVALUATIONS = 500
 MAX_DISTRIBUTIONS = 24
@@ -264,6 +269,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     missingness: MissingnessMap | None = None
     together: Together | None = None
+    completely_at_random: CompletelyAtRandom | None = None
     groups: Groups | None = None
     correlations: Correlations | None = None
     drift: Drift | None = None

@@ -126,6 +126,15 @@ class MissingnessMap:
         return cells
 
 
+@dataclass(frozen=True)
+class CompletelyAtRandom:
+    """Little's test of cells missing completely at random, chi-squared with `df` degrees."""
+
+    statistic: float
+    df: int
+    p_value: float
+
+
 def missing_cells(counted: Counted) -> Ints:
     """Missing cells of each column, of shape (n_columns,)."""
     observed = np.zeros(len(counted.columns))

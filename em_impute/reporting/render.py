@@ -344,6 +344,10 @@ def _signed(value: float | None, decimals: int = 2) -> str:
     return f"{value:{'+' if round(value, decimals) else ''}z.{decimals}f}".replace("-", "\u2212")
 
 
+def _p_value(p: float) -> str:
+    return "below 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
 def _seconds(value: float) -> str:
     if value < 60:
         return f"{value:.2g} s" if value < 1 else f"{value:.1f} s"
@@ -409,6 +413,7 @@ def _environment(**options: Any) -> Environment:
         "significant": _significant,
         "decimals": _decimals,
         "signed": _signed,
+        "p_value": _p_value,
         "seconds": _seconds,
         "bytes": _bytes,
         "rate": _rate,
