@@ -22,7 +22,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from em_impute.findings import Found, Run
-from em_impute.gaussian import EMResult, GaussianModel, PatternSummary, little_mcar_test
+from em_impute.gaussian import (
+    EMResult,
+    GaussianModel,
+    PatternSummary,
+    Status,
+    little_mcar_test,
+)
 from em_impute.gaussian.patterns import distinct_patterns
 from em_impute.job import CannotRun
 from em_impute.reporting import diagnostics, drift, matrices, missingness
@@ -52,7 +58,7 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
     observed, imputed = _digests(found, roles)
     columns = _columns(found, roles, summary, observed, imputed)
     counted = _counted(snapshot, roles, summary)
-    moved = _drift(run, found, columns, summary)
+    moved = _drift(run, found, columns)
     warnings = (*found.warnings, *([moved.warning] if moved and moved.drifted else []))
     return diagnostics.Report(
         job=run.job.name,
@@ -431,17 +437,18 @@ def _drift(
     run: Run,
     found: Found,
     columns: Sequence[diagnostics.Column],
-    summary: PatternSummary | None,
 ) -> drift.Drift | None:
     """What has changed since the last published run; None if there is none that can be read."""
-    if found.snapshot is None or found.fitted is None or summary is None:
+    result = found.fitted.result if found.fitted else None
+    if found.snapshot is None or found.fitted is None or result is None:
         return None
-    assert found.fitted.result is not None
+    if result.status is Status.SINGULAR:
+        return None  # these are no estimates
     now = _estimated(
         run.id,
         run.started.isoformat(timespec="seconds"),
         found.snapshot.rows,
-        found.fitted.result.model,
+        result.model,
         found.fitted.roles,
         columns,
     )
