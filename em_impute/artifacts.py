@@ -173,10 +173,14 @@ def announce(report: Report, stopped_by: str | None, page: str | None) -> None:
     """Emit the run's event, `em-impute.published` or `em-impute.refused`; no cell is in it.
 
     Its resource is the job, the flow run is related to it, and its payload is the report in brief,
-    with `page` and with what the run was stopped by.
+    with `page` and with what the run was stopped by. If the estimates have moved since the last
+    published run, `em-impute.drifted` follows, with that run and with what has moved.
     """
     payload = asdict(in_brief(report)) | {"stopped_by": stopped_by, "page": page}
     _emit("published" if report.published else "refused", report.job, payload)
+    if report.drift and report.drift.drifted:
+        moved = {"since": report.drift.run, "changes": list(report.drift.sentences)}
+        _emit("drifted", report.job, payload | moved)
 
 
 def _emit(event: str, job: str, payload: dict[str, Any]) -> None:

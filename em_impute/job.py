@@ -777,6 +777,12 @@ class ModelOptions(Section):
     time_limit: Number | None = Field(
         None, gt=0, description="Most seconds that the fit may take.", examples=[600]
     )
+    n_starts: Count = Field(
+        1,
+        ge=1,
+        le=100,
+        description="From how many points EM is started, to see whether all lead to one maximum.",
+    )
     min_group_rows: Count | None = Field(
         None,
         ge=2,
@@ -860,6 +866,18 @@ class Checks(Section):
         ge=1,
         description="Most rows that Great Expectations sees; of a longer table, a sample.",
         examples=[2_000_000],
+    )
+
+
+class ReportOptions(Section):
+    """What the report watches."""
+
+    drift: Number | None = Field(
+        0.25,
+        gt=0,
+        description="Change since the last published run, in sd for means, from which on the "
+        "report warns of it; null: never.",
+        examples=[0.25],
     )
 
 
@@ -965,6 +983,7 @@ class Job(Section):
     target: Target = Field(
         description="The table to write.", examples=[{"path": "out/airquality.parquet"}]
     )
+    report: ReportOptions = Field(ReportOptions(), description="What the report watches.")
     batch_rows: Count = Field(
         BATCH_ROWS,
         ge=1,

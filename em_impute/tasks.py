@@ -10,12 +10,13 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
 import pandas as pd
@@ -38,10 +39,10 @@ from em_impute.findings import (
     Run,
     TookTooLong,
     manifest,
-    report_numbers,
 )
 from em_impute.job import CannotRun, Job, load_job
 from em_impute.logins import read_blocks_with
+from em_impute.measures import report_numbers, with_manifest
 from em_impute.reporting import render
 from em_impute.tables import columns, groups, misfits, sources, summarise, targets
 from em_impute.tables import fill as filling
@@ -81,14 +82,23 @@ def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
-def _step(name: str, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """A function as a task that tells whoever listens when it begins and how it ends."""
+def _step(
+    name: str, **options: Any
+) -> Callable[[Callable[Concatenate[Run, P], R]], Task[Concatenate[Run, P], R]]:
+    """A function as a task that tells whoever listens when it begins and how it ends.
 
-    def as_task(function: Callable[P, R]) -> Task[P, R]:
+    Its run notes how long it took; tried again, how long all of it took.
+    """
+
+    def as_task(function: Callable[Concatenate[Run, P], R]) -> Task[Concatenate[Run, P], R]:
         @functools.wraps(function)
-        def told(*arguments: P.args, **named: P.kwargs) -> R:
-            with progress.step(name):
-                return function(*arguments, **named)
+        def told(run: Run, /, *arguments: P.args, **named: P.kwargs) -> R:
+            began = time.monotonic()
+            try:
+                with progress.step(name):
+                    return function(run, *arguments, **named)
+            finally:
+                run.seconds[name] = run.seconds.get(name, 0.0) + time.monotonic() - began
 
         return task(name=name, cache_policy=NO_CACHE, **options)(told)
 
@@ -209,14 +219,14 @@ def fit(run: Run, snapshot: Snapshot) -> Fitted:
         result = summarise.fit_model(summary, run.job.model, on_iteration, run.folder.checkpoint)
         shown.ended(result)
     result.model.save(run.folder.model)
-    models, decisions = groups.fit_groups(snapshot, roles, run.job.model)
+    models, decisions, fits = groups.fit_groups(snapshot, roles, run.job.model)
     if roles.group_by:
         groups.save_models(models, run.folder.groups)
         logger.info("Fitted a model to each of %s groups.", len(models))
     for sentence in (*result.decisions, *decisions):
         logger.warning(sentence)
     logger.log(logging.INFO if result.converged else logging.WARNING, result.message)
-    return Fitted(roles, result, models, (*result.decisions, *decisions))
+    return Fitted(roles, result, models, (*result.decisions, *decisions), fits)
 
 
 @_step("fill")
@@ -270,12 +280,15 @@ def publish(run: Run, staged: Staged) -> Published:
 def report(run: Run, found: Found) -> Outcome:
     """Leave what was found: checks, numbers, report and manifest on disk, artifacts in Prefect."""
     numbers = report_numbers(run, found)
+    recorded = manifest(run, found.snapshot, found, numbers) if found.snapshot else None
+    if recorded:
+        numbers = with_manifest(numbers, recorded)
     found_checks = [checked.to_dict() for checked in (found.before, found.after) if checked]
     _write(run.folder.checks, json.dumps(found_checks, indent=1))
     _write(run.folder.numbers, json.dumps(numbers.to_dict()))
     _write(run.folder.report, render.html(numbers))
-    if found.snapshot:
-        run.folder.write_manifest(manifest(run, found.snapshot, found, numbers))
+    if recorded:
+        run.folder.write_manifest(recorded)
     run.folder.clear()
     if removed := prune(run.folder.path.parent, run.job.keep_runs, datetime.now(UTC)):
         get_run_logger().info("Removed %s folders of earlier runs.", removed)

@@ -114,7 +114,7 @@ def _recompute(job: Job, snapshot: Snapshot, folder: RunFolder) -> Staged:
     summary.save(folder.summary)
     model = summarise.fit_model(summary, job.model).model
     model.save(folder.model)
-    models, _ = groups.fit_groups(snapshot, roles, job.model)
+    models, _, _ = groups.fit_groups(snapshot, roles, job.model)
     return fill(snapshot, model, roles, job.target, folder, job.imputation, models)
 
 

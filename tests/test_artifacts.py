@@ -286,6 +286,25 @@ def test_a_run_is_announced_with_its_counts(prefect_server: PrefectServer, runs:
     assert refused["payload"]["failed_checks"] == 1
 
 
+def test_drift_is_announced_after_the_run(prefect_server: PrefectServer, tmp_path: Path) -> None:
+    """The second night one column is ten units higher, and the job's threshold is 0.25 sd."""
+    nightly = job(tmp_path, "nightly")
+    for _ in range(2):
+        assert impute(nightly, tmp_path / "runs", return_state=True).is_completed()
+        frame = pd.read_parquet(tmp_path / "in.parquet")
+        frame.assign(x2=frame["x2"] + 10).to_parquet(tmp_path / "in.parquet")
+    first, second, drifted = events(prefect_server, "em-impute.job.nightly", 3)
+    assert [event["event"] for event in (first, second, drifted)] == [
+        "em-impute.published",
+        "em-impute.published",
+        "em-impute.drifted",
+    ]
+    assert second["payload"]["outcome"] == "published with warnings"
+    assert drifted["payload"].items() > second["payload"].items()
+    assert drifted["payload"]["since"] == first["payload"]["run"]
+    assert drifted["payload"]["changes"][0].startswith("The mean of 'x2' rose by")
+
+
 def test_the_block_of_the_page_on_watching_can_be_saved(
     prefect_server: PrefectServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ from em_impute.history import run_without_folder
 from em_impute.job import load_job
 
 README = (ROOT / "README.md").read_text()
+REPORT = (ROOT / "docs" / "report.md").read_text()
 WATCH = (ROOT / "docs" / "watch.md").read_text()
 
 
@@ -117,6 +118,25 @@ def test_tests_that_the_method_page_names_exist() -> None:
     assert named
     for path, test in named:
         assert f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
+def test_the_example_of_the_page_on_the_report_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs" / "airquality" / "run").mkdir(parents=True)
+    old = ROOT / "tests" / "reporting" / "report_of_0.1.0.json"
+    (tmp_path / "runs" / "airquality" / "run" / "report.json").write_text(old.read_text())
+    monkeypatch.chdir(tmp_path)
+    [code] = blocks(REPORT, "python")
+    exec(code, {})
+    assert capsys.readouterr().out == "published None 44\n"
+
+
+def test_every_part_of_the_report_is_explained() -> None:
+    template = ROOT / "em_impute" / "reporting" / "templates" / "report.html.j2"
+    headings = re.findall(r"<h[23]>(.*?)</h[23]>", template.read_text())
+    assert len(headings) > 10
+    assert [heading for heading in headings if heading.lower() not in REPORT.lower()] == []
 
 
 def test_the_keys_of_a_run_as_json_are_explained() -> None:

@@ -393,10 +393,10 @@ def test_the_data_date_is_the_schedules_day() -> None:
 # --- What is wrong with a key or a value -------------------------------------------------------
 
 JOB_KEYS = (
-    "name, description, tags, source, columns, model, imputation, checks, target, batch_rows, "
-    "time_limit, keep_runs, schedule"
+    "name, description, tags, source, columns, model, imputation, checks, target, report, "
+    "batch_rows, time_limit, keep_runs, schedule"
 )
-MODEL_KEYS = "tol, max_iter, prior, acceleration, time_limit, min_group_rows"
+MODEL_KEYS = "tol, max_iter, prior, acceleration, time_limit, n_starts, min_group_rows"
 CHECK_EXPECTED = (
     "expected one expectation with its options, such as "
     "{expect_column_values_to_not_be_null: {column: Temp}}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -16,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import launched
 from conftest import ROOT, PrefectServer
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 60_000
 # What Prefect's UI says where it could not show something.
 ERROR = re.compile("Something went wrong|Failed to load|not found", re.IGNORECASE)
@@ -50,20 +49,20 @@ class Case:
 
 
 CASES = {
-    "penguins": Case(0, "Completed", "published", "8 missing cells were filled", 4),
+    "penguins": Case(0, "Completed", "published", "8 missing cells were filled", 7),
     "airquality": Case(
         0,
         "Completed",
         "published with warnings",
         "Not met on the output: Ozone at least 0 (3 of 153 rows unexpected)",
-        4,
+        7,
     ),
     "too_hot": Case(
         1,
         "Failed",
         "not published",
         "1 critical check failed on the input: Temp at most 80",
-        1,
+        4,
     ),
 }
 
@@ -134,22 +133,8 @@ def run(runs: dict[str, Run]) -> Run:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert found, f"None of {', '.join(BROWSERS)} is installed; `make test` installs Chromium."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=found,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from em_impute.gaussian.result import (
     EMResult,
     Iteration,
     Missingness,
+    Starts,
     Status,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "MissingInformation",
     "Missingness",
     "PatternSummary",
+    "Starts",
     "Status",
     "fit_gaussian",
     "little_mcar_test",

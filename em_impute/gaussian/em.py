@@ -23,7 +23,14 @@ from em_impute.gaussian.expectation import ExpectedMoments, WeightedRows, e_step
 from em_impute.gaussian.information import MissingInformation, missing_information
 from em_impute.gaussian.model import GaussianModel
 from em_impute.gaussian.patterns import Bools, Floats, Ints, PatternSummary
-from em_impute.gaussian.result import ConvergenceWarning, EMResult, Iteration, Missingness, Status
+from em_impute.gaussian.result import (
+    ConvergenceWarning,
+    EMResult,
+    Iteration,
+    Missingness,
+    Starts,
+    Status,
+)
 from em_impute.gaussian.standardise import Parameters, Standardisation
 from em_impute.gaussian.threads import at_most, one_blas_thread
 
@@ -146,7 +153,7 @@ def fit_gaussian(
     information = MissingInformation(np.nan)
     with at_most(n_jobs), one_blas_thread():
         rows = WeightedRows.of(summary, columns.varying, columns.centre, columns.scale)
-        ending, decisions = _highest(
+        ending, decisions, starts = _highest(
             rows,
             _observed_moments(rows) if start is None else columns.standardise(start),
             options,
@@ -171,6 +178,7 @@ def fit_gaussian(
         decisions=columns.decisions + decisions,
         missingness=Missingness.of(summary),
         missing_information=information,
+        starts=starts,
     )
     if not result.converged:
         warnings.warn(result.message, ConvergenceWarning, stacklevel=2)
@@ -512,16 +520,16 @@ def _highest(
     columns: Standardisation,
     prior_rows: float | Literal["auto"],
     n_starts: int,
-) -> tuple[_Ending, tuple[str, ...]]:
+) -> tuple[_Ending, tuple[str, ...], Starts | None]:
     """Climb with the prior and from the starts that were asked for; say what was decided."""
     if prior_rows == "auto":
         ending, said = _climb_with_smallest_prior(rows, start, options, columns)
     else:
         ending, said = _climb(rows, start, prior_rows, options), ()
     if n_starts > 1:
-        ending, compared = _climb_from_further_starts(rows, ending, n_starts, options)
-        said += compared
-    return ending, said
+        ending, starts = _climb_from_further_starts(rows, ending, n_starts, options)
+        return ending, (*said, starts.sentence), starts
+    return ending, said, None
 
 
 def _climb_with_smallest_prior(
@@ -544,7 +552,7 @@ def _climb_with_smallest_prior(
 
 def _climb_from_further_starts(
     rows: WeightedRows, first: _Ending, n_starts: int, options: _Options
-) -> tuple[_Ending, tuple[str, ...]]:
+) -> tuple[_Ending, Starts]:
     """The best of `first` and the endings of the further starts, and how they compare."""
     silent = replace(options, on_iteration=None, keep=None)
     p = len(first.point.parameters[0])
@@ -554,15 +562,20 @@ def _climb_from_further_starts(
     others = [ending for ending in endings if ending is not best]
     if any(ending.status is not Status.CONVERGED for ending in endings):
         ends = ", ".join(ending.status.value for ending in endings)
-        return best, (f"Not all of the {n_starts} starts ended at a maximum: {ends}.",)
+        sentence = f"Not all of the {n_starts} starts ended at a maximum: {ends}."
+        return best, Starts(n_starts, False, sentence)
     far = max(_largest_difference(e.point.parameters, best.point.parameters) for e in others)
     if far <= SAME_MAXIMUM * options.tol:
-        return best, (
+        return best, Starts(
+            n_starts,
+            True,
             f"All {n_starts} starts reached the same maximum; they differ by at most {far:.1g} "
             "(standard deviations, or correlation units).",
         )
     logliks = ", ".join(f"{ending.point.loglik:.6f}" for ending in endings)
-    return best, (
+    return best, Starts(
+        n_starts,
+        False,
         f"The {n_starts} starts reached different maxima, {far:.2g} apart (standard deviations, or "
         f"correlation units), with log-likelihoods {logliks}. The highest was kept.",
     )

@@ -183,6 +183,29 @@ class PatternSummary:
         means: Floats = np.where(self.patterns, self._shift + sums / self.counts[:, None], np.nan)
         return means
 
+    def means_of(self, patterns: Ints) -> Floats:
+        """Mean of the rows of some patterns.
+
+        Parameters
+        ----------
+        patterns : ndarray of shape (k,)
+            Indices into `patterns`.
+
+        Returns
+        -------
+        ndarray of shape (k, n_columns)
+            NaN where missing.
+        """
+        starts, ends = (
+            np.searchsorted(self._pattern_of_row, patterns, side) for side in ("left", "right")
+        )
+        means = np.full((len(patterns), self.n_columns), np.nan)
+        for k, s in enumerate(patterns):
+            mine, shown = slice(starts[k], ends[k]), self.patterns[s]
+            centred = self._weights[mine] @ self._rows[mine] / self.counts[s]
+            means[k, shown] = (self._shift + centred)[shown]
+        return means
+
     def pattern_scatter(self, pattern: int) -> Floats:
         """Scatter of one pattern's rows about their mean.
 

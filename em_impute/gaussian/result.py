@@ -117,6 +117,25 @@ class Missingness:
 
 
 @dataclass(frozen=True)
+class Starts:
+    """Whether EM ends at the same maximum from several starts.
+
+    Attributes
+    ----------
+    n : int
+        The starts.
+    agree : bool
+        Whether all of them led to the same maximum.
+    sentence : str
+        How they compare.
+    """
+
+    n: int
+    agree: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
 class EMResult:
     """A fitted model and how it was reached.
 
@@ -145,6 +164,8 @@ class EMResult:
         Rows and patterns of the data.
     missing_information : MissingInformation
         How well the data determine the estimate.
+    starts : Starts or None
+        How several starts compare; None with one.
     """
 
     model: GaussianModel
@@ -158,6 +179,7 @@ class EMResult:
     decisions: tuple[str, ...]
     missingness: Missingness
     missing_information: MissingInformation
+    starts: Starts | None = None
 
     @property
     def worst_fraction(self) -> float:

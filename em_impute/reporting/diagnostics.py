@@ -18,11 +18,18 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
+from em_impute.reporting.drift import Drift
+from em_impute.reporting.matrices import Correlations, Together
+from em_impute.reporting.missingness import (
+    FEWEST_ROWS,
+    CompletelyAtRandom,
+    MissingnessMap,
+    Patterns,
+)
 
-MAX_PATTERNS = 25
-MAX_PATTERN_COLUMNS = 40
 MAX_EVALUATIONS = 500
 MAX_DISTRIBUTIONS = 24
+MAX_GROUPS = 40
 MIN_BINS, MAX_BINS = 8, 40
 MAX_KEPT = 100_000
 
@@ -56,7 +63,9 @@ class Column:
     """One column of the table.
 
     `em` describes the column as the model estimates it for all rows, seen or not; it counts no
-    rows where the column is not in the model or nothing was fitted.
+    rows where the column is not in the model or nothing was fitted. `transform` is what the model
+    sees of it, such as log; empty if that is the column as it is. `kurtosis` is the fourth
+    standardised moment of what the model sees of the observed cells; 3 is the normal's.
     """
 
     name: str
@@ -65,39 +74,13 @@ class Column:
     observed: Moments
     em: Moments
     imputed: Moments
+    transform: str = ""
+    kurtosis: float | None = None
 
     @property
     def missing_share(self) -> float:
         """Missing cells as a fraction of all cells of the column; 0 in an empty table."""
         return self.missing / max(self.missing + self.observed.count, 1)
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """Rows in which the same columns are observed, and how many there are."""
-
-    observed: tuple[bool, ...]
-    count: int
-
-
-@dataclass(frozen=True)
-class Patterns:
-    """The most frequent missingness patterns over the columns with the most missing cells.
-
-    `rows` is ordered by count, `columns` by missing cells, both descending; the totals count
-    what the table has, shown or not.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[Pattern, ...]
-    total_columns: int
-    total_patterns: int
-    total_rows: int
-
-    @property
-    def share_shown(self) -> float:
-        """Fraction of the table's rows that the shown patterns hold."""
-        return sum(pattern.count for pattern in self.rows) / max(self.total_rows, 1)
 
 
 @dataclass(frozen=True)
@@ -117,6 +100,19 @@ class Fit:
 
     `distance` is the estimated distance to the maximum: of means in standard deviations, of
     covariances in correlation units. `trace` is thinned evenly to `MAX_EVALUATIONS`.
+
+    Attributes
+    ----------
+    worst_fraction : float or None
+        Worst fraction of missing information; None where it is not known.
+    worst_combination : tuple of (str, float)
+        The parameters that it belongs to, with their loadings, the largest 1.
+    condition : float or None
+        Condition number of the correlation matrix.
+    starts : int
+        From how many points EM was started.
+    starts_agree : bool or None
+        Whether all of them led to the same maximum; None with one.
     """
 
     status: str
@@ -128,6 +124,11 @@ class Fit:
     tol: float | None
     prior_rows: float
     trace: tuple[Evaluation, ...]
+    worst_fraction: float | None = None
+    worst_combination: tuple[tuple[str, float], ...] = ()
+    condition: float | None = None
+    starts: int = 1
+    starts_agree: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,87 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class Levels:
+    """Observed and imputed cells of each level of a column of categories, which it names."""
+
+    column: str
+    levels: tuple[str, ...]
+    observed: tuple[int, ...]
+    imputed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ImputedCells:
+    """What is known of the imputed cells of a column of numbers.
+
+    Attributes
+    ----------
+    column : str
+    count : int
+    sd_mean, sd_median : float or None
+        Of the cells' conditional standard deviations, over the standard deviation of the column as
+        the model estimates it: near 0 where the other columns tell the cell, near 1 where they tell
+        nothing of it.
+    beyond : int
+        Cells below the least or above the greatest observed one.
+    at_bound : int or None
+        Cells at a bound that the job sets; None if it sets none.
+    """
+
+    column: str
+    count: int
+    sd_mean: float | None
+    sd_median: float | None
+    beyond: int
+    at_bound: int | None = None
+
+    @property
+    def share_beyond(self) -> float:
+        """Fraction of the imputed cells that are beyond the observed range."""
+        return self.beyond / max(self.count, 1)
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """The model of a group of rows; one that has none of its own is filled by that of all rows.
+
+    `status` is that of its fit, or "too few rows" or "not determined".
+    """
+
+    label: str
+    rows: int
+    own_model: bool
+    status: str
+    iterations: int | None = None
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The largest groups of rows, and how many there are.
+
+    `rows` is ordered by the groups' rows, descending; groups of fewer than `FEWEST_ROWS` are not in
+    it.
+    """
+
+    rows: tuple[GroupRow, ...]
+    total: int
+    own_models: int
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a run took until its report: seconds by step, and the most memory of its process."""
+
+    steps: tuple[tuple[str, float], ...]
+    peak_memory: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all steps together."""
+        return sum(seconds for _, seconds in self.steps)
+
+
+@dataclass(frozen=True)
 class CheckRow:
     """One check with what it expected and what it saw."""
 
@@ -166,7 +248,8 @@ class Report:
     """All that a report says.
 
     `columns` holds every column of the table, in its order; `drawn` says whether the imputed cells
-    are draws, not means.
+    are draws, not means. `warnings` are the sentences behind the verdict, the most important first;
+    some of them are `decisions`, too. `manifest` has names and values of what the run was made of.
     """
 
     job: str
@@ -183,6 +266,17 @@ class Report:
     checks: tuple[CheckRow, ...] = ()
     decisions: tuple[str, ...] = ()
     drawn: bool = False
+    warnings: tuple[str, ...] = ()
+    missingness: MissingnessMap | None = None
+    together: Together | None = None
+    completely_at_random: CompletelyAtRandom | None = None
+    groups: Groups | None = None
+    correlations: Correlations | None = None
+    drift: Drift | None = None
+    imputed: tuple[ImputedCells, ...] = ()
+    levels: tuple[Levels, ...] = ()
+    runtime: Runtime | None = None
+    manifest: tuple[tuple[str, str], ...] = ()
 
     @property
     def published(self) -> bool:
@@ -203,6 +297,11 @@ class Report:
     def imputed_cells(self) -> int:
         """Cells that the run filled."""
         return sum(column.imputed.count for column in self.columns)
+
+    @property
+    def panels(self) -> tuple[Distribution | Levels, ...]:
+        """What was observed and imputed, column by column."""
+        return (*self.distributions, *self.levels)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as strict JSON values; a NaN or an infinity becomes null."""
@@ -234,7 +333,8 @@ def judge(
     refusal : str or None
         The sentence that says why nothing was published; None if it was.
     warnings : sequence of str
-        Sentences about what a reader should know before trusting the table.
+        Sentences about what a reader should know before trusting the table, the most important
+        first: the verdict has that one, and says how many there are.
     imputed_cells : int
         Cells that were filled.
     target : str
@@ -244,9 +344,12 @@ def judge(
         untouched = f"The target {target} is as it was before this run."
         return Verdict("not published", f"{refusal} {untouched}")
     done = f"{_filled(imputed_cells)} and the table was written to {target}"
-    if warnings:
-        return Verdict("published with warnings", f"{done}. {' '.join(warnings)}")
-    return Verdict("published", f"{done}; no check warned.")
+    if not warnings:
+        return Verdict("published", f"{done}; no check warned.")
+    if len(warnings) == 1:
+        return Verdict("published with warnings", f"{done}. {warnings[0]}")
+    first = f"The first of {len(warnings)} warnings: {warnings[0]}"
+    return Verdict("published with warnings", f"{done}. {first}")
 
 
 @dataclass
@@ -303,6 +406,54 @@ class Digest:
         )
 
 
+@dataclass
+class ImputedDigest:
+    """What is known of the imputed cells of a column of numbers, which come in portions.
+
+    Attributes
+    ----------
+    low, high : float
+        The least and the greatest observed cell.
+    bounds : pair of float or None
+        The least and the greatest number that the job lets be filled in; None if it sets no bounds.
+    cells, sd : Digest
+        The cells, and their conditional standard deviations.
+    beyond, at_bound : int
+        Cells outside of the observed range, and at a bound.
+    """
+
+    low: float
+    high: float
+    bounds: tuple[float, float] | None = None
+    cells: Digest = field(default_factory=Digest)
+    sd: Digest = field(default_factory=Digest)
+    beyond: int = 0
+    at_bound: int = 0
+
+    def add(self, cells: Floats, sd: Floats) -> None:
+        """Take in the next cells and their standard deviations, arrays of shape (n,)."""
+        self.cells.add(cells)
+        self.sd.add(sd[np.isfinite(sd)])
+        if self.low <= self.high:
+            self.beyond += int(np.count_nonzero((cells < self.low) | (cells > self.high)))
+        # A bound that a narrow type cannot hold is met by its neighbour.
+        for bound in self.bounds or ():
+            self.at_bound += int(np.count_nonzero(np.isclose(cells, bound, rtol=1e-6, atol=0.0)))
+
+    def describe(self, column: Column) -> ImputedCells:
+        """Describe the cells of `column`, which says how it varies."""
+        scale = column.em.sd or math.nan
+        middle = np.median(self.sd.kept) if self.sd.count else math.nan
+        return ImputedCells(
+            column=column.name,
+            count=self.cells.count,
+            sd_mean=_finite(self.sd.mean / scale) if self.sd.count else None,
+            sd_median=_finite(float(middle) / scale),
+            beyond=self.beyond,
+            at_bound=None if self.bounds is None else self.at_bound,
+        )
+
+
 def digest(portions: Iterable[Mapping[str, Floats]], columns: Iterable[str]) -> dict[str, Digest]:
     """Digest the cells of some columns in one pass; a portion may lack a column."""
     digests = {name: Digest() for name in columns}
@@ -353,28 +504,6 @@ def describe_columns(
     )
 
 
-def describe_patterns(
-    summary: PatternSummary,
-    *,
-    max_patterns: int = MAX_PATTERNS,
-    max_columns: int = MAX_PATTERN_COLUMNS,
-) -> Patterns:
-    """Pick the most frequent patterns and the columns with the most missing cells."""
-    missing = ~summary.patterns
-    by_column = np.argsort(-(summary.counts @ missing), kind="stable")[:max_columns]
-    by_count = np.lexsort((missing.sum(axis=1), -summary.counts))[:max_patterns]
-    return Patterns(
-        columns=tuple(summary.columns[j] for j in by_column),
-        rows=tuple(
-            Pattern(tuple(summary.patterns[i, by_column].tolist()), int(summary.counts[i]))
-            for i in by_count
-        ),
-        total_columns=summary.n_columns,
-        total_patterns=len(summary.counts),
-        total_rows=int(summary.n_rows),
-    )
-
-
 def describe_fit(result: EMResult, tol: float | None = None) -> Fit:
     """Describe how EM went; `tol` is the distance it was asked to reach."""
     kept = np.linspace(0, len(result.trace) - 1, min(len(result.trace), MAX_EVALUATIONS))
@@ -397,7 +526,29 @@ def describe_fit(result: EMResult, tol: float | None = None) -> Fit:
             )
             for iteration in (result.trace[round(i)] for i in kept)
         ),
+        worst_fraction=_finite(result.worst_fraction),
+        worst_combination=result.worst_combination,
+        condition=_condition(result.model),
+        starts=result.starts.n if result.starts else 1,
+        starts_agree=result.starts.agree if result.starts else None,
     )
+
+
+def _condition(model: GaussianModel) -> float | None:
+    varying = model.sd > 0
+    if not varying.any():
+        return None
+    eigenvalues = np.linalg.eigvalsh(model.correlation[np.ix_(varying, varying)])
+    return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else None
+
+
+def describe_groups(groups: Sequence[GroupRow]) -> Groups | None:
+    """Pick the largest groups, at most `MAX_GROUPS`; None without any."""
+    if not groups:
+        return None
+    large = [group for group in groups if group.rows >= FEWEST_ROWS]
+    ranked = sorted(large, key=lambda group: -group.rows)[:MAX_GROUPS]
+    return Groups(tuple(ranked), len(groups), sum(group.own_model for group in groups))
 
 
 def most_imputed(columns: Sequence[Column], limit: int = MAX_DISTRIBUTIONS) -> tuple[str, ...]:
@@ -408,7 +559,10 @@ def most_imputed(columns: Sequence[Column], limit: int = MAX_DISTRIBUTIONS) -> t
 
 
 def describe_distributions(
-    columns: Sequence[str], observed: Portions, imputed: Portions
+    columns: Sequence[str],
+    observed: Portions,
+    imputed: Portions,
+    digests: tuple[Mapping[str, Digest], Mapping[str, Digest]] | None = None,
 ) -> tuple[Distribution, ...]:
     """Count observed and imputed cells of each column on shared bins.
 
@@ -416,14 +570,16 @@ def describe_distributions(
     ----------
     columns : sequence of str
     observed, imputed : callable
-        Give the cells, twice: for the bins, and to be counted.
+        Give the cells: to be counted and, without `digests`, for the bins.
+    digests : pair of mappings of str to Digest, optional
+        The digests of both, where they are known.
 
     Raises
     ------
     ValueError
         If a column has no cell of either kind.
     """
-    seen, filled = digest(observed(), columns), digest(imputed(), columns)
+    seen, filled = digests or (digest(observed(), columns), digest(imputed(), columns))
     edges = {name: _shared_edges(name, seen[name], filled[name]) for name in columns}
     counts = [_histograms(portions(), edges) for portions in (observed, imputed)]
     return tuple(
@@ -445,7 +601,10 @@ def _histograms(
 
 
 def _shared_edges(column: str, observed: Digest, imputed: Digest) -> Floats:
-    """Bins of equal width over both ranges, as wide as the observed cells ask for."""
+    """Bins of equal width over both ranges, about as wide as the observed cells ask for.
+
+    They begin and end at multiples of their width, not at the least and the greatest cell.
+    """
     if observed.count + imputed.count == 0:
         raise ValueError(f"column {column!r} has neither observed nor imputed cells to count")
     reference = observed if observed.count else imputed
@@ -456,9 +615,15 @@ def _shared_edges(column: str, observed: Digest, imputed: Digest) -> Floats:
     width = min(max(_bin_width(reference), (high - low) / MAX_BINS), (high - low) / MIN_BINS)
     if high - low >= MIN_BINS and reference.whole:
         # Whole numbers counted in bins of a fractional width would look like a comb.
-        width, low = float(round(width)), math.floor(low) - 0.5
-        high = low + width * math.ceil((high + 0.5 - low) / width)
-    return np.linspace(low, high, math.ceil((high - low) / width - 1e-9) + 1)
+        width, offset = float(round(width)), 0.5
+    else:
+        width, offset = float(f"{1.05 * width:.1e}"), 0.0
+    first = math.floor((low + offset) / width)
+    last = math.ceil((high + offset) / width)
+    # The division may have rounded across an edge.
+    first -= first * width - offset > low
+    last += last * width - offset < high
+    return np.linspace(first * width - offset, last * width - offset, last - first + 1)
 
 
 def _bin_width(cells: Digest) -> float:

@@ -1,8 +1,9 @@
 """The pictures of the report, from its numbers: figures, and the SVG and PNG made of them.
 
 Colours are Okabe & Ito's, which colour-blind readers tell apart: blue is what was missing and
-imputed, vermilion what went wrong, ink and grey all else. In SVG, ink follows the page's text
-colour and the other two its custom properties, so one file reads in light, dark and print.
+imputed, vermilion what went wrong, ink and grey all else; of two directions, one is blue and one
+orange. In SVG, ink follows the page's text colour and others its custom properties, and maps and
+matrices let its ground show through, so one file reads in light, dark and print.
 """
 
 from __future__ import annotations
@@ -10,21 +11,31 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 from PIL import Image
 
-from em_impute.reporting.diagnostics import Distribution, Evaluation, Fit, Patterns
+from em_impute.reporting.diagnostics import Distribution, Evaluation, Fit, Levels
+from em_impute.reporting.matrices import Correlations, Together
+from em_impute.reporting.missingness import MissingnessMap, Patterns
 
 INK, GREY, PAPER = "#24292f", "#8b949e", "#ffffff"
-IMPUTED, ALARM = "#0072b2", "#d55e00"
+IMPUTED, ALARM, OPPOSITE = "#0072b2", "#d55e00", "#e69f00"
+OBSERVED_ALPHA = 0.22
+# Of maps and matrices, whose colours do not follow the page's: it reads on white and on black.
+SHADED = "#1b7dbd"
 VERDICT_COLOURS = {
     "published": "#009e73",
     "published with warnings": "#e69f00",
@@ -39,6 +50,11 @@ WIDTH = 5.2  # inches
 MAX_LABEL = 22
 PALETTE = 64
 MAX_MARKERS = 60
+# In more columns than these, a matrix has no numbers and a map no names.
+MAX_NUMBERED = 10
+MAX_MAP_NAMES = 50
+MAX_LEVELS = 12
+SHADES = 10
 # Characters that show nothing or turn the reading direction; joiners of emoji are not among them.
 INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 SUPERSCRIPTS = str.maketrans(
@@ -88,40 +104,84 @@ def trace(fit: Fit) -> Figure:
 @matplotlib.rc_context(STYLE)
 def patterns(patterns: Patterns) -> Figure:
     """Draw patterns by columns, missing cells filled, with the rows of each as bars."""
-    labels = [label(name) for name in patterns.columns]
-    longest = max(map(len, labels), default=0)
-    upright = len(labels) * longest > 36
-    height = 0.2 * len(patterns.rows) + (0.08 * longest if upright else 0.0) + 0.4
+    share = min(max(0.09 * len(patterns.columns), 0.4), 0.76)
+    height = 0.2 * len(patterns.rows) + _names_height(patterns.columns, WIDTH * share) + 0.4
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    share = min(max(0.09 * len(labels), 0.4), 0.76)
     matrix, bars = figure.subplots(1, 2, sharey=True, width_ratios=(share, 1 - share))
-    _draw_matrix(matrix, patterns)
-    matrix.set_xticks(range(len(labels)), labels)
-    if upright:
-        pitch = 72 * WIDTH * share / len(labels)
-        matrix.tick_params(axis="x", labelsize=min(8.5, 0.9 * pitch), labelrotation=90)
+    _draw_patterns(matrix, patterns)
+    _name_columns(matrix, patterns.columns, WIDTH * share)
     _draw_counts(bars, patterns)
     return figure
 
 
 @matplotlib.rc_context(STYLE)
-def distribution(distribution: Distribution) -> Figure:
-    """Draw one column's observed cells above its imputed ones."""
-    figure = Figure(figsize=(3.5, 1.75), layout="constrained")
-    _draw_halves(figure.subplots(), distribution)
+def missingness(item: MissingnessMap) -> Figure:
+    """Draw all rows by their patterns, top to bottom, missing cells filled."""
+    named = len(item.columns) <= MAX_MAP_NAMES
+    height = 2.6 + (_names_height(item.columns, WIDTH) if named else 0.0)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.subplots()
+    cells = np.full((*item.missing().shape, 4), (*to_rgb(GREY), OBSERVED_ALPHA))
+    cells[item.missing()] = (*to_rgb(SHADED), 1.0)
+    axes.imshow(cells, aspect="auto", interpolation="none", extent=(0, cells.shape[1], 1, 0))
+    if named:
+        _name_columns(axes, item.columns, WIDTH, offset=0.5)
+    else:
+        axes.set_xticks([])
+    axes.set_yticks([0, 1], ["0", f"{item.total_rows:,}"])
+    axes.set_ylabel("rows, by pattern", labelpad=-8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     return figure
 
 
 @matplotlib.rc_context(STYLE)
-def distributions(distributions: Sequence[Distribution], across: int = 2) -> Figure:
+def together(item: Together) -> Figure:
+    """Draw, for each column, how much of what it misses is missing in the others, too."""
+    blues = [(*to_rgb(SHADED), (shade + 0.5) / SHADES) for shade in range(SHADES)]
+    shares = item.shares()
+    np.fill_diagonal(shares, np.nan)
+    return _matrix(
+        shares, item.columns, item.columns, ListedColormap(blues), Normalize(0, 1), _percent
+    )
+
+
+@matplotlib.rc_context(STYLE)
+def correlations(item: Correlations) -> Figure:
+    """Draw the correlation matrix below its diagonal."""
+    matrix = item.matrix()
+    matrix[np.triu_indices(len(matrix))] = np.nan
+    steps = np.linspace(-1, 1, 2 * SHADES + 1)
+    colours = [(*to_rgb(SHADED if r > 0 else OPPOSITE), abs(r)) for r in steps]
+    return _matrix(
+        matrix[1:, :-1],
+        item.columns[1:],
+        item.columns[:-1],
+        ListedColormap(colours),
+        Normalize(-1, 1),
+        lambda r, _: f"{r:.2f}".replace("-", "\u2212"),
+    )
+
+
+@matplotlib.rc_context(STYLE)
+def distribution(item: Distribution | Levels) -> Figure:
+    """Draw one column's observed cells above its imputed ones."""
+    figure = Figure(figsize=(3.5, _height(item)), layout="constrained")
+    _draw_distribution(figure.subplots(), item)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def distributions(items: Sequence[Distribution | Levels], across: int = 2) -> Figure:
     """Draw `distribution` for several columns on one sheet, titled with their names."""
-    down = math.ceil(len(distributions) / across)
-    figure = Figure(figsize=(WIDTH, 1.75 * down), layout="constrained")
-    grid = figure.subplots(down, across, squeeze=False).flat
-    for axes, item in zip(grid, distributions, strict=False):
-        _draw_halves(axes, item)
+    down = math.ceil(len(items) / across)
+    heights = [max(map(_height, items[i * across : (i + 1) * across])) for i in range(down)]
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False, height_ratios=heights).flat
+    for axes, item in zip(grid, items, strict=False):
+        _draw_distribution(axes, item)
         axes.set_title(label(item.column))
-    for axes in list(figure.axes)[len(distributions) :]:
+    for axes in list(figure.axes)[len(items) :]:
         axes.set_axis_off()
     return figure
 
@@ -256,6 +316,8 @@ def _draw_distance(axes: Axes, fit: Fit) -> None:
     axes.minorticks_off()
     _draw_line(axes, points, [e.distance for e in points if e.distance is not None])
     if fit.tol is not None:
+        # Room for the words above the line.
+        axes.set_ylim(top=max(axes.get_ylim()[1], 10 * fit.tol))
         axes.axhline(fit.tol, color=GREY, linewidth=0.8, dashes=(4, 3))
         axes.annotate(
             f"asked for: {fit.tol:g}".replace("-", "\u2212"),
@@ -272,15 +334,14 @@ def _draw_line(axes: Axes, points: Sequence[Evaluation], heights: Sequence[float
     axes.plot([e.number for e in points], heights, color=INK, lw=1.2, marker=marker, markersize=3)
 
 
-def _draw_matrix(axes: Axes, patterns: Patterns) -> None:
+def _draw_patterns(axes: Axes, patterns: Patterns) -> None:
     for row, pattern in enumerate(patterns.rows):
-        for cells, colour, alpha in ((True, GREY, 0.22), (False, IMPUTED, 1.0)):
+        for cells, colour, alpha in ((True, GREY, OBSERVED_ALPHA), (False, IMPUTED, 1.0)):
             spans = [(j - 0.45, 0.9) for j, seen in enumerate(pattern.observed) if seen is cells]
             axes.broken_barh(spans, (row - 0.4, 0.8), color=colour, alpha=alpha, linewidth=0)
     axes.set_xlim(-0.5, len(patterns.columns) - 0.5)
     axes.set_ylim(len(patterns.rows) - 0.5, -0.5)
     axes.set_yticks([])
-    axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
@@ -304,6 +365,98 @@ def _draw_counts(axes: Axes, patterns: Patterns) -> None:
     axes.spines[:].set_visible(False)
 
 
+def _matrix(
+    values: NDArray[np.float64],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    colours: ListedColormap,
+    scale: Normalize,
+    number: Callable[[float, float], str],
+) -> Figure:
+    """Columns by columns, shaded, with numbers in the cells of a small matrix; NaN is empty."""
+    names = [label(name) for name in rows]
+    side = max(0.9, min(0.42 * len(names), 3.7), 0.16 * len(names))
+    above = _names_height(columns, side)
+    figure = Figure(figsize=(max(WIDTH, side + 2.3), side + above + 0.15), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(values, colours, scale, aspect="equal", interpolation="none")
+    axes.set_anchor("NW")
+    _name_columns(axes, columns, side)
+    pitch = 72 * side / len(names)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", labelsize=min(8.5, 0.9 * pitch))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if len(names) <= MAX_NUMBERED:
+        for i, j in np.argwhere(np.isfinite(values)):
+            colour = PAPER if values[i, j] > 0.6 else INK
+            text = number(values[i, j], 0)
+            axes.text(j, i, text, ha="center", va="center", color=colour, size=7.5)
+    else:
+        bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, shrink=0.6, aspect=14)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(length=0)
+        bar.ax.yaxis.set_major_locator(MaxNLocator(4))
+        bar.ax.yaxis.set_major_formatter(number)
+    return figure
+
+
+def _names_height(columns: Sequence[str], width: float) -> float:
+    """Inches that the names of columns take above a picture so wide."""
+    longest = max((len(label(name)) for name in columns), default=0)
+    return 0.08 * longest if _upright(columns, width) else 0.0
+
+
+def _upright(columns: Sequence[str], width: float) -> bool:
+    """Whether the names are too long to stand next to each other."""
+    lengths = [len(label(name)) for name in columns]
+    room = 14 * width / max(len(columns), 1)
+    return any((a + b) / 2 + 1 > room for a, b in pairwise(lengths))
+
+
+def _name_columns(axes: Axes, columns: Sequence[str], width: float, offset: float = 0.0) -> None:
+    """Write the names above their columns, upright if there is no room, so that all are legible."""
+    axes.xaxis.tick_top()
+    axes.set_xticks(np.arange(len(columns)) + offset, [label(name) for name in columns])
+    if _upright(columns, width):
+        pitch = 72 * width / len(columns)
+        axes.tick_params(axis="x", labelsize=min(8.5, 0.9 * pitch), labelrotation=90)
+
+
+def _height(item: Distribution | Levels) -> float:
+    if isinstance(item, Distribution):
+        return 1.75
+    return 0.8 + 0.26 * min(len(item.levels), MAX_LEVELS + 1)
+
+
+def _draw_distribution(axes: Axes, item: Distribution | Levels) -> None:
+    if isinstance(item, Distribution):
+        _draw_halves(axes, item)
+    else:
+        _draw_levels(axes, item)
+
+
+def _draw_levels(axes: Axes, item: Levels) -> None:
+    order = sorted(range(len(item.levels)), key=lambda i: -item.observed[i])
+    shown = sorted(order[:MAX_LEVELS])
+    names = [label(item.levels[i], 14) for i in shown]
+    if len(order) > MAX_LEVELS:
+        names.append(f"{len(order) - MAX_LEVELS} others")
+    for counts, side, colour in ((item.observed, -1, GREY), (item.imputed, 1, IMPUTED)):
+        shares = [counts[i] / max(sum(counts), 1) for i in shown]
+        if len(order) > MAX_LEVELS:
+            shares.append(1.0 - sum(shares))
+        places = np.arange(len(names)) + 0.19 * side
+        axes.barh(places, shares, height=0.36, color=colour)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_formatter(_percent)
+    axes.set_xlabel(f"{sum(item.observed):,} observed, {sum(item.imputed):,} imputed")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
 def _draw_halves(axes: Axes, item: Distribution) -> None:
     # Conditional means crowd together, and there may be few of them: on one density scale they
     # would flatten the observed cells, so each half is scaled to its own peak.
@@ -324,6 +477,10 @@ def _draw_halves(axes: Axes, item: Distribution) -> None:
 
 def _thousands(value: float, _position: float = 0) -> str:
     return f"{value:,.12g}".replace("-", "\u2212")
+
+
+def _percent(value: float, _position: float = 0) -> str:
+    return f"{value:.0%}"
 
 
 def _power_of_ten(value: float, _position: float = 0) -> str:

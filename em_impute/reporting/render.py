@@ -23,13 +23,23 @@ from em_impute.reporting.diagnostics import (
     Column,
     Distribution,
     Fit,
+    ImputedCells,
+    Levels,
     Moments,
-    Patterns,
     Report,
 )
+from em_impute.reporting.drift import Change
+from em_impute.reporting.missingness import FEWEST_ROWS, Patterns
 
+SHOWN_COLUMNS = 40
+SHOWN_CHANGES = 15
+SMALLEST_CHANGE = 0.005
+MEANS_COLUMNS = 12
 MARKDOWN_BYTES = 300_000
-MARKDOWN_COLUMNS = 40
+MARKDOWN_PANELS = 12
+MARKDOWN_MEANS = 4
+MARKDOWN_PATTERNS = 10
+MARKDOWN_WARNINGS = 20
 MARKDOWN_CHECKS = 60
 MARKDOWN_CELL = 160
 MARKDOWN_CELL_WORD = 30
@@ -48,7 +58,7 @@ Cell = str | int | float | None
 def html(report: Report) -> str:
     """Return the report as one self-contained page: no network, no script."""
     return _PAGES.get_template("report.html.j2").render(
-        report=report,
+        **_sections(report),
         pictures=_drawings(report),
         checks=_failed_first(report),
     )
@@ -79,6 +89,7 @@ def column_table(report: Report) -> list[dict[str, Cell]]:
     Every cell is a plain string, integer or finite float (rounded to six digits), or None. Of a
     table larger than `TABLE_BYTES` the columns with the fewest missing cells are left out.
     """
+    imputed = {cells.column: cells for cells in report.imputed}
     rows = [
         {
             "column": _cell(column.name),
@@ -93,12 +104,80 @@ def column_table(report: Report) -> list[dict[str, Cell]]:
             "imputed": column.imputed.count,
             "imputed mean": _rounded(column.imputed.mean),
             "imputed sd": _rounded(column.imputed.sd),
+            **_imputed_cells(imputed.get(column.name)),
         }
         for column in report.columns
     ]
     if len(_that_fit(rows)) < len(rows):
         rows.sort(key=lambda row: -int(row["missing"] or 0))
     return _that_fit(rows)
+
+
+def _imputed_cells(cells: ImputedCells | None) -> dict[str, Cell]:
+    return {
+        "conditional sd / sd": _rounded(cells.sd_median) if cells else None,
+        "beyond range %": round(100 * cells.share_beyond, 2) if cells else None,
+        "at bounds": cells.at_bound if cells else None,
+    }
+
+
+def _sections(report: Report) -> dict[str, Any]:
+    """What both pages show, picked from the report: tables that are not too long."""
+    ranked: Sequence[Column] = report.columns
+    if len(ranked) > SHOWN_COLUMNS:
+        ranked = sorted(ranked, key=lambda column: -column.missing)
+    return {
+        "report": report,
+        "columns": ranked[:SHOWN_COLUMNS],
+        "more_columns": ranked[SHOWN_COLUMNS:],
+        "decisions": [d for d in report.decisions if d not in report.warnings],
+        "group_means": _group_means(report),
+        "changes": _largest_changes(report),
+        "imputed": sorted(report.imputed, key=lambda cells: -cells.count)[:SHOWN_COLUMNS],
+    }
+
+
+def _group_means(report: Report) -> dict[str, Any] | None:
+    """The patterns' means, in columns of numbers, as the columns' own numbers are shown."""
+    patterns = report.patterns
+    if patterns is None or len(patterns.with_means) < 2:
+        return None
+    known = {column.name: column for column in report.columns}
+    at = [
+        j
+        for j, name in enumerate(patterns.columns)
+        if name in known and any(p.means[j] is not None for p in patterns.with_means)
+    ][:MEANS_COLUMNS]
+    return {
+        "columns": [patterns.columns[j] for j in at],
+        "rows": [
+            {
+                "count": pattern.count,
+                "share": pattern.count / patterns.total_rows,
+                "cells": [
+                    (pattern.observed[j], pattern.means[j], _decimals(known[patterns.columns[j]]))
+                    for j in at
+                ],
+            }
+            for pattern in patterns.with_means
+        ],
+    }
+
+
+def _largest_changes(report: Report) -> list[Change]:
+    """The columns that moved, and then those whose means changed most, if a reader can see it."""
+    if report.drift is None:
+        return []
+    changed = [
+        c
+        for c in report.drift.columns
+        if c.moved
+        or abs(c.mean or 0.0) >= SMALLEST_CHANGE
+        or abs((c.sd_ratio or 1.0) - 1.0) >= SMALLEST_CHANGE
+        or abs(c.missing - c.missing_before) >= SMALLEST_CHANGE / 10
+    ]
+    changed.sort(key=lambda c: (not c.moved, -abs(c.mean or 0.0)))
+    return changed[:SHOWN_CHANGES]
 
 
 def check_table(report: Report) -> list[dict[str, Cell]]:
@@ -130,14 +209,15 @@ def _cell(text: str) -> str:
 
 
 def _markdown(report: Report, pictures: dict[str, Markup], page: str | None) -> str:
-    ranked = sorted(report.columns, key=lambda column: -column.missing)
-    many = len(ranked) > MARKDOWN_COLUMNS
     return _ARTIFACTS.get_template("report.md.j2").render(
-        report=report,
+        **_sections(report),
         page=Markup(f"[report.html](<{page}>)") if page else None,
         pictures=pictures,
-        columns=ranked[:MARKDOWN_COLUMNS] if many else report.columns,
         checks=_failed_first(report)[:MARKDOWN_CHECKS],
+        panels=MARKDOWN_PANELS,
+        means=MARKDOWN_MEANS,
+        patterns=MARKDOWN_PATTERNS,
+        warnings=MARKDOWN_WARNINGS,
     )
 
 
@@ -150,10 +230,18 @@ def _drawings(report: Report) -> dict[str, Markup]:
         drawings["patterns"] = plots.svg(
             plots.patterns(report.patterns), "patterns", _patterns_in_words(report.patterns)
         )
-    for i, item in enumerate(report.distributions):
-        drawings[f"column{i}"] = plots.svg(
-            plots.distribution(item), f"column{i}", _distribution_in_words(item)
-        )
+    if report.missingness:
+        figure = plots.missingness(report.missingness)
+        drawings["missingness"] = plots.svg(figure, "missingness", _MAP_IN_WORDS)
+    if report.together:
+        figure = plots.together(report.together)
+        drawings["together"] = plots.svg(figure, "together", _TOGETHER_IN_WORDS)
+    if report.correlations:
+        figure = plots.correlations(report.correlations)
+        drawings["correlations"] = plots.svg(figure, "correlations", _CORRELATIONS_IN_WORDS)
+    for i, item in enumerate(report.panels):
+        figure = plots.distribution(item)
+        drawings[f"column{i}"] = plots.svg(figure, f"column{i}", _distribution_in_words(item))
     # matplotlib escaped the names that it drew, and the elements were parsed and written as XML.
     return {name: Markup(drawing) for name, drawing in drawings.items()}
 
@@ -168,9 +256,18 @@ def _pictures(report: Report) -> dict[str, Markup]:
     if report.patterns:
         png = plots.png(plots.patterns(report.patterns))
         pictures["patterns"] = _embedded(png, _patterns_in_words(report.patterns))
-    if report.distributions:
-        png = plots.png(plots.distributions(report.distributions))
-        pictures["distributions"] = _embedded(png, _distributions_in_words(report.distributions))
+    if report.missingness:
+        png = plots.png(plots.missingness(report.missingness))
+        pictures["missingness"] = _embedded(png, _MAP_IN_WORDS)
+    if panels := report.panels[:MARKDOWN_PANELS]:
+        png = plots.png(plots.distributions(panels))
+        pictures["distributions"] = _embedded(png, _distributions_in_words(panels))
+    if report.correlations:
+        png = plots.png(plots.correlations(report.correlations))
+        pictures["correlations"] = _embedded(png, _CORRELATIONS_IN_WORDS)
+    if report.together:
+        png = plots.png(plots.together(report.together))
+        pictures["together"] = _embedded(png, _TOGETHER_IN_WORDS)
     return pictures
 
 
@@ -193,16 +290,18 @@ def _patterns_in_words(patterns: Patterns) -> str:
     )
 
 
-def _distribution_in_words(item: Distribution) -> str:
-    low, high = _significant(item.edges[0]), _significant(item.edges[-1])
-    return (
-        f"Histogram of {sum(item.observed):,} observed and {sum(item.imputed):,} imputed cells "
-        f"between {low} and {high}."
-    )
+_MAP_IN_WORDS = "All rows by their missingness patterns, missing cells filled."
+_TOGETHER_IN_WORDS = "Of the rows that miss one column, the share that misses another, too."
+_CORRELATIONS_IN_WORDS = "The model's correlations, column by column."
 
 
-def _distributions_in_words(items: Sequence[Distribution]) -> str:
-    return f"Histograms of the observed and the imputed cells of {len(items)} columns."
+def _distribution_in_words(item: Distribution | Levels) -> str:
+    what = "Histogram" if isinstance(item, Distribution) else "Shares of the levels"
+    return f"{what} of {sum(item.observed):,} observed and {sum(item.imputed):,} imputed cells."
+
+
+def _distributions_in_words(items: Sequence[Distribution | Levels]) -> str:
+    return f"Distributions of the observed and the imputed cells of {len(items)} columns."
 
 
 def _failed_first(report: Report) -> list[CheckRow]:
@@ -237,6 +336,30 @@ def _number(value: float | None, decimals: int) -> str:
     if decimals > 9 or abs(value) >= 1e12:
         return _significant(value)
     return f"{value:z,.{max(decimals, 0)}f}".replace("-", "\u2212")
+
+
+def _signed(value: float | None, decimals: int = 2) -> str:
+    if value is None:
+        return "\u2013"
+    return f"{value:{'+' if round(value, decimals) else ''}z.{decimals}f}".replace("-", "\u2212")
+
+
+def _p_value(p: float) -> str:
+    return "below 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _seconds(value: float) -> str:
+    if value < 60:
+        return f"{value:.2g} s" if value < 1 else f"{value:.1f} s"
+    return f"{int(value // 60):,} min {value % 60:02.0f} s"
+
+
+def _rate(rows: int, seconds: float) -> str:
+    return f"{float(f'{rows / seconds:.3g}'):,.0f}" if seconds > 0 else "\u2013"
+
+
+def _bytes(value: int) -> str:
+    return f"{value / 1e9:.2f} GB" if value >= 1e9 else f"{value / 1e6:,.0f} MB"
 
 
 def _mean_and_sd(moments: Moments, decimals: int) -> str:
@@ -289,9 +412,15 @@ def _environment(**options: Any) -> Environment:
         "number": _number,
         "significant": _significant,
         "decimals": _decimals,
+        "signed": _signed,
+        "p_value": _p_value,
+        "seconds": _seconds,
+        "bytes": _bytes,
+        "rate": _rate,
+        "short": _short,
         "cell": _in_a_cell,
     }
-    environment.globals["roles"] = ROLES
+    environment.globals |= {"roles": ROLES, "fewest_rows": FEWEST_ROWS}
     return environment
 
 

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import inf
 from typing import Any, cast
 
@@ -70,10 +71,11 @@ class Roles:
     group_by: tuple[str, ...] = ()
     mask: bool = False
 
-    @property
+    @cached_property
     def model_columns(self) -> tuple[str, ...]:
         """Columns of the model, imputed and predicting ones, in the table's order."""
-        return tuple(name for name in self.columns if name in {*self.impute, *self.predictors})
+        parts = {*self.impute, *self.predictors}
+        return tuple(name for name in self.columns if name in parts)
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -82,13 +84,24 @@ class Roles:
 
     def at(self, name: str) -> slice:
         """Where the dimensions of a column are."""
-        before = self.model_columns[: self.model_columns.index(name)]
-        start = sum(len(self.encoding(earlier).dimensions) for earlier in before)
-        return slice(start, start + len(self.encoding(name).dimensions))
+        return self._places[name]
+
+    @cached_property
+    def _places(self) -> dict[str, slice]:
+        widths = [len(self.encoding(name).dimensions) for name in self.model_columns]
+        ends = np.cumsum([0, *widths]).tolist()
+        return {
+            name: slice(start, end)
+            for name, start, end in zip(self.model_columns, ends[:-1], ends[1:], strict=True)
+        }
 
     def encoding(self, name: str) -> Encoding:
         """How a column takes part in the model."""
-        return next((e for e in self.encodings if e.column == name), Number(name))
+        return self._encodings.get(name) or Number(name)
+
+    @cached_property
+    def _encodings(self) -> dict[str, Encoding]:
+        return {encoding.column: encoding for encoding in self.encodings}
 
     def filling(self, name: str) -> Filling:
         """How a column of `impute` is filled."""
@@ -98,6 +111,13 @@ class Roles:
         """Rows as the model takes them, of shape (n_rows, n_dimensions), NaN where missing."""
         parts = [self.encoding(name).encode(batch.column(name)) for name in self.model_columns]
         return np.concatenate([np.empty((batch.num_rows, 0)), *parts], axis=1)
+
+    def missing(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
+        """Which cells of `model_columns` are missing, of shape (n_rows, n_columns)."""
+        missing = np.empty((batch.num_rows, len(self.model_columns)), dtype=bool)
+        for j, name in enumerate(self.model_columns):
+            missing[:, j] = self.encoding(name).missing(batch.column(name))
+        return missing
 
     @property
     def passthrough(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from em_impute.gaussian import GaussianModel, PatternSummary
+from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
 from em_impute.job import CannotRun, ModelOptions
 from em_impute.tables.columns import Roles
 from em_impute.tables.encoding import as_labels
@@ -21,7 +21,34 @@ from em_impute.tables.summarise import fit_model
 
 # More groups than this are rows told apart, not groups.
 MOST_GROUPS = 1000
+TOO_FEW = "too few rows"
 SEPARATOR = pa.scalar("\x1f", pa.large_string())
+
+
+@dataclass(frozen=True)
+class GroupFit:
+    """How the fit of a group went.
+
+    Attributes
+    ----------
+    label : str
+        Its levels, as a reader knows them.
+    rows : int
+    result : EMResult or None
+        None without a fit: the group is too small, or a column shows nothing in it.
+    status : str
+        That of the fit, or why there is none.
+    """
+
+    label: str
+    rows: int
+    result: EMResult | None
+    status: str
+
+    @property
+    def own_model(self) -> bool:
+        """Whether its rows are filled by its own model, not by that of all rows."""
+        return self.result is not None and self.result.converged
 
 
 def group_rows(batch: pa.RecordBatch, roles: Roles) -> Iterator[tuple[str, NDArray[np.int64]]]:
@@ -59,28 +86,37 @@ def summarise_groups(snapshot: Snapshot, roles: Roles) -> dict[str, PatternSumma
 
 def fit_groups(
     snapshot: Snapshot, roles: Roles, options: ModelOptions
-) -> tuple[dict[str, GaussianModel], tuple[str, ...]]:
-    """A model for each group that is large enough for one, and a sentence on the others."""
+) -> tuple[dict[str, GaussianModel], tuple[str, ...], tuple[GroupFit, ...]]:
+    """A model for each group that is large enough for one, a sentence on the others, and how."""
     if not roles.group_by:
-        return {}, ()
+        return {}, (), ()
     least = options.min_group_rows or max(50, 5 * len(roles.dimensions))
-    models: dict[str, GaussianModel] = {}
     summaries = summarise_groups(snapshot, roles)
-    small = {label for label, summary in summaries.items() if summary.n_rows < least}
-    for label, summary in summaries.items():
-        # A column that a group never shows, or no maximum: that is for all rows to settle.
-        with suppress(ValueError):
-            if label not in small and (result := fit_model(summary, options)).converged:
-                models[label] = result.model
-    left = len(summaries) - len(small) - len(models)
+    fits = {label: _fit(label, s, options, least) for label, s in summaries.items()}
+    models = {
+        label: fit.result.model for label, fit in fits.items() if fit.result and fit.own_model
+    }
+    small = sum(fit.status == TOO_FEW for fit in fits.values())
+    left = len(summaries) - small - len(models)
     reasons = [
-        f"{len(small)} with fewer than {least} rows" if small else "",
+        f"{small} with fewer than {least} rows" if small else "",
         f"{left} whose rows do not determine a model" if left else "",
     ]
     said = " and ".join(filter(None, reasons))
-    if not said:
-        return models, ()
-    return models, (f"Of {len(summaries)} groups, {said} are filled by the model of all rows.",)
+    sentence = f"Of {len(summaries)} groups, {said} are filled by the model of all rows."
+    return models, ((sentence,) if said else ()), tuple(fits.values())
+
+
+def _fit(label: str, summary: PatternSummary, options: ModelOptions, least: int) -> GroupFit:
+    shown = " / ".join(level.replace("\0", "(missing)") for level in label.split("\x1f"))
+    if summary.n_rows < least:
+        return GroupFit(shown, summary.n_rows, None, TOO_FEW)
+    try:
+        result = fit_model(summary, options)
+    except ValueError:
+        # A column that the group never shows: that is for all rows to settle.
+        return GroupFit(shown, summary.n_rows, None, "a column shows nothing")
+    return GroupFit(shown, summary.n_rows, result, result.status.value)
 
 
 def save_models(models: Mapping[str, GaussianModel], path: Path) -> None:

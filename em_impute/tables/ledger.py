@@ -114,10 +114,7 @@ def _patterns(batch: pa.RecordBatch, roles: Roles) -> pa.Array:
 
     The first column is the highest bit of the first digit.
     """
-    missing = np.zeros((batch.num_rows, len(roles.model_columns)), dtype=bool)
-    for j, name in enumerate(roles.model_columns):
-        missing[:, j] = roles.encoding(name).missing(batch.column(name))
-    patterns, pattern_of_row = distinct_patterns(missing)
+    patterns, pattern_of_row = distinct_patterns(roles.missing(batch))
     names = [bits.tobytes().hex() for bits in np.packbits(patterns, axis=1)]
     return pa.array(names, pa.string()).take(pa.array(pattern_of_row))
 

@@ -18,6 +18,7 @@ from em_impute.gaussian import (
     PatternSummary,
     fit_gaussian,
 )
+from em_impute.gaussian.patterns import distinct_patterns
 from em_impute.job import ModelOptions
 from em_impute.tables.columns import Roles
 from em_impute.tables.run_folder import written_whole
@@ -36,6 +37,39 @@ def summarise(snapshot: Snapshot, roles: Roles) -> PatternSummary:
     for X in _gathered(roles.encode(batch) for batch in batches):
         summary.update(X)
     return summary
+
+
+def count_patterns(snapshot: Snapshot, roles: Roles) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Count the missingness patterns of the model's columns, without a look at what they hold.
+
+    So it can be said of a table that cannot be summed up, too.
+
+    Returns
+    -------
+    patterns : ndarray of shape (n_patterns, n_columns), bool
+        True where observed.
+    counts : ndarray of shape (n_patterns,), int64
+        Rows per pattern.
+    """
+    names = roles.model_columns
+    patterns, counts = np.empty((0, len(names)), dtype=bool), np.empty(0, dtype=np.int64)
+    held: list[NDArray[np.bool_]] = []
+    for batch in read_batches(snapshot.path, names):
+        held.append(~roles.missing(batch))
+        if sum(part.size for part in held) >= GATHERED_CELLS:
+            patterns, counts = _counted(patterns, counts, held)
+            held = []
+    return _counted(patterns, counts, held)
+
+
+def _counted(
+    patterns: NDArray[np.bool_], counts: NDArray[np.int64], rows: Sequence[NDArray[np.bool_]]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """The patterns and their counts with those of more rows."""
+    merged, which = distinct_patterns(np.concatenate([patterns, *rows]))
+    once = np.ones(len(which) - len(counts))
+    total = np.bincount(which, np.concatenate([counts, once]), minlength=len(merged))
+    return merged, total.astype(np.int64)
 
 
 def _gathered(matrices: Iterable[Floats]) -> Iterator[Floats]:
@@ -70,6 +104,7 @@ def fit_model(
             acceleration=options.acceleration,
             prior_rows=options.prior,
             time_limit=options.time_limit,
+            n_starts=options.n_starts,
             start=start,
             on_iteration=on_iteration,
             on_checkpoint=None if checkpoint is None else partial(_keep, checkpoint),

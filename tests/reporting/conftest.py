@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pandas as pd
 import pytest
 
 from em_impute.gaussian import PatternSummary, fit_gaussian
-from em_impute.reporting import diagnostics
-from em_impute.reporting.diagnostics import CheckRow, Report
+from em_impute.reporting import diagnostics, drift, matrices, missingness
+from em_impute.reporting.diagnostics import CheckRow, ImputedDigest, Report
 
 ReportOn = Callable[[pd.DataFrame], Report]
 TARGET = "out/airquality.parquet"
@@ -34,6 +35,14 @@ def report_on(frame: pd.DataFrame) -> Report:
             name: cells.moments for name, cells in diagnostics.digest([imputed], imputed).items()
         },
     )
+    digests = {name: ImputedDigest(*frame[name].agg(["min", "max"])) for name in frame}
+    given = result.model.conditional(frame.to_numpy(float))
+    for j, name in enumerate(frame):
+        digests[name].add(given.mean[given.columns == j], given.sd[given.columns == j])
+    missing = summary.n_rows - summary.observed_counts
+    now = drift.Estimated(
+        "calm-otter", "2026-11-22 03:00 UTC", len(frame), result.model, summary.observed_counts
+    )
     return Report(
         job="airquality",
         run="calm-otter",
@@ -46,7 +55,12 @@ def report_on(frame: pd.DataFrame) -> Report:
         rows=len(frame),
         columns=columns,
         fit=diagnostics.describe_fit(result, TOL),
-        patterns=diagnostics.describe_patterns(summary),
+        patterns=missingness.describe_patterns(
+            summary,
+            means=dict(
+                zip(frame, summary.means_of(missingness.most_frequent(summary)).T, strict=True)
+            ),
+        ),
         distributions=diagnostics.describe_distributions(
             diagnostics.most_imputed(columns),
             lambda: [{name: frame[name].dropna().to_numpy() for name in frame.columns}],
@@ -57,6 +71,19 @@ def report_on(frame: pd.DataFrame) -> Report:
             for name in frame.columns
         ),
         decisions=result.decisions,
+        missingness=missingness.describe_map(summary),
+        together=matrices.describe_together(summary),
+        groups=diagnostics.describe_groups(
+            [
+                diagnostics.GroupRow("May", len(frame), True, "converged", 7),
+                diagnostics.GroupRow("June", 30, False, "too few rows"),
+            ]
+        ),
+        correlations=matrices.describe_correlations(result.model, missing.tolist()),
+        drift=drift.describe_drift(dataclasses.replace(now, run="wise-owl"), now, 0.25),
+        imputed=tuple(digests[c.name].describe(c) for c in columns if c.imputed.count),
+        runtime=diagnostics.Runtime((("load", 0.5), ("fit", 2.5)), 123_000_000),
+        manifest=(("source, fingerprint", "sha256:0f3a"), ("numpy", "2.4.6")),
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from em_impute.gaussian import PatternSummary, fit_gaussian
-from em_impute.reporting import diagnostics
+from em_impute.reporting import diagnostics, missingness
 from em_impute.reporting.diagnostics import (
     MAX_KEPT,
     Column,
@@ -102,7 +102,7 @@ def test_patterns_rank_columns_by_missing_cells_and_say_what_is_left_out() -> No
     X = rng.normal(size=(500, 50))
     X[rng.random(X.shape) < np.linspace(0, 0.3, 50)] = np.nan
     summary = PatternSummary.from_array(X)
-    patterns = diagnostics.describe_patterns(summary)
+    patterns = missingness.describe_patterns(summary)
     missing = pd.DataFrame(X, columns=summary.columns).isna().sum()
     assert missing[list(patterns.columns)].is_monotonic_decreasing
     assert missing[list(patterns.columns)].min() >= missing.nlargest(41).iloc[-1]
@@ -140,8 +140,8 @@ def test_distribution_counts_every_cell_once_on_shared_bins() -> None:
     observed, imputed = rng.normal(size=400), rng.normal(3.0, 0.2, size=30)
     shown = distribution("x", observed, imputed)
     assert (sum(shown.observed), sum(shown.imputed)) == (400, 30)
-    assert shown.edges[0] == min(observed.min(), imputed.min())
-    assert shown.edges[-1] == max(observed.max(), imputed.max())
+    assert shown.edges[0] < min(observed.min(), imputed.min())
+    assert shown.edges[-1] > max(observed.max(), imputed.max())
     assert np.sum(shown.density(shown.imputed) * np.diff(shown.edges)) == pytest.approx(1.0)
     assert diagnostics.MIN_BINS <= len(shown.observed) <= diagnostics.MAX_BINS
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from em_impute.reporting import plots
-from em_impute.reporting.diagnostics import Distribution, Evaluation, Fit, Pattern, Patterns, Report
+from em_impute.reporting.diagnostics import Distribution, Evaluation, Fit, Report
+from em_impute.reporting.missingness import Pattern, Patterns
 
 
 def made_fit(*evaluations: Evaluation, prior_rows: float = 0.0) -> Fit:

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from reports import BROKEN, HOSTILE, holed_frame, refused_before_the_fit, with_names
 
 from em_impute.gaussian import PatternSummary
 from em_impute.reporting import render
@@ -22,42 +23,17 @@ from em_impute.reporting.diagnostics import (
     CheckRow,
     Column,
     Moments,
-    Pattern,
     Report,
     describe_columns,
     describe_distributions,
-    describe_patterns,
     judge,
 )
+from em_impute.reporting.missingness import describe_patterns
 
 ReportOn = Callable[[pd.DataFrame], Report]
 
-HOSTILE = [
-    "<img src=x onerror=alert(1)>",
-    "</svg><script>alert(1)</script>",
-    "a|b",
-    "`code` ``",
-    "[x](javascript:alert(1))",
-    "![x](http://example.org/x.png)",
-    "<http://example.org>",
-    "**b** _i_ __init__ ~~s~~",
-    "$\\alpha$ \\| \\",
-    "&amp; \"q\" 'q'",
-    "{{ report.job }} {% raw %}",
-    "😀 データ",
-    "n" * 190 + "_the_end",
-]
 # What markdown would make of them.
 MEANINGS = {"html_block", "html_inline", "link_open", "code_inline", "em_open", "s_open"}
-BROKEN = ["line\nbreak | x", "\x1b[31m", "ab\u202egnp.exe"]
-
-
-def holed_frame(names: list[str], rows: int = 60) -> pd.DataFrame:
-    """Make correlated normal columns, a tenth of the cells missing."""
-    rng = np.random.default_rng(1)
-    values = rng.normal(size=(rows, len(names))) + rng.normal(size=(rows, 1))
-    values[rng.random(values.shape) < 0.1] = np.nan
-    return pd.DataFrame(values, columns=names)
 
 
 class Page(HTMLParser):
@@ -117,42 +93,10 @@ def table_rows(tokens: list[Token]) -> list[list[str]]:
     return rows
 
 
-def with_names(report: Report, names: list[str]) -> Report:
-    """Put each name wherever a user's text can come in, pictures included."""
-    column, distribution = report.columns[0], report.distributions[0]
-    check = CheckRow("input", "name", "expected", "observed", "warning", False)
-    sentences = [f"Column {name} was left out." for name in names]
-    assert report.patterns
-    assert report.fit
-    return dataclasses.replace(
-        report,
-        columns=tuple(dataclasses.replace(column, name=name) for name in names),
-        distributions=tuple(dataclasses.replace(distribution, column=n) for n in names[:2]),
-        patterns=dataclasses.replace(
-            report.patterns,
-            columns=tuple(names),
-            rows=(Pattern((True,) * len(names), 9),),
-        ),
-        fit=dataclasses.replace(report.fit, message=" ".join(sentences)),
-        verdict=judge(refusal=None, warnings=sentences, imputed_cells=44, target="t"),
-        checks=tuple(
-            dataclasses.replace(check, name=n, column=n, expected=n, observed=n) for n in names
-        ),
-        decisions=tuple(sentences),
-    )
-
-
 def without_pictures(report: Report, name: str) -> Report:
     """Name the run itself."""
     return dataclasses.replace(
-        report,
-        job=name,
-        run=name,
-        source=name,
-        target=name,
-        fit=None,
-        patterns=None,
-        distributions=(),
+        refused_before_the_fit(report), job=name, run=name, source=name, target=name
     )
 
 
@@ -210,15 +154,14 @@ def test_page_says_what_became_of_the_run(page: Page, report: Report) -> None:
 
 
 def test_page_has_a_picture_for_each_part_and_every_id_once(page: Page) -> None:
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 7
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
 
 
 def test_page_needs_no_network_and_no_script(page: Page) -> None:
-    assert page.values("href", "src", "xlink:href") - {"data:,"} <= {
-        f"#{name}" for name in page.values("id")
-    }
+    loaded = page.values("href", "src", "xlink:href") - {f"#{name}" for name in page.values("id")}
+    assert all(one.startswith(("data:,", "data:image/png;base64,")) for one in loaded)
     assert not {"script", "iframe", "object", "base"} & set(page.tags)
     assert any("default-src 'none'" in value for value in page.values("content"))
     style = "".join(page.values("style")) + "".join(page.text)
@@ -229,9 +172,9 @@ def test_page_needs_no_network_and_no_script(page: Page) -> None:
 def test_no_name_makes_an_element_of_the_page(page: Page, hostile_page: Page) -> None:
     assert set(hostile_page.tags) <= set(page.tags) | {"ul", "li"}
     assert not [name for name, _ in hostile_page.attributes if name.startswith("on")]
-    assert hostile_page.values("href", "src", "xlink:href") - {"data:,"} <= {
-        f"#{name}" for name in hostile_page.values("id")
-    }
+    ids = {f"#{name}" for name in hostile_page.values("id")}
+    loaded = hostile_page.values("href", "src", "xlink:href") - ids
+    assert all(one.startswith(("data:,", "data:image/png;base64,")) for one in loaded)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -245,9 +188,9 @@ def test_no_name_has_a_meaning_in_markdown(hostile_tokens: list[Token]) -> None:
     types = {token.type for token in hostile_tokens}
     assert not MEANINGS & types
     pictures = [str(t.attrs["src"]) for t in hostile_tokens if t.type == "image"]
-    assert len(pictures) == 4
+    assert len(pictures) == 7
     assert all(source.startswith("data:image/png") for source in pictures)
-    assert {len(row) for row in table_rows(hostile_tokens)} == {4, 6}
+    assert {len(row) for row in table_rows(hostile_tokens)} == {4, 5, 6}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -286,15 +229,15 @@ def test_no_name_of_a_run_breaks_its_pages(report: Report, page: Page, name: str
 def test_markdown_shows_the_columns_numbers(report: Report, airquality: pd.DataFrame) -> None:
     ozone = airquality["Ozone"]
     rows = table_rows(markdown_tokens(render.markdown(report)))
-    [row] = [row for row in rows if row[0] == "Ozone"]
-    assert row[1:3] == ["imputed", f"37 ({ozone.isna().mean():.1%})"]
+    [row] = [row for row in rows if row[:2] == ["Ozone", "imputed"]]
+    assert row[2] == f"37 ({ozone.isna().mean():.1%})"
     assert row[3] == f"{ozone.mean():.1f} ({ozone.std(ddof=0):.1f})"
 
 
 def test_markdown_has_a_bar_and_a_picture_for_each_part(report: Report) -> None:
     tokens = markdown_tokens(render.markdown(report))
     assert next(t.content for t in tokens if t.type == "image") == "published"
-    assert sum(t.type == "image" for t in tokens) == 4
+    assert sum(t.type == "image" for t in tokens) == 7
 
 
 def test_markdown_leaves_the_last_pictures_out_when_they_are_too_large(
@@ -303,8 +246,8 @@ def test_markdown_leaves_the_last_pictures_out_when_they_are_too_large(
     whole = render.markdown(report)
     monkeypatch.setattr(render, "MARKDOWN_BYTES", len(whole.encode()) - 1)
     text = render.markdown(report)
-    assert "The picture of the distributions is left out" in text
-    assert text.count("data:image/png") == 3
+    assert "The picture of what is missing together is left out" in text
+    assert text.count("data:image/png") == 6
     monkeypatch.setattr(render, "MARKDOWN_BYTES", 100)
     text = render.markdown(report)
     assert "data:image/png" not in text
@@ -348,12 +291,9 @@ def test_failed_checks_come_first(report: Report) -> None:
 
 def test_run_refused_before_the_fit_reads_well(report: Report) -> None:
     refused = dataclasses.replace(
-        report,
+        refused_before_the_fit(report),
         verdict=judge(refusal="Temp is out of range.", warnings=(), imputed_cells=0, target="t"),
         columns=describe_columns({"Temp": "impute", "Day": "key"}, {"Temp": 3, "Day": 0}, 153),
-        fit=None,
-        patterns=None,
-        distributions=(),
     )
     page = Page(render.html(refused))
     for text in (" ".join(page.text), render.markdown(refused)):
@@ -366,13 +306,11 @@ def test_run_refused_before_the_fit_reads_well(report: Report) -> None:
 
 def test_run_that_could_not_read_its_table_reads_well(report: Report) -> None:
     unread = dataclasses.replace(
-        report,
+        refused_before_the_fit(report),
+        runtime=None,
         verdict=judge(refusal="No such file: x.csv.", warnings=(), imputed_cells=0, target="t"),
         rows=0,
         columns=(),
-        fit=None,
-        patterns=None,
-        distributions=(),
         checks=(),
     )
     page = Page(render.html(unread))
@@ -383,12 +321,9 @@ def test_run_that_could_not_read_its_table_reads_well(report: Report) -> None:
 
 def test_table_without_holes_reads_well(report: Report, airquality: pd.DataFrame) -> None:
     whole = dataclasses.replace(
-        report,
+        refused_before_the_fit(report),
         verdict=judge(refusal=None, warnings=(), imputed_cells=0, target="t"),
         columns=describe_columns({"Wind": "predictor"}, {"Wind": 0}, len(airquality)),
-        fit=None,
-        patterns=None,
-        distributions=(),
     )
     for text in (" ".join(Page(render.html(whole)).text), render.markdown(whole)):
         assert "No cell was to be filled and the table was written to t" in text
@@ -400,7 +335,9 @@ def test_fit_without_holes_has_no_distributions(report_on: ReportOn) -> None:
     page = Page(render.html(complete))
     assert complete.distributions == ()
     assert page.tags.count("svg") == 2
-    assert "Observed against imputed" not in " ".join(page.text)
+    text = " ".join(page.text)
+    assert "Observed against imputed" not in text
+    assert "None of the model's columns has a missing cell." in text
     assert render.markdown(complete).count("data:image/png") == 3
 
 

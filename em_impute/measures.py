@@ -1,0 +1,550 @@
+"""The numbers of a run's report, measured on what the run has left, as far as it came.
+
+That is its snapshot, its summary, its model and its ledger, each read in batches, and the folder of
+the last run that published. No Prefect in here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from em_impute.findings import Found, Run
+from em_impute.gaussian import (
+    EMResult,
+    GaussianModel,
+    PatternSummary,
+    Status,
+    little_mcar_test,
+)
+from em_impute.gaussian.patterns import distinct_patterns
+from em_impute.job import CannotRun
+from em_impute.reporting import diagnostics, drift, matrices, missingness
+from em_impute.reporting.diagnostics import Digest, Floats, ImputedDigest, Moments
+from em_impute.tables.columns import Roles, assign_roles, to_matrix
+from em_impute.tables.encoding import Nominal, Number, Ordinal, ceil_or_inf, floor_or_inf
+from em_impute.tables.fill import Staged
+from em_impute.tables.groups import GroupFit
+from em_impute.tables.run_folder import Manifest, RunFolder, read_manifests
+from em_impute.tables.sources import Snapshot, read_batches
+from em_impute.tables.summarise import count_patterns
+from em_impute.tables.transforms import IDENTITY
+
+# Little's test takes up each pattern by itself; with more of them than this, few rows have each.
+MOST_TESTED = 2_000
+
+Cells = dict[str, tuple[Floats, Floats]]
+"""Imputed cells of columns, and their standard deviations."""
+
+
+def report_numbers(run: Run, found: Found) -> diagnostics.Report:
+    """What the report says, as far as the run came."""
+    snapshot, staged = found.snapshot, found.staged
+    result = found.fitted.result if found.fitted else None
+    roles = _roles(run, found)
+    summary = PatternSummary.load(run.folder.summary) if result else None
+    observed, imputed = _digests(found, roles)
+    columns = _columns(found, roles, summary, observed, imputed)
+    counted = _counted(snapshot, roles, summary)
+    moved = _drift(run, found, columns)
+    warnings = (*found.warnings, *([moved.warning] if moved and moved.drifted else []))
+    return diagnostics.Report(
+        job=run.job.name,
+        run=run.id,
+        started=run.started.isoformat(timespec="seconds"),
+        source=str(run.job.source),
+        target=str(run.job.target),
+        verdict=diagnostics.judge(
+            refusal=str(found.stopped_by) if found.stopped_by else None,
+            warnings=warnings,
+            imputed_cells=staged.cells if staged else 0,
+            target=str(run.job.target),
+        ),
+        rows=snapshot.rows if snapshot else 0,
+        columns=columns,
+        fit=diagnostics.describe_fit(result, run.job.model.tol) if result else None,
+        patterns=_patterns(snapshot, roles, summary, counted),
+        distributions=_distributions(found, columns, observed, imputed),
+        checks=tuple(_checks(found)),
+        decisions=found.decisions,
+        drawn=run.job.imputation.method == "draw",
+        warnings=warnings,
+        missingness=missingness.describe_map(counted) if counted else None,
+        together=matrices.describe_together(counted) if counted else None,
+        completely_at_random=_completely_at_random(result, summary),
+        groups=diagnostics.describe_groups(
+            [_group(fit) for fit in found.fitted.group_fits] if found.fitted else []
+        ),
+        correlations=_correlations(result, summary),
+        drift=moved,
+        imputed=tuple(imputed[c.name].describe(c) for c in columns if c.name in imputed),
+        levels=_levels(found, columns),
+        runtime=diagnostics.Runtime(tuple(run.seconds.items()), peak_memory()),
+    )
+
+
+def with_manifest(numbers: diagnostics.Report, manifest: Manifest) -> diagnostics.Report:
+    """The report with what the manifest says that it does not say itself."""
+    recorded = manifest.to_dict()
+    lines: dict[str, Any] = {
+        "started": recorded["started"],
+        "finished": recorded["finished"],
+        "seed of the draws": recorded["seed"],
+        "job, SHA-256": recorded["job_hash"],
+        "source, fingerprint": recorded["source"]["fingerprint"],
+        "filled table, SHA-256": recorded["table"],
+        **{f"{name}, SHA-256": digest for name, digest in recorded["outputs"].items()},
+        **recorded["versions"],
+        **recorded["machine"],
+    }
+    told = tuple((name, str(value)) for name, value in lines.items() if value is not None)
+    return replace(numbers, manifest=told)
+
+
+def peak_memory() -> int | None:
+    """Bytes that this process has had in memory at most; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+# --- The columns -------------------------------------------------------------------------------
+
+
+def _roles(run: Run, found: Found) -> Roles | None:
+    """The columns' parts, also before the fit; None where the verdict says why there are none."""
+    if found.fitted:
+        return found.fitted.roles
+    with suppress(CannotRun):
+        return assign_roles(found.snapshot, run.job) if found.snapshot else None
+    return None
+
+
+def _columns(
+    found: Found,
+    roles: Roles | None,
+    summary: PatternSummary | None,
+    observed: Mapping[str, Digest],
+    imputed: Mapping[str, ImputedDigest],
+) -> tuple[diagnostics.Column, ...]:
+    snapshot, staged = found.snapshot, found.staged
+    if snapshot is None:
+        return ()
+    result = found.fitted.result if found.fitted else None
+    filled = {name: Moments(cells) for name, cells in staged.imputed} if staged else {}
+    described = diagnostics.describe_columns(
+        _parts(snapshot, roles),
+        {column.name: column.missing for column in snapshot.columns},
+        snapshot.rows,
+        summary=summary,
+        model=result.model if result else None,
+        imputed=filled | {name: d.cells.moments for name, d in imputed.items() if d.cells.count},
+    )
+    if roles is None or result is None or summary is None:
+        return described
+    model, kurtosis = result.model, _kurtosis(snapshot, roles, summary)
+    return tuple(
+        replace(
+            _on_its_own_scale(column, snapshot, roles, model, observed),
+            kurtosis=kurtosis.get(column.name),
+        )
+        for column in described
+    )
+
+
+def _parts(snapshot: Snapshot, roles: Roles | None) -> dict[str, diagnostics.Role]:
+    """The part of every column of the table, in its order."""
+    parts: dict[str, diagnostics.Role] = {c.name: "passthrough" for c in snapshot.columns}
+    if roles:
+        parts |= dict.fromkeys(roles.key, "key")
+        parts |= dict.fromkeys(roles.impute, "impute")
+        parts |= dict.fromkeys(roles.predictors, "predictor")
+    return parts
+
+
+def _on_its_own_scale(
+    column: diagnostics.Column,
+    snapshot: Snapshot,
+    roles: Roles,
+    model: GaussianModel,
+    observed: Mapping[str, Digest],
+) -> diagnostics.Column:
+    """A column that the model sees transformed or as scores, as the table shows it."""
+    encoding = roles.encoding(column.name)
+    if not isinstance(encoding, Number):
+        return replace(column, observed=Moments(column.observed.count), em=Moments(0))
+    if encoding.transform is IDENTITY or column.name not in roles.model_columns:
+        return column
+    at = roles.at(column.name)
+    mean, sd = encoding.own_moments(model.mean[at], model.sd[at])
+    return replace(
+        column,
+        observed=observed[column.name].moments,
+        em=Moments(snapshot.rows, mean, sd),
+        transform=encoding.transform.name,
+    )
+
+
+def _transformed(roles: Roles) -> list[str]:
+    """Columns that the model sees transformed."""
+    return [
+        encoding.column
+        for encoding in roles.encodings
+        if isinstance(encoding, Number) and encoding.transform is not IDENTITY
+    ]
+
+
+# --- Their cells -------------------------------------------------------------------------------
+
+
+def _digests(
+    found: Found, roles: Roles | None
+) -> tuple[dict[str, Digest], dict[str, ImputedDigest]]:
+    """What is known of the observed cells of some columns of numbers, and of the imputed ones.
+
+    These are the imputed columns and, of the observed cells, the transformed ones too.
+    """
+    snapshot, staged = found.snapshot, found.staged
+    if snapshot is None or roles is None or found.fitted is None:
+        return {}, {}
+    filled = [name for name, cells in staged.imputed if cells] if staged else []
+    filled = [name for name in filled if isinstance(roles.encoding(name), Number)]
+    names = list(dict.fromkeys([*filled, *_transformed(roles)]))
+    observed = diagnostics.digest(_observed_cells(snapshot, names), names)
+    imputed = {
+        name: ImputedDigest(observed[name].low, observed[name].high, _bounds(roles, name))
+        for name in filled
+    }
+    for cells in _imputed_cells(staged, filled):
+        for name, (values, sd) in cells.items():
+            imputed[name].add(values, sd)
+    return observed, imputed
+
+
+def _bounds(roles: Roles, name: str) -> tuple[float, float] | None:
+    encoding = roles.encoding(name)
+    assert isinstance(encoding, Number)
+    low, high = encoding.low, encoding.high
+    if (low, high) == (-math.inf, math.inf):
+        return None
+    return (ceil_or_inf(low), floor_or_inf(high)) if encoding.whole else (low, high)
+
+
+def _observed_cells(snapshot: Snapshot, names: Sequence[str]) -> Iterator[dict[str, Floats]]:
+    """The observed cells of columns of numbers, in portions."""
+    for batch in read_batches(snapshot.path, names) if names else ():
+        cells = {name: to_matrix(batch, [name])[:, 0] for name in names}
+        yield {name: column[~np.isnan(column)] for name, column in cells.items()}
+
+
+def _imputed_cells(staged: Staged | None, names: Sequence[str]) -> Iterator[Cells]:
+    """The imputed cells of columns of numbers, in portions, from the ledger."""
+    for column, batch in _ledger(staged, names, ["value", "sd"]):
+        values, sd = (batch[name].to_numpy(zero_copy_only=False) for name in ("value", "sd"))
+        order = np.argsort(column, kind="stable")
+        ends = np.searchsorted(column[order], np.arange(len(names) + 1))
+        yield {
+            name: (values[order[a:b]], sd[order[a:b]])
+            for name, a, b in zip(names, ends[:-1], ends[1:], strict=True)
+            if a < b
+        }
+
+
+def _ledger(
+    staged: Staged | None, names: Sequence[str], fields: Sequence[str]
+) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
+    """The ledger in batches, and for each cell which of `names` it is in; -1 for another column."""
+    if staged is None or not names:
+        return
+    with pq.ParquetFile(staged.ledger) as ledger:
+        for batch in ledger.iter_batches(columns=["column", *fields]):
+            column = batch["column"]
+            known = pc.index_in(column.dictionary, pa.array(names, pa.string())).fill_null(-1)
+            yield known.to_numpy()[column.indices.to_numpy()].astype(np.int64), batch
+
+
+def _distributions(
+    found: Found,
+    columns: Sequence[diagnostics.Column],
+    observed: Mapping[str, Digest],
+    imputed: Mapping[str, ImputedDigest],
+) -> tuple[diagnostics.Distribution, ...]:
+    shown = [name for name in diagnostics.most_imputed(columns, len(columns)) if name in imputed]
+    shown = shown[: diagnostics.MAX_DISTRIBUTIONS]
+    if found.snapshot is None or not shown:
+        return ()
+
+    def filled() -> Iterable[Mapping[str, Floats]]:
+        for cells in _imputed_cells(found.staged, shown):
+            yield {name: values for name, (values, _) in cells.items()}
+
+    return diagnostics.describe_distributions(
+        shown,
+        partial(_observed_cells, found.snapshot, shown),
+        filled,
+        (observed, {name: digest.cells for name, digest in imputed.items()}),
+    )
+
+
+def _levels(found: Found, columns: Sequence[diagnostics.Column]) -> tuple[diagnostics.Levels, ...]:
+    if found.snapshot is None or found.fitted is None or found.staged is None:
+        return ()
+    roles = found.fitted.roles
+    encodings = {
+        name: encoding
+        for name in diagnostics.most_imputed(columns, len(columns))
+        if isinstance(encoding := roles.encoding(name), Nominal | Ordinal)
+    }
+    names = list(encodings)[: diagnostics.MAX_DISTRIBUTIONS]
+    seen = {name: np.zeros(len(encodings[name].levels), dtype=np.int64) for name in names}
+    filled = {name: np.zeros_like(counts) for name, counts in seen.items()}
+    for batch in read_batches(found.snapshot.path, names) if names else ():
+        for name in names:
+            codes = encodings[name].codes(batch.column(name))
+            seen[name] += np.bincount(codes[codes >= 0], minlength=len(seen[name]))
+    for column, batch in _ledger(found.staged, names, ["level"]):
+        for j, name in enumerate(names):
+            cells = batch["level"].filter(pa.array(column == j))
+            known = pc.index_in(cells, pa.array(encodings[name].levels, pa.string()))
+            filled[name] += np.bincount(known.to_numpy(), minlength=len(filled[name]))
+    return tuple(
+        diagnostics.Levels(
+            name, encodings[name].levels, tuple(seen[name].tolist()), tuple(filled[name].tolist())
+        )
+        for name in names
+    )
+
+
+# --- Where cells are missing -------------------------------------------------------------------
+
+
+def _counted(
+    snapshot: Snapshot | None, roles: Roles | None, summary: PatternSummary | None
+) -> missingness.Counted | None:
+    """The patterns of the model's columns, as the table has these; None if no cell is missing."""
+    if snapshot is None or roles is None or not roles.model_columns:
+        return None
+    if summary is None:
+        if not any(snapshot.profile(name).missing for name in roles.model_columns):
+            return None
+        return missingness.PatternCounts(roles.model_columns, *count_patterns(snapshot, roles))
+    # A nominal column is missing in all of its dimensions; one of a single level has none.
+    columns = tuple(name for name in roles.model_columns if roles.encoding(name).dimensions)
+    at = [roles.at(name).start for name in columns]
+    patterns = summary.patterns if columns == summary.columns else summary.patterns[:, at]
+    return missingness.PatternCounts(columns, patterns, summary.counts)
+
+
+def _patterns(
+    snapshot: Snapshot | None,
+    roles: Roles | None,
+    summary: PatternSummary | None,
+    counted: missingness.Counted | None,
+) -> missingness.Patterns | None:
+    if counted is None:
+        return None
+    if snapshot is None or roles is None or summary is None:
+        return missingness.describe_patterns(counted)
+    shown = missingness.most_frequent(counted)
+    on_models_scale = summary.means_of(shown)
+    transformed = _transformed(roles)
+    means = {
+        name: on_models_scale[:, roles.at(name).start]
+        for name in counted.columns
+        if isinstance(roles.encoding(name), Number) and name not in transformed
+    }
+    means |= _own_means(snapshot, roles, counted, shown, transformed)
+    return missingness.describe_patterns(counted, means=means)
+
+
+def _own_means(
+    snapshot: Snapshot,
+    roles: Roles,
+    counted: missingness.Counted,
+    shown: NDArray[np.int64],
+    names: Sequence[str],
+) -> dict[str, Floats]:
+    """Means of columns as the table has them, of the rows of each shown pattern."""
+    if not names:
+        return {}
+    patterns, totals = counted.patterns[shown], np.zeros((len(names), len(shown)))
+    at = [roles.model_columns.index(name) for name in counted.columns]
+    for batch in read_batches(snapshot.path, roles.model_columns):
+        observed = ~roles.missing(batch)[:, at]
+        distinct, which = distinct_patterns(np.concatenate([patterns, observed]))
+        place = np.full(len(distinct), len(shown))
+        place[which[: len(shown)]] = np.arange(len(shown))
+        group = place[which[len(shown) :]]
+        for j, cells in enumerate(np.nan_to_num(to_matrix(batch, names)).T):
+            totals[j] += np.bincount(group, cells, minlength=len(shown) + 1)[:-1]
+    return {
+        name: np.where(
+            patterns[:, counted.columns.index(name)], totals[j] / counted.counts[shown], np.nan
+        )
+        for j, name in enumerate(names)
+    }
+
+
+def _completely_at_random(
+    result: EMResult | None, summary: PatternSummary | None
+) -> missingness.CompletelyAtRandom | None:
+    """Little's test, where there is a maximum and patterns are not about as many as rows."""
+    if result is None or summary is None or not result.converged or result.prior_rows:
+        return None
+    if not 1 < len(summary.counts) <= MOST_TESTED:
+        return None
+    with suppress(ValueError):  # a column that is determined by others
+        test = little_mcar_test(summary, result.model)
+        if test.df:
+            return missingness.CompletelyAtRandom(test.statistic, test.df, test.p_value)
+    return None
+
+
+# --- The fit and the estimates -----------------------------------------------------------------
+
+
+def _group(fit: GroupFit) -> diagnostics.GroupRow:
+    return diagnostics.GroupRow(
+        fit.label, fit.rows, fit.own_model, fit.status, fit.result.n_iter if fit.result else None
+    )
+
+
+def _correlations(
+    result: EMResult | None, summary: PatternSummary | None
+) -> matrices.Correlations | None:
+    if result is None or summary is None:
+        return None
+    missing = summary.n_rows - summary.observed_counts
+    return matrices.describe_correlations(result.model, missing.tolist())
+
+
+def _drift(
+    run: Run,
+    found: Found,
+    columns: Sequence[diagnostics.Column],
+) -> drift.Drift | None:
+    """What has changed since the last published run; None if there is none that can be read."""
+    result = found.fitted.result if found.fitted else None
+    if found.snapshot is None or found.fitted is None or result is None:
+        return None
+    if result.status is Status.SINGULAR:
+        return None  # these are no estimates
+    now = _estimated(
+        run.id,
+        run.started.isoformat(timespec="seconds"),
+        found.snapshot.rows,
+        result.model,
+        found.fitted.roles,
+        columns,
+    )
+    for folder, manifest in _published_before(run):
+        # What an older version or a damaged disk left is no reason to have no report.
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            before = _estimated_before(folder, manifest, run, found.fitted.roles)
+            return drift.describe_drift(before, now, run.job.report.drift)
+    return None
+
+
+def _published_before(run: Run) -> list[tuple[RunFolder, dict[str, Any]]]:
+    """The job's runs that published, the last one first."""
+    runs = [
+        (RunFolder(path), manifest)
+        for path, manifest in read_manifests(run.folder.path.parent)
+        if manifest.get("target") is not None and path.name != run.folder.path.name
+    ]
+    return sorted(runs, key=lambda known: str(known[1].get("finished")), reverse=True)
+
+
+def _estimated_before(
+    folder: RunFolder, manifest: Mapping[str, Any], run: Run, roles: Roles
+) -> drift.Estimated:
+    """What an earlier run estimated, of the columns that take part in the model as they do now."""
+    report = diagnostics.Report.from_dict(json.loads(folder.numbers.read_text(encoding="utf-8")))
+    model, known = GaussianModel.load(folder.model), {column.name for column in report.columns}
+    options = run.job.model_dump(mode="json")["columns"], manifest["definition"]["columns"]
+    alike = [
+        dimension
+        for name in roles.model_columns
+        if name in known
+        and all(
+            options[0].get(option, {}).get(name) == options[1].get(option, {}).get(name)
+            for option in ("transform", "categories")
+        )
+        for dimension in roles.encoding(name).dimensions
+        if dimension in model.columns
+    ]
+    at = [model.columns.index(dimension) for dimension in alike]
+    kept = GaussianModel(model.mean[at], model.covariance[np.ix_(at, at)], tuple(alike))
+    return _estimated(report.run, report.started, report.rows, kept, roles, report.columns)
+
+
+def _estimated(
+    run: str,
+    started: str,
+    rows: int,
+    model: GaussianModel,
+    roles: Roles,
+    columns: Sequence[diagnostics.Column],
+) -> drift.Estimated:
+    """What a run estimated; the columns of its model are dimensions of the table's columns."""
+    known = {column.name: column for column in columns}
+    column_of = {d: known[name] for name in known for d in _dimensions(roles, name)}
+    of_model = [column_of[name] for name in model.columns]
+    return drift.Estimated(
+        run,
+        started,
+        rows,
+        model,
+        np.array([column.observed.count for column in of_model], dtype=np.int64),
+        np.array([3.0 if c.kurtosis is None else c.kurtosis for c in of_model]),
+    )
+
+
+def _dimensions(roles: Roles, name: str) -> tuple[str, ...]:
+    return roles.encoding(name).dimensions if name in roles.model_columns else ()
+
+
+def _kurtosis(snapshot: Snapshot, roles: Roles, summary: PatternSummary) -> dict[str, float]:
+    """Fourth standardised moments of the columns of numbers, as the model sees them."""
+    names = [n for n in roles.model_columns if isinstance(roles.encoding(n), Number)]
+    at = [roles.at(name).start for name in names]
+    (mean, sd), totals = summary.observed_moments(), np.zeros(len(names))
+    mean, sd = mean[at], np.where(sd[at] > 0, sd[at], np.nan)
+    for batch in read_batches(snapshot.path, names) if names else ():
+        for j, name in enumerate(names):
+            cells = (roles.encoding(name).encode(batch.column(name))[:, 0] - mean[j]) / sd[j]
+            totals[j] += np.nansum(np.square(np.square(cells)))
+    kurtosis = totals / np.maximum(summary.observed_counts[at], 1)
+    return dict(zip(names, kurtosis.tolist(), strict=True))
+
+
+# --- What was checked --------------------------------------------------------------------------
+
+
+def _checks(found: Found) -> Iterator[diagnostics.CheckRow]:
+    for checked in filter(None, (found.before, found.after)):
+        for check in checked.results:
+            yield diagnostics.CheckRow(
+                checked.stage,
+                check.name,
+                check.expected,
+                check.observed,
+                check.severity,
+                check.success,
+                check.column,
+            )

@@ -1,0 +1,496 @@
+"""What a report says of a run, against pandas on the run's own input and output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from em_impute.findings import Fitted, Found, Refused, Run, manifest
+from em_impute.gaussian import GaussianModel, PatternSummary, little_mcar_test
+from em_impute.job import Job
+from em_impute.measures import report_numbers, with_manifest
+from em_impute.reporting import render
+from em_impute.reporting.diagnostics import Report
+from em_impute.reporting.missingness import FEWEST_ROWS
+from em_impute.tables import groups, sources, summarise, targets
+from em_impute.tables.columns import assign_roles, count_blanks
+from em_impute.tables.fill import fill
+from em_impute.tables.run_folder import open_run_folder
+
+Ran = tuple[Run, Found, Report]
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Callable[..., Ran]:
+    """Take a table through the steps of a run, without Prefect and without checks."""
+    numbers = iter(range(100))
+
+    def run_on(frame: pd.DataFrame, *, fit: bool = True, publish: bool = True, **job: Any) -> Ran:
+        frame.to_parquet(tmp_path / "in.parquet")
+        whole = {
+            "name": "job",
+            "source": {"path": str(tmp_path / "in.parquet")},
+            "target": {"path": str(tmp_path / "out.parquet")},
+        }
+        made = Job.model_validate(whole | job)
+        started = datetime(2026, 11, 22, 3, next(numbers), tzinfo=UTC)
+        folder = open_run_folder(tmp_path / "runs", made.name, f"{started:%Y%m%dT%H%M%SZ}-0a1b2c3d")
+        run = Run(folder.path.name, made, folder, started, started.date(), folder.path.name)
+        found = Found(
+            count_blanks(sources.take_snapshot(made.source, folder.snapshot, 64), made),
+            stopped_by=None if fit and publish else Refused("It was to be refused."),
+        )
+        if fit:
+            fit_and_fill(run, found)
+        if fit and publish:
+            assert found.staged is not None
+            found.published = targets.publish(found.staged, made.target, run.id)
+        return leave(run, found)
+
+    return run_on
+
+
+def fit_and_fill(run: Run, found: Found) -> None:
+    assert found.snapshot is not None
+    roles = assign_roles(found.snapshot, run.job)
+    if not roles.impute:
+        found.fitted = Fitted(roles, None)
+    else:
+        summary = summarise.summarise(found.snapshot, roles)
+        summary.save(run.folder.summary)
+        result = summarise.fit_model(summary, run.job.model)
+        result.model.save(run.folder.model)
+        models, decisions, fits = groups.fit_groups(found.snapshot, roles, run.job.model)
+        found.fitted = Fitted(roles, result, models, (*result.decisions, *decisions), fits)
+    model = found.fitted.result.model if found.fitted.result else None
+    found.staged = fill(
+        found.snapshot,
+        model,
+        roles,
+        run.job.target,
+        run.folder,
+        run.job.imputation,
+        found.fitted.groups,
+    )
+
+
+def leave(run: Run, found: Found) -> Ran:
+    report = report_numbers(run, found)
+    assert found.snapshot is not None
+    recorded = manifest(run, found.snapshot, found, report)
+    report = with_manifest(report, recorded)
+    run.folder.numbers.write_text(json.dumps(report.to_dict(), allow_nan=False))
+    run.folder.write_manifest(recorded)
+    return run, found, report
+
+
+def table(rows: int = 400, seed: int = 0) -> pd.DataFrame:
+    """A skewed amount, a percentage, two plain columns and a category, all with holes."""
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=rows)
+    frame = pd.DataFrame(
+        {
+            "amount": np.exp(common + 0.5 * rng.normal(size=rows)),
+            "share": 100 / (1 + np.exp(-common + rng.normal(size=rows))),
+            "plain": 5 * common + rng.normal(size=rows) + 50,
+            "whole": np.round(3 * common + 2 * rng.normal(size=rows) + 12),
+            "grade": pd.cut(common, [-9, -1, 1, 9], labels=["low", "mid", "high"]).astype(str),
+            "steady": rng.normal(size=rows),
+        }
+    )
+    # What is missing depends on a column that is always there.
+    for name, often in {"amount": 0.3, "share": 0.2, "plain": 0.2, "whole": 0.1}.items():
+        frame.loc[rng.random(rows) < often * (1 + np.sign(frame["steady"])), name] = np.nan
+    frame.loc[rng.random(rows) < 0.1, "grade"] = None
+    frame.loc[frame["amount"].isna() & (rng.random(rows) < 0.5), "share"] = np.nan
+    return frame
+
+
+OPTIONS = {
+    "columns": {
+        "impute": ["amount", "share", "plain", "whole", "grade"],
+        "transform": {"amount": "log", "share": {"logit": [0, 100]}},
+        "bounds": {"whole": [11.6, 14], "amount": [0, None]},
+        "bounds_violated": "keep",
+        "round": ["whole"],
+        "categories": {"grade": ["low", "mid", "high"]},
+    }
+}
+NUMBERS = ["amount", "share", "plain", "whole"]
+MODEL = [*NUMBERS, "grade", "steady"]
+
+
+@pytest.fixture
+def mixed(ran: Callable[..., Ran], tmp_path: Path) -> tuple[Ran, pd.DataFrame, pd.DataFrame]:
+    """The run, what it read and what it published."""
+    frame = table()
+    outcome = ran(frame, **OPTIONS)
+    return outcome, frame, pd.read_parquet(tmp_path / "out.parquet")
+
+
+def test_moments_before_and_after_are_those_of_pandas(
+    mixed: tuple[Ran, pd.DataFrame, pd.DataFrame],
+) -> None:
+    (_, _, report), frame, filled = mixed
+    for column in report.columns:
+        before, missing = frame[column.name], frame[column.name].isna()
+        assert column.missing == missing.sum() == column.imputed.count
+        assert column.missing_share == pytest.approx(missing.mean())
+        assert column.observed.count == before.count()
+        if column.name == "grade":
+            assert (column.observed.mean, column.imputed.mean) == (None, None)
+            continue
+        assert column.observed.mean == pytest.approx(before.mean())
+        assert column.observed.sd == pytest.approx(before.std(ddof=0))
+        after = filled.loc[missing, column.name]
+        if len(after):
+            assert column.imputed.mean == pytest.approx(after.mean())
+            assert column.imputed.sd == pytest.approx(after.std(ddof=0))
+    transforms = {column.name: column.transform for column in report.columns}
+    assert transforms["amount"] == "log"
+    assert transforms["share"] == "logit"
+    assert transforms["plain"] == ""
+
+
+def test_patterns_and_their_means_are_those_of_pandas(
+    mixed: tuple[Ran, pd.DataFrame, pd.DataFrame],
+) -> None:
+    """Transformed columns, too, have the means of the table's own cells."""
+    (_, _, report), frame, _ = mixed
+    patterns = report.patterns
+    assert patterns is not None
+    assert set(patterns.columns) == set(MODEL)
+    observed = [frame[name].notna() for name in patterns.columns]
+    counts = frame.groupby(observed).size()
+    means = frame[[*NUMBERS, "steady"]].groupby(observed).mean()
+    assert patterns.total_patterns == len(counts)
+    for pattern in patterns.rows:
+        assert pattern.count == counts.loc[pattern.observed]
+        if pattern.count < FEWEST_ROWS:
+            assert not pattern.means
+            continue
+        for name, mean in zip(patterns.columns, pattern.means, strict=True):
+            expected = np.nan if name == "grade" else means.loc[pattern.observed, name]
+            known = np.nan if mean is None else mean
+            assert known == pytest.approx(expected, nan_ok=True), name
+
+
+def test_little_s_test_is_told(mixed: tuple[Ran, pd.DataFrame, pd.DataFrame]) -> None:
+    (run, found, report), _, _ = mixed
+    assert found.fitted is not None
+    assert found.fitted.result is not None
+    test = little_mcar_test(PatternSummary.load(run.folder.summary), found.fitted.result.model)
+    told = report.completely_at_random
+    assert told is not None
+    assert (told.statistic, told.df, told.p_value) == (test.statistic, test.df, test.p_value)
+    assert told.p_value < 0.001
+    assert "Little&#39;s test" not in (page := render.html(report))
+    assert f"χ² {told.statistic:.1f} with {told.df} degrees of freedom, p below 0.001" in page
+
+
+def test_what_goes_missing_together_is_that_of_pandas(
+    mixed: tuple[Ran, pd.DataFrame, pd.DataFrame],
+) -> None:
+    (_, _, report), frame, _ = mixed
+    assert report.together is not None
+    missing = frame.isna()[list(report.together.columns)].astype(float)
+    assert np.array_equal(report.together.both, missing.T @ missing)
+    assert report.together.correlations() == pytest.approx(missing.corr().to_numpy())
+    assert report.missingness is not None
+    assert report.missingness.complete_columns == 1
+
+
+def test_imputed_cells_are_those_of_the_ledger(
+    mixed: tuple[Ran, pd.DataFrame, pd.DataFrame],
+) -> None:
+    (run, _, report), frame, filled = mixed
+    ledger = pd.read_parquet(run.folder.cells)
+    assert {cells.column for cells in report.imputed} == set(NUMBERS)
+    for cells in report.imputed:
+        name = cells.column
+        mine = ledger[ledger["column"] == name]
+        sd = next(c.em.sd for c in report.columns if c.name == name)
+        assert cells.count == len(mine)
+        assert cells.sd_mean == pytest.approx((mine["sd"] / sd).mean())
+        assert cells.sd_median == pytest.approx((mine["sd"] / sd).median())
+        after = filled.loc[frame[name].isna(), name]
+        beyond = (after < frame[name].min()) | (after > frame[name].max())
+        assert cells.beyond == beyond.sum()
+        assert cells.share_beyond == pytest.approx(beyond.mean())
+        if name == "whole":
+            assert cells.at_bound == after.isin([12, 14]).sum() > 0
+        else:
+            assert cells.at_bound == (0 if name == "amount" else None)
+
+
+def test_levels_are_counted_as_pandas_counts_them(
+    mixed: tuple[Ran, pd.DataFrame, pd.DataFrame],
+) -> None:
+    (_, _, report), frame, filled = mixed
+    [levels] = report.levels
+    assert (levels.column, levels.levels) == ("grade", ("low", "mid", "high"))
+    before, after = frame["grade"].value_counts(), filled["grade"].value_counts()
+    assert levels.observed == tuple(before[list(levels.levels)])
+    assert levels.imputed == tuple((after - before)[list(levels.levels)])
+
+
+def test_histograms_count_every_cell(mixed: tuple[Ran, pd.DataFrame, pd.DataFrame]) -> None:
+    (_, _, report), frame, filled = mixed
+    assert {item.column for item in report.distributions} == set(NUMBERS)
+    for item in report.distributions:
+        missing = frame[item.column].isna()
+        for counts, cells in (
+            (item.observed, frame.loc[~missing, item.column]),
+            (item.imputed, filled.loc[missing, item.column]),
+        ):
+            assert list(counts) == np.histogram(cells, item.edges)[0].tolist()
+
+
+def test_the_fit_and_the_correlations_are_the_models(
+    mixed: tuple[Ran, pd.DataFrame, pd.DataFrame],
+) -> None:
+    (run, found, report), _, _ = mixed
+    model = GaussianModel.load(run.folder.model)
+    assert found.fitted is not None
+    result = found.fitted.result
+    assert result is not None
+    assert report.fit is not None
+    assert report.fit.worst_fraction == result.worst_fraction
+    assert report.fit.worst_combination == result.worst_combination
+    assert report.fit.condition == pytest.approx(np.linalg.cond(model.correlation))
+    assert report.correlations is not None
+    at = [model.columns.index(name) for name in report.correlations.columns]
+    assert report.correlations.matrix() == pytest.approx(model.correlation[np.ix_(at, at)])
+
+
+def test_the_manifest_is_told(mixed: tuple[Ran, pd.DataFrame, pd.DataFrame]) -> None:
+    (run, found, report), _, _ = mixed
+    told, recorded = dict(report.manifest), run.folder.read_manifest()
+    assert found.snapshot is not None
+    assert told["source, fingerprint"] == found.snapshot.fingerprint
+    assert told["filled table, SHA-256"] == recorded["table"]
+    assert told["model.json, SHA-256"] == recorded["outputs"]["model.json"]
+    assert told["numpy"] == np.__version__
+    assert "seed of the draws" not in told
+    assert report.runtime is not None
+    assert (report.runtime.peak_memory or 0) > 50_000_000
+
+
+def test_a_draws_seed_is_told(ran: Callable[..., Ran]) -> None:
+    _, _, report = ran(table()[["plain", "steady"]], imputation={"method": "draw", "seed": 31})
+    assert dict(report.manifest)["seed of the draws"] == "31"
+    assert report.drawn
+
+
+def test_groups_are_told_from_the_largest_on(ran: Callable[..., Ran]) -> None:
+    frame = table(330)[["plain", "steady"]]
+    frame["site"] = ["north"] * 200 + ["south"] * 100 + [None] * 20 + ["a", "a", "b"] + ["c"] * 7
+    _, _, report = ran(frame, columns={"group_by": ["site"]})
+    assert report.groups is not None
+    assert (report.groups.total, report.groups.own_models) == (6, 2)
+    rows = [(row.label, row.rows, row.own_model, row.status) for row in report.groups.rows]
+    assert rows == [
+        ("north", 200, True, "converged"),
+        ("south", 100, True, "converged"),
+        ("(missing)", 20, False, "too few rows"),
+        ("c", 7, False, "too few rows"),
+    ]
+    iterations = [row.iterations for row in report.groups.rows]
+    assert all(n is not None and n > 0 for n in iterations[:2])
+    assert iterations[2:] == [None, None]
+
+
+def test_several_starts_that_agree_are_no_warning(ran: Callable[..., Ran]) -> None:
+    _, _, report = ran(table()[["plain", "steady", "share"]], model={"n_starts": 3})
+    assert report.fit is not None
+    assert (report.fit.starts, report.fit.starts_agree) == (3, True)
+    assert report.decisions[0].startswith("All 3 starts reached the same maximum")
+    assert report.verdict.outcome == "published"
+
+
+# --- Tables at the edge ------------------------------------------------------------------------
+
+
+def rendered(report: Report) -> str:
+    """Both pages, and the columns' table; none may fail."""
+    again = Report.from_dict(json.loads(json.dumps(report.to_dict(), allow_nan=False)))
+    assert again == report
+    return render.html(report) + render.markdown(report) + json.dumps(render.column_table(report))
+
+
+def test_nothing_missing_at_all(ran: Callable[..., Ran]) -> None:
+    _, _, report = ran(table().dropna()[[*NUMBERS, "steady"]])
+    assert (report.fit, report.patterns, report.missingness, report.together) == (None,) * 4
+    assert "No model was needed: no cell was to be filled." in rendered(report)
+
+
+def test_everything_missing_in_a_column_that_is_refused(ran: Callable[..., Ran]) -> None:
+    """Before the fit, too, the report shows what is missing where."""
+    frame = table()[["plain", "steady"]].assign(empty=np.nan)
+    _, _, report = ran(frame, fit=False)
+    assert report.missingness is not None
+    assert report.missingness.columns[0] == "empty"
+    assert report.missingness.missing()[:, 0].all()
+    assert report.patterns is not None
+    counts = frame.isna().groupby(list(frame)).size()
+    assert sorted(row.count for row in report.patterns.rows) == sorted(counts)
+    assert not report.patterns.with_means
+    assert report.together is not None
+    assert report.together.pairs == ()
+    text = rendered(report)
+    assert "It was to be refused." in text
+    assert "None" not in text
+
+
+def test_one_row(ran: Callable[..., Ran]) -> None:
+    frame = pd.DataFrame({"a": [1.0], "b": [np.nan], "c": [3.0]})
+    _, _, report = ran(frame, fit=False)
+    assert report.missingness is not None
+    assert report.missingness.lines == ("1",)
+    rendered(report)
+    two = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, np.nan]})
+    _, _, report = ran(two)
+    assert report.imputed_cells == 1
+    rendered(report)
+
+
+def test_a_table_that_cannot_be_read_has_a_report(tmp_path: Path) -> None:
+    job = Job.model_validate(
+        {
+            "name": "job",
+            "source": {"path": "nowhere.csv"},
+            "target": {"path": str(tmp_path / "out.csv")},
+        }
+    )
+    folder, now = open_run_folder(tmp_path / "runs", "job", "x"), datetime.now(UTC)
+    run = Run("x", job, folder, now, now.date(), "x")
+    report = report_numbers(run, Found(stopped_by=Refused("No such file.")))
+    assert report.columns == ()
+    rendered(report)
+
+
+def test_five_hundred_columns(ran: Callable[..., Ran]) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(700, 5)) @ rng.normal(size=(5, 500)) + rng.normal(size=(700, 500))
+    X[:, ::5][rng.random((700, 100)) < 0.02] = np.nan
+    frame = pd.DataFrame(X, columns=[f"a_column_with_a_long_name_{j}" for j in range(500)])
+    _, _, report = ran(frame, model={"max_iter": 2})
+    assert len(report.columns) == 500
+    assert len(report.imputed) == 100
+    assert len(render.html(report).encode()) < 3_000_000
+    assert len(render.markdown(report).encode()) < 300_000
+
+
+def test_no_page_shows_a_single_cell(ran: Callable[..., Ran]) -> None:
+    """Neither the ends of a column nor the row of a rare pattern."""
+    frame = table(300)[["plain", "share", "steady"]]
+    frame.loc[:299, "plain"] += 1000
+    low, high = 13.579111, 98765.4321
+    frame.loc[7, "plain"], frame.loc[9, "plain"] = low, high
+    frame.loc[11] = [np.nan, np.nan, 2.718281]
+    frame.loc[(frame["plain"].isna() & frame["share"].isna()) & (frame.index != 11), "share"] = 50.0
+    run, _, report = ran(frame, columns={"impute": ["plain", "share"]})
+    assert report.patterns is not None
+    assert report.patterns.rows[-1].count == 1
+    text = rendered(report) + run.folder.numbers.read_text()
+    for cell in ("13.579", "98765", "98,765", "2.7182", "2.718"):
+        assert cell not in text.replace("data:image", "\n"), cell
+
+
+# --- Since the last published run --------------------------------------------------------------
+
+
+def test_the_first_run_has_nothing_to_compare_with(ran: Callable[..., Ran]) -> None:
+    _, _, report = ran(table(), **OPTIONS)
+    assert report.drift is None
+
+
+def test_a_run_is_compared_with_the_last_that_published(ran: Callable[..., Ran]) -> None:
+    first, _, _ = ran(table(seed=1), **OPTIONS)
+    moved = table(seed=2)
+    moved["plain"] += 100
+    ran(moved, publish=False, **OPTIONS)
+    _, _, report = ran(table(seed=3), **OPTIONS)
+    assert report.drift is not None
+    assert report.drift.run == first.id
+    assert [change.column for change in report.drift.columns] == MODEL
+    assert not report.drift.drifted
+    assert report.verdict.outcome == "published"
+
+
+def test_drift_is_a_warning_with_its_changes(ran: Callable[..., Ran]) -> None:
+    before, _, _ = ran(table(seed=1), **OPTIONS)
+    moved = table(seed=2)
+    moved["plain"] += 20
+    moved.loc[::2, "share"] = np.nan
+    _, _, report = ran(moved, **OPTIONS)
+    assert report.drift is not None
+    assert report.drift.drifted
+    model = GaussianModel.load(before.folder.model)
+    [plain] = [change for change in report.drift.columns if change.column == "plain"]
+    now = next(column.em.mean for column in report.columns if column.name == "plain")
+    at = model.columns.index("plain")
+    assert now is not None
+    assert plain.mean == pytest.approx((now - model.mean[at]) / model.sd[at])
+    assert plain.moved == ("mean",)
+    assert report.verdict.outcome == "published with warnings"
+    assert report.warnings == (report.drift.warning,)
+    text = rendered(report)
+    for sentence in report.drift.sentences:
+        assert render.html(report).count(sentence.replace("'", "&#39;")) >= 1, sentence
+    assert "Since the last published run" in text
+
+
+def test_no_drift_is_warned_of_when_the_job_says_so(ran: Callable[..., Ran]) -> None:
+    ran(table(seed=1), **OPTIONS)
+    moved = table(seed=2)
+    moved["plain"] += 20
+    _, _, report = ran(moved, report={"drift": None}, **OPTIONS)
+    assert report.drift is not None
+    assert not report.drift.drifted
+    assert max(abs(change.mean or 0) for change in report.drift.columns) > 2
+
+
+def test_a_column_that_takes_part_in_another_way_is_not_compared(ran: Callable[..., Ran]) -> None:
+    ran(table(seed=1), **OPTIONS)
+    other = dict(OPTIONS["columns"], transform={"share": {"logit": [0, 100]}})
+    _, _, report = ran(table(seed=2), columns=other)
+    assert report.drift is not None
+    assert report.drift.new_columns == ("amount",)
+    assert "amount" not in {change.column for change in report.drift.columns}
+
+
+@pytest.mark.parametrize("harm", ["", "{}", '{"format": "em_impute.gaussian"', "not JSON"])
+@pytest.mark.parametrize("file", ["model", "numbers"])
+def test_a_run_that_cannot_be_read_is_passed_over(
+    ran: Callable[..., Ran], harm: str, file: str
+) -> None:
+    first, _, _ = ran(table(seed=1), **OPTIONS)
+    second, _, _ = ran(table(seed=2), **OPTIONS)
+    getattr(second.folder, file).write_text(harm)
+    _, _, report = ran(table(seed=3), **OPTIONS)
+    assert report.drift is not None
+    assert report.drift.run == first.id
+
+
+def test_the_numbers_of_an_older_version_can_be_read(report_of_an_older_version: Report) -> None:
+    old = report_of_an_older_version
+    assert old.drift is None
+    assert old.patterns is not None
+    assert old.patterns.with_means == ()
+    assert "44 missing cells were filled" in rendered(old)
+    assert rendered(replace(old, columns=()))
+
+
+@pytest.fixture
+def report_of_an_older_version() -> Report:
+    path = Path(__file__).parent / "reporting" / "report_of_0.1.0.json"
+    return Report.from_dict(json.loads(path.read_text()))
