@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from em_impute.gaussian import EMResult, GaussianModel, PatternSummary, Status
 from em_impute.job import CannotRun, Job
 from em_impute.reporting import diagnostics
+from em_impute.reporting.self_test import SelfTest
 from em_impute.tables.columns import Roles, assign_roles, to_matrix
 from em_impute.tables.encoding import Number
 from em_impute.tables.fill import Staged
@@ -89,6 +90,7 @@ class Found:
     before: Checked | None = None
     fitted: Fitted | None = None
     staged: Staged | None = None
+    tested: SelfTest | None = None
     after: Checked | None = None
     published: Published | None = None
     stopped_by: Exception | None = None
@@ -101,6 +103,7 @@ class Found:
             *(self.before.warnings if self.before else ()),
             *(self.fitted.decisions if self.fitted else ()),
             *([result.message] if result and not result.converged else ()),
+            *(self.tested.warnings if self.tested else ()),
             *(self.after.warnings if self.after else ()),
         )
 
@@ -142,7 +145,7 @@ def stop_if_refused(found: Found) -> None:
     result = found.fitted.result if found.fitted else None
     if result and result.status is Status.SINGULAR:
         raise Refused(result.message)
-    for checked in (found.before, found.after):
+    for checked in (found.before, found.after, found.tested):
         if checked and checked.refusal:
             raise Refused(checked.refusal)
 
@@ -206,6 +209,7 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
             *(checked.note for checked in (found.before, found.after) if checked and checked.note),
         ),
         drawn=run.job.imputation.method == "draw",
+        self_test=found.tested,
     )
 
 

@@ -43,6 +43,8 @@ from em_impute.findings import (
 from em_impute.gaussian import Iteration
 from em_impute.job import Job, load_job
 from em_impute.reporting import render
+from em_impute.reporting.self_test import SelfTest
+from em_impute.self_testing import score_hidden_cells
 from em_impute.tables import columns, groups, misfits, sources, summarise, targets
 from em_impute.tables import fill as filling
 from em_impute.tables.fill import Staged
@@ -173,6 +175,20 @@ def fill(run: Run, snapshot: Snapshot, fitted: Fitted) -> Staged:
     )
     get_run_logger().info("Filled %s cells of %s rows.", f"{staged.cells:,}", f"{staged.rows:,}")
     return staged
+
+
+@task(name="self-test", cache_policy=NO_CACHE)
+def self_test(run: Run, snapshot: Snapshot, fitted: Fitted) -> SelfTest | None:
+    """Hide observed cells and see how well they are filled; the table is not touched."""
+    logger = get_run_logger()
+    tested = score_hidden_cells(snapshot, fitted, run.job)
+    if tested is None:
+        logger.info("There is no self-test: it is off, or no cell is to be filled.")
+        return None
+    logger.info("Self-test: %s", " ".join(filter(None, (tested.sentence, tested.note))))
+    for sentence in filter(None, (tested.refusal, *tested.warnings)):
+        logger.warning(sentence)
+    return tested
 
 
 @task(name="check output", cache_policy=NO_CACHE)

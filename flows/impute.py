@@ -1,4 +1,4 @@
-"""The flow that runs one job: load, check, fit, fill, check, publish, report."""
+"""The flow that runs one job: load, check, fit, fill, test, check, publish, report."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from em_impute.tasks import (
     open_run,
     publish,
     report,
+    self_test,
 )
 
 
@@ -58,6 +59,7 @@ def impute(job: Path | Job, runs: Path = Path("runs")) -> State[Outcome]:
         found.fitted = fit(run, found.snapshot)
         stop_if_refused(found)
         found.staged = fill(run, found.snapshot, found.fitted)
+        found.tested = self_test(run, found.snapshot, found.fitted)
         found.after = check_output(run, found.snapshot, found.fitted, found.staged)
         stop_if_refused(found)
         found.published = publish(run, found.staged)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
+from em_impute.reporting.self_test import SelfTest
 
 MAX_PATTERNS = 25
 MAX_PATTERN_COLUMNS = 40
@@ -166,7 +167,7 @@ class Report:
     """All that a report says.
 
     `columns` holds every column of the table, in its order; `drawn` says whether the imputed cells
-    are draws, not means.
+    are draws, not means; `self_test` is None where no cell was hidden.
     """
 
     job: str
@@ -183,6 +184,7 @@ class Report:
     checks: tuple[CheckRow, ...] = ()
     decisions: tuple[str, ...] = ()
     drawn: bool = False
+    self_test: SelfTest | None = None
 
     @property
     def published(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,14 @@ GATHERED_CELLS = 2**22
 
 def summarise(snapshot: Snapshot, roles: Roles) -> PatternSummary:
     """Sum up the model's columns of a snapshot per missingness pattern: all that EM needs."""
-    summary = PatternSummary(columns=roles.dimensions)
     batches = read_batches(snapshot.path, roles.model_columns)
-    for X in _gathered(roles.encode(batch) for batch in batches):
+    return sum_up((roles.encode(batch) for batch in batches), roles.dimensions)
+
+
+def sum_up(matrices: Iterable[Floats], columns: Sequence[str]) -> PatternSummary:
+    """Sum up rows that come in portions."""
+    summary = PatternSummary(columns)
+    for X in _gathered(matrices):
         summary.update(X)
     return summary
 
@@ -49,8 +54,12 @@ def fit_model(
     summary: PatternSummary,
     options: ModelOptions,
     on_iteration: Callable[[Iteration], None] | None = None,
+    near: EMResult | None = None,
 ) -> EMResult:
-    """Fit a model as a job says; the result has the status, so nothing is warned of."""
+    """Fit a model as a job says; the result has the status, so nothing is warned of.
+
+    With a fit that is `near`, to nearly the same rows, the search begins there and has its prior.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return fit_gaussian(
@@ -58,7 +67,9 @@ def fit_model(
             tol=options.tol,
             max_iter=options.max_iter,
             acceleration=options.acceleration,
-            prior_rows=options.prior,
+            prior_rows=near.prior_rows if near else options.prior,
+            start=near.model if near else None,
+            diagnostics=near is None,
             time_limit=options.time_limit,
             on_iteration=on_iteration,
         )
