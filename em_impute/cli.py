@@ -171,6 +171,7 @@ def _show_outcome(outcome: Outcome) -> None:
     click.echo(f"{outcome.verdict.outcome.capitalize()}: {outcome.verdict.sentence}")
     lines = {
         "fit": outcome.fit,
+        "test": outcome.tested,
         "cells": ", ".join(f"{name} {cells:,}" for name, cells in outcome.cells),
         "target": "" if outcome.stopped_by else outcome.target,
         "report": str(outcome.report),

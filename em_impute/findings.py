@@ -120,6 +120,8 @@ class Outcome:
         What stopped the run.
     fit : str
         How the fit ended, a sentence; empty if there was none.
+    tested : str
+        What the self-test says, likewise.
     cells : tuple of (str, int)
         Imputed cells of each column.
     target : str
@@ -129,6 +131,7 @@ class Outcome:
     verdict: diagnostics.Verdict
     stopped_by: Exception | None
     fit: str
+    tested: str
     cells: tuple[tuple[str, int], ...]
     target: str
     report: Path

@@ -763,7 +763,7 @@ class SelfTestOptions(Section):
     max_share: Number = Field(
         0.02, gt=0, le=1, description="Largest share of a column's observed cells that is hidden."
     )
-    max_cells: Count = Field(50_000, ge=1, description="Most cells that are hidden.")
+    max_cells: Count = Field(50_000, ge=10, description="Most cells that are hidden.")
     seed: Count = Field(1, ge=0, description="What the choice of the cells begins from.")
     max_rmse_ratio: Number | None = Field(
         None,

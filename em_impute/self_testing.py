@@ -63,6 +63,7 @@ def score_hidden_cells(snapshot: Snapshot, fitted: Fitted, job: Job) -> SelfTest
     return judge(
         "refit" if options.method == "refit" else "fill",
         hidden.observed,
+        len(hidden.untested),
         [column for column in scores if isinstance(column, NumberScores)],
         [column for column in scores if isinstance(column, LevelScores)],
         Limits(options.max_rmse_ratio, options.min_coverage_95, options.max_pit_distance),

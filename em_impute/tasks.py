@@ -243,6 +243,7 @@ def report(run: Run, found: Found) -> Outcome:
         verdict=numbers.verdict,
         stopped_by=found.stopped_by,
         fit=numbers.fit.message if numbers.fit else "",
+        tested=numbers.self_test.sentence if numbers.self_test else "",
         cells=found.staged.imputed if found.staged else (),
         target=str(run.job.target),
         report=run.folder.report,

@@ -105,7 +105,16 @@ def test_the_run_and_its_steps_are_seen(
         timeout=PATIENCE
     )
     page.get_by_role("tab", name="Task Runs").click()
-    for step in ("load", "check input", "fit", "fill", "check output", "publish", "report"):
+    for step in (
+        "load",
+        "check input",
+        "fit",
+        "fill",
+        "self-test",
+        "check output",
+        "publish",
+        "report",
+    ):
         expect(page.get_by_text(f"{step}-").first).to_be_visible(timeout=PATIENCE)
     page.get_by_role("tab", name="Artifacts").click()
     for key in ("airquality-report", "airquality-columns", "airquality-em"):
@@ -120,9 +129,10 @@ def test_the_report_is_shown_with_its_pictures(
     expect(page.get_by_text("44 missing cells were filled").first).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("Converged after").first).to_be_visible()
     pictures = page.locator("img[src^='data:image/png']")
-    expect(pictures).to_have_count(4)
-    for i in range(4):
+    expect(pictures).to_have_count(7)
+    for i in range(7):
         assert pictures.nth(i).evaluate("image => image.naturalWidth") > 0
+    expect(page.get_by_text("Better than the mean by").first).to_be_visible()
     page.screenshot(path=tmp_path / "report.png", full_page=True)
 
 

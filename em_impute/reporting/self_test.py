@@ -296,12 +296,15 @@ def _finite(value: float) -> float | None:
 def judge(
     method: Literal["fill", "refit"],
     observed: int,
+    untested: int,
     numbers: Sequence[NumberScores],
     levels: Sequence[LevelScores],
     limits: Limits,
     doubt: str = "",
 ) -> SelfTest:
-    """Put the columns' scores together, and see what they mean; `doubt` is a warning besides.
+    """Put the columns' scores together, and see what they mean.
+
+    So many columns with holes are `untested`; `doubt` is a warning besides.
 
     A limit is held by all columns together and by each. It is missed where the number is beyond it
     by more than chance explains, with so many cells and columns (`CHANCE`); where all columns
@@ -322,7 +325,7 @@ def judge(
         coverage,
         _sentence(cells, ratio, coverage.at_95, levels),
         tuple(scores.column for scores in misfits),
-        _note(cells),
+        _note(cells, untested),
         " ".join(refused) or None,
         tuple(filter(None, warnings)),
     )
@@ -350,11 +353,18 @@ def _sentence(
     return sentence[0].upper() + sentence[1:]
 
 
-def _note(cells: int) -> str:
-    if cells >= FEW_CELLS:
-        return ""
-    so_many = "No cell was hidden" if not cells else f"Only {cells} were hidden"
-    return f"{so_many}, too few to judge by; a larger self_test.max_share hides more."
+def _note(cells: int, untested: int) -> str:
+    said = []
+    if not cells:
+        said.append("No cell was hidden, because there are too few.")
+    elif cells < FEW_CELLS:
+        said.append(f"Only {cells} cells were hidden, which say little.")
+    if cells and untested:
+        columns = "1 column was" if untested == 1 else f"{untested:,} columns were"
+        said.append(f"{columns} not tested for want of cells.")
+    if said:
+        said.append("A larger self_test.max_share hides more, up to all.")
+    return " ".join(said)
 
 
 def _overall_coverage(numbers: Sequence[NumberScores]) -> Coverage:

@@ -37,6 +37,8 @@ Bits = NDArray[np.uint8]
 
 # So many rows are looked at for each cell, where there are as many.
 LENDERS = 8
+# A column is tested with so many cells or not at all: no score is that of a single one.
+FEWEST_CELLS = 10
 # Rows that are predicted at a time.
 CHUNK_ROWS = 2**13
 
@@ -51,9 +53,11 @@ class Hidden:
     Attributes
     ----------
     columns : tuple of str
-        The columns that are tested: those to impute that have holes.
+        The columns that are tested.
+    untested : tuple of str
+        Those that have holes to fill, and of which no cell is hidden.
     observed : int
-        Observed cells of these columns.
+        Observed cells of the columns that are tested.
     column : ndarray of shape (n,), int64
         Which of `columns` each cell is in.
     row : ndarray of shape (n,), int64
@@ -63,6 +67,7 @@ class Hidden:
     """
 
     columns: tuple[str, ...]
+    untested: tuple[str, ...]
     observed: int
     column: Ints
     row: Ints
@@ -125,20 +130,29 @@ def choose_cells(snapshot: Snapshot, roles: Roles, options: SelfTestOptions) -> 
     """Choose the cells to hide, in one pass that looks at what is missing only.
 
     Each column of ``roles.impute`` that has holes gets an equal share of ``options.max_cells``, but
-    no more than ``options.max_share`` of its observed cells; what one column leaves, others get.
+    no more than ``options.max_share`` of its observed cells; what one column leaves, others get. A
+    column that would get fewer than `FEWEST_CELLS` is not tested; if there are too many columns,
+    those with the fewest holes are not.
     """
-    profiles = [snapshot.profile(name) for name in roles.impute]
-    tested = [p for p in profiles if p.missing and roles.encoding(p.name).dimensions]
+    holed = [p for p in map(snapshot.profile, roles.impute) if p.missing]
+    most = {
+        p.name: floor(options.max_share * (snapshot.rows - p.missing) + 1e-9)
+        for p in holed
+        if roles.encoding(p.name).dimensions
+    }
+    able = [p for p in holed if most.get(p.name, 0) >= FEWEST_CELLS]
+    by_holes = sorted(able, key=lambda profile: -profile.missing)
+    chosen = {profile.name for profile in by_holes[: options.max_cells // FEWEST_CELLS]}
+    tested = [profile for profile in holed if profile.name in chosen]
     observed = [snapshot.rows - profile.missing for profile in tested]
-    most = [floor(options.max_share * cells + 1e-9) for cells in observed]
-    sizes = _shared_out(options.max_cells, most)
+    sizes = _shared_out(options.max_cells, [most[profile.name] for profile in tested])
     columns = roles.model_columns
     draws = [
         _Draw.of(columns, p.name, size, cells, p.missing, options.seed)
         for p, size, cells in zip(tested, sizes, observed, strict=True)
     ]
     n_columns, first_row = len(columns), 0
-    for batch in read_batches(snapshot.path, columns) if sum(sizes) else ():
+    for batch in read_batches(snapshot.path, columns) if draws else ():
         shows = _shows(batch, roles, columns)
         for draw in draws:
             draw.add(shows, first_row)
@@ -147,6 +161,7 @@ def choose_cells(snapshot: Snapshot, roles: Roles, options: SelfTestOptions) -> 
     rows, bits = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     return Hidden(
         tuple(profile.name for profile in tested),
+        tuple(profile.name for profile in holed if profile.name not in chosen),
         sum(observed),
         np.repeat(np.arange(len(draws)), [len(rows) for rows, _ in pairs[1:]]),
         rows,
@@ -228,10 +243,9 @@ class _Draw:
         )
 
     def add(self, shows: Bools, first_row: int) -> None:
-        if self.size:
-            observed = shows[:, self.column]
-            self.lenders.add(observed, shows, first_row)
-            self.holes.add(~observed, shows, first_row)
+        observed = shows[:, self.column]
+        self.lenders.add(observed, shows, first_row)
+        self.holes.add(~observed, shows, first_row)
 
     def pairs(self) -> tuple[Ints, Bits]:
         """The row of each cell, ascending, and what it is left to show."""
@@ -271,7 +285,9 @@ class HiddenRows:
         self._by_row = np.argsort(hidden.row, kind="stable")
         self._X = np.empty((len(hidden), len(roles.dimensions)))
         self._truth = np.empty(len(hidden))
-        self._group = np.full(len(hidden), "", dtype=object)
+        # A label can be a character of which NumPy's texts would make nothing: groups are numbered.
+        self._groups: dict[str, int] = {}
+        self._group = np.zeros(len(hidden), dtype=np.int64)
         columns = roles.model_columns
         self._widths = [len(roles.encoding(name).dimensions) for name in columns]
         ends = np.cumsum(self._widths).tolist()
@@ -379,7 +395,7 @@ class HiddenRows:
             self._truth[cells[mine]] = self._cells(own, self._hidden.columns[j])[0]
         if self._roles.group_by:
             for label, rows in group_rows(taken, self._roles):
-                self._group[cells[rows]] = label
+                self._group[cells[rows]] = self._groups.setdefault(label, len(self._groups))
 
     def _cells(self, batch: pa.RecordBatch, name: str) -> tuple[Floats, Bools]:
         """The cells of a column, numbers or codes, and which of them are observed."""
@@ -394,9 +410,10 @@ class HiddenRows:
         self, cells: Ints, model: GaussianModel, groups: Mapping[str, GaussianModel]
     ) -> Iterator[tuple[GaussianModel, Ints]]:
         """The models that fill some cells, each with those that it fills."""
-        labels = self._group[cells]
-        for label in sorted(set(labels)):
-            yield groups.get(label, model), cells[labels == label]
+        if not self._groups:
+            yield model, cells
+        for label, number in self._groups.items():
+            yield groups.get(label, model), cells[self._group[cells] == number]
 
     def _left_to_show(self, cells: Ints) -> Floats:
         shown = np.repeat(self._hidden.shown[cells], self._widths, axis=1)

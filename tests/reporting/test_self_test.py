@@ -53,7 +53,7 @@ def scores_of(
 def judged(
     *numbers: NumberScores, levels: tuple[LevelScores, ...] = (), **limits: float
 ) -> self_test.SelfTest:
-    return judge("fill", 10_000, numbers, levels, Limits(**limits))
+    return judge("fill", 10_000, 0, numbers, levels, Limits(**limits))
 
 
 # --- One column --------------------------------------------------------------------------------
@@ -206,17 +206,25 @@ def test_worse_than_the_mean_is_called_so() -> None:
     assert judged(scores_of(truth, -0.5 * truth)).sentence.startswith("Worse than the mean by 50.0")
 
 
-@pytest.mark.parametrize(("cells", "said"), [(5, "Only 5 were hidden"), (100, "")])
+@pytest.mark.parametrize(("cells", "said"), [(50, "Only 50 cells were hidden"), (100, "")])
 def test_few_cells_are_said_to_be_few(cells: int, said: str) -> None:
     note = judged(scores_of(np.random.default_rng(9).normal(size=cells))).note
     assert note.startswith(said)
     assert bool(note) == bool(said)
 
 
+@pytest.mark.parametrize(("untested", "said"), [(1, "1 column was"), (12, "12 columns were")])
+def test_columns_that_could_not_be_tested_are_counted(untested: int, said: str) -> None:
+    scores = scores_of(np.random.default_rng(9).normal(size=200))
+    note = judge("fill", 10_000, untested, [scores], (), Limits()).note
+    assert note.startswith(f"{said} not tested for want of cells.")
+
+
 def test_nothing_hidden_is_said() -> None:
     test = judged()
     assert test.sentence == "No hidden cell tells how well cells are filled."
     assert test.note.startswith("No cell was hidden")
+    assert "max_share" in test.note
     assert (test.rmse_ratio, test.coverage.shares, test.refusal) == (None, (), None)
 
 
@@ -342,5 +350,5 @@ def test_too_narrow_intervals_alarm() -> None:
 
 
 def test_doubt_comes_first() -> None:
-    test = judge("refit", 10, (), (), Limits(max_rmse_ratio=1.0), "The second fit ended early.")
+    test = judge("refit", 10, 0, (), (), Limits(max_rmse_ratio=1.0), "The second fit ended early.")
     assert test.warnings[0] == "The second fit ended early."
