@@ -224,6 +224,9 @@ def test_skewed_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert ozone["observed"]["mean"] == pytest.approx(before["Ozone"].mean())
     assert 20 < ozone["em"]["mean"] < 80
     assert json.loads(numbers.read_text())["drawn"]
+    test = json.loads(numbers.read_text())["self_test"]
+    assert (test["method"], test["cells"], test["refusal"]) == ("refit", 34 + 43, None)
+    assert test["rmse_ratio"] < 1
 
 
 def test_a_model_per_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

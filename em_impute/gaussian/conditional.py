@@ -111,7 +111,7 @@ def conditional_cells(
     """
     scale = np.sqrt(np.diag(covariance))
     varying = np.flatnonzero(scale > 0)
-    centred, spread_ = np.zeros(cells.shape), np.zeros(cells.shape)
+    means, sds = np.zeros(cells.shape), np.zeros(cells.shape)
     if len(varying):
         position = np.full(len(scale), -1)
         position[varying] = np.arange(len(varying))
@@ -119,8 +119,8 @@ def conditional_cells(
         correlation = covariance[np.ix_(varying, varying)] / np.outer(units, units)
         Z = (X[:, varying] - mean[varying]) / units
         with one_blas_thread():
-            centred, spread_ = _of_cells(Z, position[cells], correlation)
-    return mean[cells] + scale[cells] * centred, scale[cells] * spread_
+            means, sds = _of_cells(Z, position[cells], correlation)
+    return mean[cells] + scale[cells] * means, scale[cells] * sds
 
 
 def _of_cells(Z: Floats, cells: Ints, correlation: Floats) -> tuple[Floats, Floats]:

@@ -158,6 +158,7 @@ def pit(scores: NumberScores, misfit: bool) -> Figure:
 def pits(test: SelfTest, most: int = 12, across: int = 3) -> Figure:
     """Draw `pit` for several columns on one sheet, titled with their names."""
     shown = uneven_first(test, most)
+    across = min(across, len(shown))
     down = math.ceil(len(shown) / across)
     figure = Figure(figsize=(WIDTH, 1.2 * down), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False).flat
