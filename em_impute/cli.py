@@ -323,6 +323,7 @@ def _show_outcome(outcome: Outcome) -> None:
     _show_verdict(outcome)
     lines = {
         "fit": outcome.fit,
+        "test": outcome.tested,
         "cells": ", ".join(f"{name} {cells:,}" for name, cells in outcome.cells),
         "target": "" if outcome.stopped else outcome.target,
         "report": str(outcome.report),

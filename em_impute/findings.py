@@ -11,6 +11,7 @@ from typing import Literal
 from em_impute.gaussian import EMResult, GaussianModel, Status
 from em_impute.job import CannotRun, FileTarget, Job
 from em_impute.reporting import diagnostics
+from em_impute.reporting.self_test import SelfTest
 from em_impute.tables.columns import Roles
 from em_impute.tables.fill import Staged
 from em_impute.tables.groups import GroupFit
@@ -136,6 +137,7 @@ class Found:
     before: Checked | None = None
     fitted: Fitted | None = None
     staged: Staged | None = None
+    tested: SelfTest | None = None
     after: Checked | None = None
     published: Published | None = None
     stopped_by: Exception | None = None
@@ -159,6 +161,7 @@ class Found:
         calming = result.starts.sentence if result and result.starts and result.starts.agree else ""
         return (
             *([result.message] if result and not result.converged else ()),
+            *(self.tested.warnings if self.tested else ()),
             *(self.after.warnings if self.after else ()),
             *([_APPENDED_BEFORE] if self.published and self.published.before else ()),
             *(s for s in (self.fitted.decisions if self.fitted else ()) if s != calming),
@@ -184,6 +187,8 @@ class Outcome:
         What kind of thing stopped the run.
     fit : str
         How the fit ended, a sentence; empty if there was none.
+    tested : str
+        What the self-test says, likewise.
     cells : tuple of (str, int)
         Imputed cells of each column.
     target : str
@@ -193,6 +198,7 @@ class Outcome:
     verdict: diagnostics.Verdict
     stopped: Stop | None
     fit: str
+    tested: str
     cells: tuple[tuple[str, int], ...]
     target: str
     report: Path
@@ -209,7 +215,7 @@ def stop_if_refused(found: Found) -> None:
     result = found.fitted.result if found.fitted else None
     if result and result.status is Status.SINGULAR:
         raise Refused(result.message)
-    for checked in (found.before, found.after):
+    for checked in (found.before, found.after, found.tested):
         if checked and checked.refusal:
             raise Refused(checked.refusal)
 

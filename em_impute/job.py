@@ -64,6 +64,8 @@ Position = tuple[int, int]
 BATCH_ROWS = 65_536
 MASK = "em_impute_mask"
 """The column that tells the imputed cells of each row."""
+# More cells than this share cannot be hidden from a fit.
+LARGEST_REFIT_SHARE = 0.5
 
 _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".csv": "csv",
@@ -385,6 +387,18 @@ def _some_sql(query: str) -> str:
     if not query or "\0" in query:
         raise ValueError("expected a query, such as select * from sales.orders")
     return _with_known_dates(query)
+
+
+def _self_test(value: object) -> object:
+    """Turn the method alone into the fields of SelfTestOptions."""
+    if isinstance(value, str) and value in ("off", "fill", "refit"):
+        return {"method": value}
+    if isinstance(value, str | bool | int | float):
+        raise ValueError(
+            "expected off, fill or refit, or a mapping such as "
+            "{method: fill, max_rmse_ratio: 1.0, min_coverage_95: 0.9}"
+        )
+    return value
 
 
 def _check_from_yaml(value: object) -> object:
@@ -810,6 +824,58 @@ class Imputation(Section):
     )
 
 
+class SelfTestOptions(Section):
+    """Which observed cells are hidden to see how well they are filled, and what must come out."""
+
+    method: Literal["off", "fill", "refit"] = Field(
+        "fill",
+        description="fill: the cells are hidden when the table is filled, by the fitted model; "
+        "refit: they are hidden before a second fit, which fills them; off: no test.",
+    )
+    max_share: Number = Field(
+        0.02, gt=0, le=1, description="Largest share of a column's observed cells that is hidden."
+    )
+    max_cells: Count = Field(50_000, ge=10, description="Most cells that are hidden.")
+    seed: Count = Field(1, ge=0, description="What the choice of the cells begins from.")
+    max_rmse_ratio: Number | None = Field(
+        None,
+        gt=0,
+        description="Limit: the root mean squared error over that of the column's mean.",
+        examples=[1.0],
+    )
+    min_coverage_95: Number | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Limit: the share of hidden cells that lie in their 95% intervals.",
+        examples=[0.9],
+    )
+    max_pit_distance: Number | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Limit: how far the distribution of the PIT is from the uniform one.",
+        examples=[0.1],
+    )
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether its outcome can keep a table from being published."""
+        limits = (self.max_rmse_ratio, self.min_coverage_95, self.max_pit_distance)
+        return any(limit is not None for limit in limits)
+
+    @model_validator(mode="after")
+    def _can_be_held(self) -> Self:
+        if self.method == "off" and self.has_limits:
+            raise ValueError("`method: off` tests nothing, so it has no limits; remove one of both")
+        if self.method == "refit" and self.max_share > LARGEST_REFIT_SHARE:
+            raise ValueError(
+                f"with `method: refit` max_share is at most {LARGEST_REFIT_SHARE:g}, so that the "
+                "second fit has cells left; lower it, or test with `method: fill`"
+            )
+        return self
+
+
 class Check(Section):
     """One expectation of Great Expectations, in YAML `{expect_x: {column: y, severity: info}}`."""
 
@@ -979,6 +1045,17 @@ class Job(Section):
     columns: Columns = Field(Columns(), description="The part that each column plays.")
     model: ModelOptions = Field(ModelOptions(), description="How the model is estimated.")
     imputation: Imputation = Field(Imputation(), description="What a missing cell is filled with.")
+    self_test: Annotated[
+        SelfTestOptions,
+        BeforeValidator(
+            _self_test, json_schema_input_type=Literal["off", "fill", "refit"] | SelfTestOptions
+        ),
+    ] = Field(
+        SelfTestOptions(),
+        description="How well observed cells are filled when they are hidden: off, fill or refit, "
+        "or a mapping with limits.",
+        examples=[{"method": "refit", "min_coverage_95": 0.9}],
+    )
     checks: Checks = Field(Checks(), description="What must hold before and after.")
     target: Target = Field(
         description="The table to write.", examples=[{"path": "out/airquality.parquet"}]
@@ -1179,6 +1256,7 @@ _EXPECTED = {
     "greater_than": "a number above {gt:g}",
     "greater_than_equal": "a number of {ge:g} or more",
     "less_than": "a number below {lt:g}",
+    "less_than_equal": "a number of {le:g} or less",
     "string_too_long": "at most {max_length} characters",
     "string_pattern_mismatch": "letters, digits, - and _ only, with a letter or digit first",
     "literal_error": "{expected}",

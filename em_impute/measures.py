@@ -80,6 +80,7 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
         checks=tuple(_checks(found)),
         decisions=found.decisions,
         drawn=run.job.imputation.method == "draw",
+        self_test=found.tested,
         warnings=warnings,
         missingness=missingness.describe_map(counted) if counted else None,
         together=matrices.describe_together(counted) if counted else None,

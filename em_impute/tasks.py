@@ -44,6 +44,8 @@ from em_impute.job import CannotRun, Job, load_job
 from em_impute.logins import read_blocks_with
 from em_impute.measures import report_numbers, with_manifest
 from em_impute.reporting import render
+from em_impute.reporting.self_test import SelfTest
+from em_impute.self_testing import score_hidden_cells
 from em_impute.tables import columns, groups, misfits, sources, summarise, targets
 from em_impute.tables import fill as filling
 from em_impute.tables.fill import Staged
@@ -246,6 +248,20 @@ def fill(run: Run, snapshot: Snapshot, fitted: Fitted) -> Staged:
     return staged
 
 
+@_step("self-test")
+def self_test(run: Run, snapshot: Snapshot, fitted: Fitted) -> SelfTest | None:
+    """Hide observed cells and see how well they are filled; the table is not touched."""
+    logger = get_run_logger()
+    tested = score_hidden_cells(snapshot, fitted, run.job)
+    if tested is None:
+        logger.info("There is no self-test: it is off, or no cell is to be filled.")
+        return None
+    logger.info("Self-test: %s", " ".join(filter(None, (tested.sentence, tested.note))))
+    for sentence in filter(None, (tested.refusal, *tested.warnings)):
+        logger.warning(sentence)
+    return tested
+
+
 @_step("check output")
 def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -> Checked:
     """Check the staged table: nothing but the holes has changed, then the job's own checks."""
@@ -300,6 +316,7 @@ def report(run: Run, found: Found) -> Outcome:
         verdict=numbers.verdict,
         stopped=found.stopped,
         fit=numbers.fit.message if numbers.fit else "",
+        tested=numbers.self_test.sentence if numbers.self_test else "",
         cells=found.staged.imputed if found.staged else (),
         target=str(run.job.target),
         report=run.folder.report,

@@ -1,4 +1,4 @@
-"""The flow that runs one job: load, check, fit, fill, check, publish, report."""
+"""The flow that runs one job: load, check, fit, fill, test, check, publish, report."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from em_impute.tasks import (
     report,
     report_cancelled,
     report_lost,
+    self_test,
     time_limit,
 )
 
@@ -88,6 +89,7 @@ def impute(
             found.fitted = fit(run, found.snapshot)
             stop_if_refused(found)
             found.staged = fill(run, found.snapshot, found.fitted)
+            found.tested = self_test(run, found.snapshot, found.fitted)
             found.after = check_output(run, found.snapshot, found.fitted, found.staged)
             stop_if_refused(found)
         found.published = publish(run, found.staged)

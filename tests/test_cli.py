@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -51,6 +52,14 @@ def good_rows(n: int = 40) -> dict[str, list[Any]]:
     rng = np.random.default_rng(1)
     x = rng.normal(10, 2, n).round(3)
     y = (3 * x + rng.normal(0, 1, n)).round(3)
+    return {"x": x.tolist(), "y": [None if i % 5 == 0 else v for i, v in enumerate(y.tolist())]}
+
+
+def skewed_rows(n: int = 600) -> dict[str, list[Any]]:
+    """Two related columns, the second log-normal given the first; every fifth row has a hole."""
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=n)
+    y = np.exp(0.5 * x + rng.normal(size=n))
     return {"x": x.tolist(), "y": [None if i % 5 == 0 else v for i, v in enumerate(y.tolist())]}
 
 
@@ -221,6 +230,9 @@ def test_skewed_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert ozone["observed"]["mean"] == pytest.approx(before["Ozone"].mean())
     assert 20 < ozone["em"]["mean"] < 80
     assert json.loads(numbers.read_text())["drawn"]
+    test = json.loads(numbers.read_text())["self_test"]
+    assert (test["method"], test["cells"], test["refusal"]) == ("refit", 34 + 43, None)
+    assert test["rmse_ratio"] < 1
 
 
 def test_a_model_per_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,6 +338,38 @@ def test_a_sample_is_said_in_the_log_and_the_report(write_job: WriteJob) -> None
     refused = em_impute("run", write_job(checks=checks))
     assert "expect_column_values_to_be_unique: this is about all rows together" in refused.output
     assert refused.exit_code == 2
+
+
+@pytest.mark.parametrize("method", ["fill", "refit"])
+def test_a_run_tests_itself_and_tells_no_cell(write_job: WriteJob, method: str) -> None:
+    rows = skewed_rows()
+    job = write_job(
+        table(**rows),
+        columns={"transform": {"y": "log"}},
+        self_test={"method": method, "max_share": 0.5, "max_pit_distance": 0.1},
+    )
+    result = em_impute("run", job)
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert "test Better than the mean by " in said
+    assert "(240 hidden cells)." in said
+    (folder,) = Path("runs/test").iterdir()
+    page = (folder / "report.html").read_text()
+    numbers = json.loads((folder / "report.json").read_text())["self_test"]
+    assert (numbers["method"], numbers["cells"], numbers["observed"]) == (method, 240, 480)
+    assert numbers["sentence"] in page
+    cells = {f"{value:.6g}" for column in rows.values() for value in column if value is not None}
+    told = {f"{float(n):.6g}" for n in re.findall(r"\d+\.\d{4,}", json.dumps(numbers))}
+    assert told
+    assert not told & cells
+
+
+def test_a_run_without_a_test_says_so(write_job: WriteJob) -> None:
+    result = em_impute("run", write_job(table(**good_rows()), self_test="off"))
+    assert result.exit_code == 0, result.output
+    (folder,) = Path("runs/test").iterdir()
+    assert json.loads((folder / "report.json").read_text())["self_test"] is None
+    assert "<h2>The self-test</h2>" not in (folder / "report.html").read_text()
 
 
 def test_nothing_to_impute_publishes_the_table_as_it_is(write_job: WriteJob) -> None:
@@ -468,6 +512,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         },
         "1 critical check failed on the output",
     ),
+    "a self-test beyond its limit": (
+        table(**skewed_rows()),
+        {"self_test": {"max_share": 1.0, "max_pit_distance": 0.1}},
+        "The self-test does not hold max_pit_distance (0.1): the distance of the PIT from uniform",
+    ),
     "identical columns without a prior": (
         table(**good_rows(), twin=good_rows()["x"]),
         {"model": {"prior": 0}},
@@ -519,6 +568,11 @@ WARNED: dict[str, tuple[str, dict[str, Any], str]] = {
             }
         },
         "Not met on the input",
+    ),
+    "a column that is not normal": (
+        table(**skewed_rows()),
+        {"self_test": {"max_share": 1.0}},
+        "The normal model does not fit the hidden cells of y",
     ),
     "not converged": (table(**good_rows()), {"model": {"max_iter": 1}}, "max_iter=1"),
 }
@@ -707,7 +761,8 @@ def test_a_terminal_shows_the_steps_and_no_log_line(
     assert running.returncode == 0
     lines = [line.rstrip() for line in screen.display if line.strip()]
     assert lines[0].startswith(f"View at {prefect_server.url}/runs/flow-run/")
-    steps = ["start", "load", "check input", "fit", "fill", "check output", "publish", "report"]
+    before = ["start", "load", "check input", "fit", "fill"]
+    steps = [*before, "self-test", "check output", "publish", "report"]
     assert [line[:15].strip() for line in lines[1:]] == [f"✓ {step}" for step in steps]
     assert lines[2].endswith("Read 40 rows and 2 columns from in.csv.")
     assert screen.cursor.hidden is False

@@ -56,6 +56,15 @@ def test_job_examples_of_the_readme_load(tmp_path: Path) -> None:
         assert load_job(path).name == "airquality"
 
 
+def test_job_examples_of_the_self_test_page_load(tmp_path: Path) -> None:
+    examples = blocks((ROOT / "docs" / "self-test.md").read_text(), "yaml")
+    assert examples
+    for i, block in enumerate(examples):
+        path = tmp_path / f"{i}.yaml"
+        path.write_text(f"name: a\nsource: {{path: a.csv}}\ntarget: {{path: b.csv}}\n{block}")
+        assert load_job(path).self_test.has_limits
+
+
 def test_the_readme_says_what_it_is_in_its_first_20_lines() -> None:
     head = "\n".join(README.splitlines()[:20])
     for part in ("make demo", "make test", "docs/report.png", "from em_impute import EMImputer"):

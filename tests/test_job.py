@@ -125,6 +125,17 @@ def test_a_minimal_job_has_the_defaults() -> None:
     assert job.schedule is None
 
 
+def test_the_self_test_is_on_unless_it_is_off() -> None:
+    default = load(MINIMAL).self_test
+    assert (default.method, default.max_share, default.max_cells) == ("fill", 0.02, 50_000)
+    assert not default.has_limits
+    assert load(f"{MINIMAL}self_test: off").self_test.method == "off"
+    assert load(f"{MINIMAL}self_test: refit").self_test.method == "refit"
+    limits = load(f"{MINIMAL}self_test: {{max_rmse_ratio: 1.0, min_coverage_95: 0.9}}").self_test
+    assert (limits.method, limits.max_rmse_ratio, limits.min_coverage_95) == ("fill", 1.0, 0.9)
+    assert limits.has_limits
+
+
 @pytest.mark.parametrize(
     ("name", "file_format"),
     [
@@ -393,13 +404,17 @@ def test_the_data_date_is_the_schedules_day() -> None:
 # --- What is wrong with a key or a value -------------------------------------------------------
 
 JOB_KEYS = (
-    "name, description, tags, source, columns, model, imputation, checks, target, report, "
-    "batch_rows, time_limit, keep_runs, schedule"
+    "name, description, tags, source, columns, model, imputation, self_test, checks, target, "
+    "report, batch_rows, time_limit, keep_runs, schedule"
 )
 MODEL_KEYS = "tol, max_iter, prior, acceleration, time_limit, n_starts, min_group_rows"
 CHECK_EXPECTED = (
     "expected one expectation with its options, such as "
     "{expect_column_values_to_not_be_null: {column: Temp}}"
+)
+SELF_TEST_EXPECTED = (
+    "expected off, fill or refit, or a mapping such as "
+    "{method: fill, max_rmse_ratio: 1.0, min_coverage_95: 0.9}"
 )
 
 
@@ -437,6 +452,30 @@ CHECK_EXPECTED = (
         (
             "imputation: {mask: 3}",
             "4:20: imputation.mask: expected true or false, got a whole number",
+        ),
+        ("self_test: maybe", f"4:12: self_test: {SELF_TEST_EXPECTED}"),
+        ("self_test: false", f"4:12: self_test: {SELF_TEST_EXPECTED}"),
+        ("self_test: {method: mean}", "4:21: self_test.method: expected off, fill or refit"),
+        (
+            "self_test: {min_coverage: 0.9}",
+            "4:13: self_test.min_coverage: unknown key (did you mean min_coverage_95?); allowed "
+            "here: method, max_share, max_cells, seed, max_rmse_ratio, min_coverage_95, "
+            "max_pit_distance",
+        ),
+        ("self_test: {max_share: 2}", "4:24: self_test.max_share: expected a number of 1 or less"),
+        (
+            "self_test: {min_coverage_95: 95}",
+            "4:30: self_test.min_coverage_95: expected a number below 1; "
+            "for example `min_coverage_95: 0.9`",
+        ),
+        (
+            "self_test: {method: off, max_rmse_ratio: 1.0}",
+            "4:12: self_test: `method: off` tests nothing, so it has no limits; remove one of both",
+        ),
+        (
+            "self_test: {method: refit, max_share: 0.6}",
+            "4:12: self_test: with `method: refit` max_share is at most 0.5, so that the second "
+            "fit has cells left; lower it, or test with `method: fill`",
         ),
         (
             "schedule: {cron: 0 3 * * *, timezon: UTC}",
@@ -831,6 +870,9 @@ def jobs(draw: st.DrawFn) -> Job:
                 "round": draw(st.booleans() | names),
             },
             "imputation": {"method": "draw", "seed": draw(st.integers(min_value=0))},
+            "self_test": draw(
+                st.sampled_from(["off", "refit", {"max_cells": 10, "max_pit_distance": 0.5}])
+            ),
             "model": {
                 "tol": draw(st.floats(0, 1, exclude_min=True, exclude_max=True)),
                 "max_iter": draw(st.integers(min_value=1)),
@@ -971,6 +1013,8 @@ def test_any_damage_to_a_job_gives_a_job_or_a_job_error(
         "checks: {input: [{expect_x: 5}]}",
         "schedule: {cron: 0 3 * * *, interval: 60}",
         "schedule: {timezone: UTC}",
+        "self_test: maybe",
+        "self_test: {max_share: 0}",
     ],
 )
 def test_the_schema_refuses_what_the_loader_refuses(text: str) -> None:

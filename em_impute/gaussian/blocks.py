@@ -51,9 +51,11 @@ def eigenvalues_of(correlation: Floats) -> Floats:
     return eigenvalues
 
 
-def well_conditioned(eigenvalues: NDArray[np.floating[Any]]) -> bool:
+def well_conditioned(
+    eigenvalues: NDArray[np.floating[Any]], limit: float = ILL_CONDITIONED
+) -> bool:
     """Whether a correlation matrix with these eigenvalues, ascending, may be inverted."""
-    return bool(eigenvalues[-1] < ILL_CONDITIONED * eigenvalues[0])
+    return bool(eigenvalues[-1] < limit * eigenvalues[0])
 
 
 def cholesky_factor(matrix: Floats) -> Floats:
@@ -104,10 +106,10 @@ def inverse_and_log_det(matrix: Floats) -> tuple[Floats, float]:
     return inverse, 2.0 * float(np.log(factor.diagonal()).sum())
 
 
-def precision_if_accurate(correlation: Floats) -> Floats | None:
-    """The inverse of a correlation matrix; None where digits would be lost in it."""
+def precision_if_accurate(correlation: Floats, limit: float = ILL_CONDITIONED) -> Floats | None:
+    """The inverse of a correlation matrix; None if its condition number is beyond `limit`."""
     eigenvalues, vectors = np.linalg.eigh(correlation)
-    if not well_conditioned(eigenvalues):
+    if not well_conditioned(eigenvalues, limit):
         return None
     precision: Floats = (vectors / eigenvalues) @ vectors.T
     return precision

@@ -27,6 +27,12 @@ from em_impute.gaussian.threads import one_blas_thread, spread
 
 # Stacked matrices are built for about this many numbers at a time.
 CHUNK_NUMBERS = 2**17
+# Up to this condition number the inverse of a correlation matrix has half of its digits.
+LARGEST_CONDITION = 1e8
+SINGULAR = (
+    "The model's covariance is singular, so its columns do not determine each other in one way. "
+    'Fit it with a prior (prior_rows="auto").'
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,85 @@ def conditional(X: Floats, mean: Floats, covariance: Floats) -> Conditional:
             X[:, varying], mean[varying], scale[varying], covariance[np.ix_(varying, varying)]
         )
     return Conditional(rows, columns, means, sds)
+
+
+def conditional_cells(
+    X: Floats, cells: Ints, mean: Floats, covariance: Floats
+) -> tuple[Floats, Floats]:
+    """Distribution of some missing cells of `X`, as many of each row.
+
+    Where many cells of a row are missing and few are asked for, this takes one system of equations
+    a row, not the regressions of all of them. Its last bits may depend on the other rows.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_columns)
+        NaN where missing.
+    cells : ndarray of shape (n_rows, k), int64
+        The columns of each row's cells.
+    mean, covariance
+        As in `conditional`.
+
+    Returns
+    -------
+    mean, sd : ndarray of shape (n_rows, k)
+
+    Raises
+    ------
+    ValueError
+        If the covariance of some observed columns is singular.
+    """
+    scale = np.sqrt(np.diag(covariance))
+    varying = np.flatnonzero(scale > 0)
+    means, sds = np.zeros(cells.shape), np.zeros(cells.shape)
+    if len(varying):
+        position = np.full(len(scale), -1)
+        position[varying] = np.arange(len(varying))
+        units = scale[varying]
+        correlation = covariance[np.ix_(varying, varying)] / np.outer(units, units)
+        Z = (X[:, varying] - mean[varying]) / units
+        with one_blas_thread():
+            means, sds = _of_cells(Z, position[cells], correlation)
+    return mean[cells] + scale[cells] * means, scale[cells] * sds
+
+
+def _of_cells(Z: Floats, cells: Ints, correlation: Floats) -> tuple[Floats, Floats]:
+    """Mean and sd (n, k) of cells of standardised rows; those of column -1 mean nothing."""
+    shown = ~np.isnan(Z)
+    Z = np.where(shown, Z, 0.0)
+    precision = precision_if_accurate(correlation, LARGEST_CONDITION)
+    weighted = Z if precision is None else Z @ precision
+    n_missing = (~shown).sum(axis=1)
+    means, variances = np.empty(cells.shape), np.empty(cells.shape)
+
+    def solve(rows: Ints) -> None:
+        seen, hidden = split_columns(shown[rows])
+        if precision is not None and hidden.shape[1] <= seen.shape[1]:
+            # K_MM^-1 e is a column of the conditional covariance.
+            chosen = (hidden[:, :, None] == cells[rows, None]).astype(np.float64)
+            columns = np.linalg.solve(submatrices(precision, hidden, hidden), chosen)
+            pull = np.take_along_axis(weighted[rows], hidden, axis=1)
+            means[rows] = -np.einsum("smk,sm->sk", columns, pull)
+            variances[rows] = np.einsum("smk,smk->sk", columns, chosen)
+            return
+        across = submatrices(correlation, seen, cells[rows])
+        slopes = np.linalg.solve(submatrices(correlation, seen, seen), across)
+        z = np.take_along_axis(Z[rows], seen, axis=1)
+        means[rows] = np.einsum("sok,so->sk", slopes, z)
+        variances[rows] = 1.0 - np.einsum("sok,sok->sk", slopes, across)
+
+    blocks = [
+        rows
+        for m in np.unique(n_missing)
+        for rows in runs_of(
+            np.flatnonzero(n_missing == m), CHUNK_NUMBERS // max(m, len(correlation) - m) ** 2
+        )
+    ]
+    try:
+        spread(solve, blocks, len(Z) * correlation.size)
+    except np.linalg.LinAlgError:
+        raise ValueError(SINGULAR) from None
+    return means, np.sqrt(np.maximum(variances, 0.0))
 
 
 def _of_varying(
@@ -135,10 +220,7 @@ def _regressions(
     try:
         lower = np.linalg.cholesky(submatrices(correlation, shown, shown))
     except np.linalg.LinAlgError:
-        raise ValueError(
-            "The model's covariance is singular, so its columns do not determine each other in "
-            'one way. Fit it with a prior (prior_rows="auto").'
-        ) from None
+        raise ValueError(SINGULAR) from None
     whitened = np.linalg.solve(lower, across)
     slopes = np.linalg.solve(np.swapaxes(lower, 1, 2), whitened)
     explained = np.einsum("skm,skm->sm", whitened, whitened)

@@ -1,20 +1,24 @@
-"""The one-dimensional normal between two bounds: moments and quantiles, also far in its tails.
+"""The one-dimensional normal between two bounds: moments, quantiles, probabilities and scores.
+
+All of them hold far in its tails, too.
 
 Everything is reckoned from the *anchor*, the point between the bounds where the density is highest:
 the normal's mean, or the bound next to it. With ``x = anchor + sd t`` and ``c = (anchor - mean) /
 sd`` the density is proportional to ``exp(-t^2/2 - c t)``, in which nothing is lost however far the
 bounds are from the mean. Expectations are sums over the Gauss-Legendre nodes of the interval where
 that is above ``exp(-98)``; 64 nodes give 13 digits. Quantiles come from the inverse of the
-distribution function's logarithm. So there is no rejection and no division by a vanishing mass,
-and a row's answer does not depend on its company.
+distribution function's logarithm, probabilities from that logarithm itself. So there is no
+rejection and no division by a vanishing mass, and a row's answer does not depend on its company.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
 from em_impute.gaussian.patterns import Floats
@@ -23,6 +27,10 @@ from em_impute.gaussian.patterns import Floats
 FARTHEST = 98.0
 # From so many sd on, a bound is as good as infinitely far away, and squares would overflow.
 FARTHEST_BOUND = 1e100
+# So many sd beyond a bound, all that is between the bounds is at it.
+FARTHEST_SCORED = 1e3
+# Between bounds less than so many sd apart, the terms of a score in closed form cancel.
+NARROW = 0.1
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
 CHUNK_CELLS = 2**14
 
@@ -118,6 +126,134 @@ def truncated_quantile(
     reckoned = np.where(np.isfinite(z), mean + sd * z, mean)
     quantile: Floats = np.clip(reckoned, low, high)
     return quantile
+
+
+def truncated_probability(
+    x: ArrayLike, mean: ArrayLike, sd: ArrayLike, low: float, high: float
+) -> Floats:
+    """Probability that a normal between bounds is below `x`.
+
+    Parameters
+    ----------
+    x : array_like of shape (n,)
+    mean, sd, low, high
+        As in `truncated_mean`; where `sd` is 0, half of the probability is below the point.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+    """
+    x = np.asarray(x, dtype=np.float64)
+    tail = _Tail.of(x, mean, sd, low, high)
+    share = np.where(tail.mirrored, 1.0 - tail.share_below, tail.share_below)
+    probability: Floats = np.where(tail.certain, (1.0 + np.sign(x - tail.anchor)) / 2.0, share)
+    return np.clip(probability, 0.0, 1.0)
+
+
+def truncated_crps(x: ArrayLike, mean: ArrayLike, sd: ArrayLike, low: float, high: float) -> Floats:
+    """Continuous ranked probability score of a normal between bounds, in closed form.
+
+    ``E|X - x| - E|X - X'| / 2``, in the units of `x`. With ``z = (x - mean) / sd``, the bounds
+    ``a`` and ``b`` on that scale, ``D = Phi(b) - Phi(a)`` and ``F`` the distribution function
+
+        sd [ z (2 F(x) - 1) + 2 phi(z) / D - (Phi(sqrt2 b) - Phi(sqrt2 a)) / (sqrt(pi) D^2) ]
+
+    (Gneiting & Raftery 2007; between bounds Jordan, Krüger & Lerch 2019). Where `sd` is 0, and
+    beyond a bound, it grows by the distance.
+
+    Parameters
+    ----------
+    x : array_like of shape (n,)
+    mean, sd, low, high
+        As in `truncated_mean`.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+    """
+    x = np.asarray(x, dtype=np.float64)
+    inside = np.clip(x, low, high)
+    tail = _Tail.of(inside, mean, sd, low, high)
+    with np.errstate(over="ignore"):
+        density = np.exp(-tail.z * tail.z / 2.0 - tail.log_mass) / np.sqrt(2.0 * np.pi)
+    log_squares = _log_mass(np.sqrt(2.0) * tail.low, np.sqrt(2.0) * tail.high)
+    spread = np.exp(log_squares - 2.0 * tail.log_mass) / np.sqrt(np.pi)
+    score = tail.z * (2.0 * tail.share_below - 1.0) + 2.0 * density - spread
+    crps = np.where(tail.certain, np.abs(inside - tail.anchor), tail.sd * np.maximum(score, 0.0))
+    narrow = np.flatnonzero(~tail.certain & (tail.high - tail.low < NARROW))
+    if len(narrow):
+        mean, sd = (np.broadcast_to(part, x.shape)[narrow] for part in (mean, sd))
+        crps[narrow] = _integrated_crps(inside[narrow], mean, sd, low, high)
+    beyond: Floats = crps + np.abs(x - inside)
+    return beyond
+
+
+def _integrated_crps(x: Floats, mean: ArrayLike, sd: ArrayLike, low: float, high: float) -> Floats:
+    """The integrals of ``F^2`` below and of ``(1 - F)^2`` above `x`: no terms that cancel."""
+    mean, sd = np.asarray(mean)[:, None], np.asarray(sd)[:, None]
+    total = np.zeros(len(x))
+    for end, below in ((low, 0.0), (high, 1.0)):
+        width = np.abs(x - end)
+        points = end + np.sign(x - end)[:, None] * width[:, None] * (NODES + 1.0) / 2.0
+        share = truncated_probability(points, mean, sd, low, high) - below
+        total += width / 2.0 * (share**2 @ WEIGHTS)
+    return total
+
+
+@dataclass(frozen=True)
+class _Tail:
+    """A point and two bounds in units of the sd from the mean, mirrored to where the bounds are.
+
+    To the left of the mean, that is, or around it, where the logarithm of the distribution function
+    has all digits. Where `certain`, all probability is at the anchor, and the rest means nothing.
+    """
+
+    z: Floats
+    low: Floats
+    high: Floats
+    sd: Floats
+    anchor: Floats
+    mirrored: NDArray[np.bool_]
+    certain: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, x: Floats, mean: ArrayLike, sd: ArrayLike, low: float, high: float) -> Self:
+        mean, sd = np.asarray(mean, dtype=np.float64), np.asarray(sd, dtype=np.float64)
+        unit = np.where(sd > 0, sd, 1.0)
+        with np.errstate(over="ignore"):
+            z, a, b = ((end - mean) / unit for end in (np.clip(x, low, high), low, high))
+        mirrored = a > 0
+        z, a, b = np.where(mirrored, -z, z), np.where(mirrored, -b, a), np.where(mirrored, -a, b)
+        certain = (sd == 0) | (b < -FARTHEST_SCORED) | (a == b)
+        return cls(
+            np.where(certain, 0.0, z),
+            np.where(certain, -np.inf, a),
+            np.where(certain, np.inf, b),
+            sd,
+            np.clip(mean, low, high),
+            mirrored,
+            certain,
+        )
+
+    @property
+    def log_mass(self) -> Floats:
+        """Logarithm of the normal's probability between the bounds."""
+        return _log_mass(self.low, self.high)
+
+    @property
+    def share_below(self) -> Floats:
+        """The part of that which is below the point."""
+        highest = log_ndtr(self.high)
+        lowest = np.expm1(log_ndtr(self.low) - highest)
+        share: Floats = 1.0 - np.expm1(log_ndtr(self.z) - highest) / lowest
+        return share
+
+
+def _log_mass(low: Floats, high: Floats) -> Floats:
+    """Logarithm of a standard normal's probability between bounds in its left tail."""
+    highest = log_ndtr(high)
+    mass: Floats = highest + np.log(-np.expm1(log_ndtr(low) - highest))
+    return mass
 
 
 def _nodes(mean: Floats, sd: Floats, low: float, high: float) -> tuple[Floats, Floats]:

@@ -65,7 +65,7 @@ class Brief:
 
 def in_brief(report: Report) -> Brief:
     """Return what a report says, in brief."""
-    tested = getattr(report, "self_test", None)
+    tested = report.self_test
     failed = [check.severity == "critical" for check in report.checks if not check.success]
     return Brief(
         job=report.job,
@@ -86,7 +86,7 @@ def in_brief(report: Report) -> Brief:
         checks=len(report.checks),
         failed_checks=sum(failed),
         warned_checks=len(failed) - sum(failed),
-        self_test=tested and tested.sentence,
-        rmse_ratio=tested and tested.rmse_ratio,
-        coverage_95=tested and tested.coverage.at_95,
+        self_test=tested.sentence if tested else None,
+        rmse_ratio=tested.rmse_ratio if tested else None,
+        coverage_95=tested.coverage.at_95 if tested else None,
     )

@@ -26,6 +26,7 @@ from em_impute.reporting.missingness import (
     MissingnessMap,
     Patterns,
 )
+from em_impute.reporting.self_test import SelfTest
 
 MAX_EVALUATIONS = 500
 MAX_DISTRIBUTIONS = 24
@@ -249,7 +250,8 @@ class Report:
 
     `columns` holds every column of the table, in its order; `drawn` says whether the imputed cells
     are draws, not means. `warnings` are the sentences behind the verdict, the most important first;
-    some of them are `decisions`, too. `manifest` has names and values of what the run was made of.
+    some of them are `decisions`, too. `self_test` is None where no cell was hidden. `manifest` has
+    names and values of what the run was made of.
     """
 
     job: str
@@ -277,6 +279,7 @@ class Report:
     levels: tuple[Levels, ...] = ()
     runtime: Runtime | None = None
     manifest: tuple[tuple[str, str], ...] = ()
+    self_test: SelfTest | None = None
 
     @property
     def published(self) -> bool:

@@ -30,6 +30,7 @@ from PIL import Image
 from em_impute.reporting.diagnostics import Distribution, Evaluation, Fit, Levels
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.missingness import MissingnessMap, Patterns
+from em_impute.reporting.self_test import LEVELS, NumberScores, SelfTest
 
 INK, GREY, PAPER = "#24292f", "#8b949e", "#ffffff"
 IMPUTED, ALARM, OPPOSITE = "#0072b2", "#d55e00", "#e69f00"
@@ -55,6 +56,7 @@ MAX_NUMBERED = 10
 MAX_MAP_NAMES = 50
 MAX_LEVELS = 12
 SHADES = 10
+MAX_TESTED = 24
 # Characters that show nothing or turn the reading direction; joiners of emoji are not among them.
 INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 SUPERSCRIPTS = str.maketrans(
@@ -184,6 +186,54 @@ def distributions(items: Sequence[Distribution | Levels], across: int = 2) -> Fi
     for axes in list(figure.axes)[len(items) :]:
         axes.set_axis_off()
     return figure
+
+
+@matplotlib.rc_context(STYLE)
+def errors(test: SelfTest) -> Figure:
+    """Draw how far off hidden cells were filled, of what the baselines are; the worst first."""
+    known = [scores for scores in test.numbers if scores.rmse_ratio is not None]
+    worst = sorted(known, key=lambda scores: -(scores.rmse_ratio or 0.0))[:MAX_TESTED]
+    figure = Figure(figsize=(WIDTH, 0.22 * len(worst) + 0.9), layout="constrained")
+    _draw_errors(figure.subplots(), worst)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def coverage(test: SelfTest) -> Figure:
+    """Draw the share of hidden cells in their intervals against what it should be."""
+    figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
+    _draw_coverage(figure.subplots(), test)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def pit(scores: NumberScores, misfit: bool) -> Figure:
+    """Draw the PIT histogram of one column; where the model does not fit it, in alarm."""
+    figure = Figure(figsize=(1.8, 1.0), layout="constrained")
+    _draw_pit(figure.subplots(), scores, misfit)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def pits(test: SelfTest, most: int = 12, across: int = 3) -> Figure:
+    """Draw `pit` for several columns on one sheet, titled with their names."""
+    shown = uneven_first(test, most)
+    across = min(across, len(shown))
+    down = math.ceil(len(shown) / across)
+    figure = Figure(figsize=(WIDTH, 1.2 * down), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False).flat
+    for axes, scores in zip(grid, shown, strict=False):
+        _draw_pit(axes, scores, scores.column in test.misfits)
+        axes.set_title(label(scores.column, 16))
+    for axes in list(figure.axes)[len(shown) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def uneven_first(test: SelfTest, most: int = MAX_TESTED) -> list[NumberScores]:
+    """The columns that have a PIT, the furthest from uniform first, at most so many."""
+    known = [scores for scores in test.numbers if scores.pit_distance is not None]
+    return sorted(known, key=lambda scores: -(scores.pit_distance or 0.0))[:most]
 
 
 @matplotlib.rc_context(STYLE)
@@ -472,6 +522,64 @@ def _draw_halves(axes: Axes, item: Distribution) -> None:
     axes.yaxis.get_ticklabels()[1].set_color(IMPUTED)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def _draw_errors(axes: Axes, worst: Sequence[NumberScores]) -> None:
+    rows = range(len(worst))
+    ratios = [scores.rmse_ratio or 0.0 for scores in worst]
+    absolute = [
+        (row, scores.filled.mae / scores.by_median.mae)
+        for row, scores in enumerate(worst)
+        if scores.filled.mae is not None and scores.by_median.mae
+    ]
+    axes.axvline(1.0, color=GREY, linewidth=0.8, dashes=(4, 3))
+    axes.plot([x for _, x in absolute], [row for row, _ in absolute], "|", color=INK, markersize=9)
+    axes.plot(ratios, rows, "o", color=IMPUTED, markersize=5)
+    axes.set_yticks(rows, [label(scores.column) for scores in worst])
+    axes.set_ylim(len(worst) - 0.4, -0.6)
+    axes.set_xlim(0, max(1.15, *(1.05 * x for x in (*ratios, *(x for _, x in absolute)))))
+    axes.set_xlabel("error over that of the baseline: 1 is no better")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def _draw_coverage(axes: Axes, test: SelfTest) -> None:
+    axes.plot([0.4, 1.0], [0.4, 1.0], color=GREY, linewidth=0.8, dashes=(4, 3))
+    for scores in test.numbers if len(test.numbers) > 1 else ():
+        if shares := scores.coverage.shares:
+            axes.plot(LEVELS, shares, "o", color=GREY, alpha=0.45, markersize=4, markeredgewidth=0)
+    overall = test.coverage.shares
+    axes.plot(LEVELS, overall, "o-", color=IMPUTED, linewidth=1.2, markersize=6)
+    for level, share in zip(LEVELS, overall, strict=True):
+        below = share <= level + 0.02
+        axes.annotate(
+            f"{share:.1%}",
+            (level, share),
+            xytext=(9, -3) if below else (-9, 3),
+            textcoords="offset points",
+            ha="left" if below else "right",
+            va="top" if below else "bottom",
+            color=IMPUTED,
+        )
+    axes.set_xlim(0.4, 1.08)
+    axes.set_xticks(LEVELS, [f"{level:.0%}" for level in LEVELS])
+    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel("should be in the interval")
+    axes.set_ylabel("are in the interval")
+
+
+def _draw_pit(axes: Axes, scores: NumberScores, misfit: bool) -> None:
+    bins = len(scores.pit)
+    heights = [count * bins / scores.spread_cells for count in scores.pit]
+    edges = [i / bins for i in range(bins + 1)]
+    axes.stairs(heights, edges, fill=True, color=ALARM if misfit else GREY, linewidth=0)
+    axes.axhline(1.0, color=INK, linewidth=0.7)
+    axes.set_ylim(0, max(2.0, 1.05 * max(heights)))
+    axes.set_xlim(0, 1)
+    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    axes.set_yticks([])
     axes.spines["left"].set_visible(False)
 
 

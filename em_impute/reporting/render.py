@@ -30,6 +30,7 @@ from em_impute.reporting.diagnostics import (
 )
 from em_impute.reporting.drift import Change
 from em_impute.reporting.missingness import FEWEST_ROWS, Patterns
+from em_impute.reporting.self_test import LEVELS, NumberScores, SelfTest
 
 SHOWN_COLUMNS = 40
 SHOWN_CHANGES = 15
@@ -61,6 +62,7 @@ def html(report: Report) -> str:
         **_sections(report),
         pictures=_drawings(report),
         checks=_failed_first(report),
+        pits=plots.uneven_first(report.self_test) if report.self_test else (),
     )
 
 
@@ -105,6 +107,7 @@ def column_table(report: Report) -> list[dict[str, Cell]]:
             "imputed mean": _rounded(column.imputed.mean),
             "imputed sd": _rounded(column.imputed.sd),
             **_imputed_cells(imputed.get(column.name)),
+            **_tested(report.self_test, column.name),
         }
         for column in report.columns
     ]
@@ -118,6 +121,17 @@ def _imputed_cells(cells: ImputedCells | None) -> dict[str, Cell]:
         "conditional sd / sd": _rounded(cells.sd_median) if cells else None,
         "beyond range %": round(100 * cells.share_beyond, 2) if cells else None,
         "at bounds": cells.at_bound if cells else None,
+    }
+
+
+def _tested(test: SelfTest | None, column: str) -> dict[str, Cell]:
+    """What the self-test says of a column; nothing where there was none."""
+    if test is None:
+        return {}
+    scores = next((s for s in test.numbers if s.column == column), None)
+    return {
+        "RMSE / mean's": _rounded(scores.rmse_ratio) if scores else None,
+        "in 95% interval": _rounded(scores.coverage.at_95) if scores else None,
     }
 
 
@@ -218,7 +232,17 @@ def _markdown(report: Report, pictures: dict[str, Markup], page: str | None) -> 
         means=MARKDOWN_MEANS,
         patterns=MARKDOWN_PATTERNS,
         warnings=MARKDOWN_WARNINGS,
+        scores=_worst_scores(report.self_test),
+        levels=report.self_test.levels[:SHOWN_COLUMNS] if report.self_test else (),
     )
+
+
+def _worst_scores(test: SelfTest | None) -> Sequence[NumberScores]:
+    """The tested columns of numbers, in their order; the worst if there are too many."""
+    numbers = test.numbers if test else ()
+    if len(numbers) <= SHOWN_COLUMNS:
+        return numbers
+    return sorted(numbers, key=lambda scores: -(scores.rmse_ratio or 0.0))[:SHOWN_COLUMNS]
 
 
 def _drawings(report: Report) -> dict[str, Markup]:
@@ -242,8 +266,23 @@ def _drawings(report: Report) -> dict[str, Markup]:
     for i, item in enumerate(report.panels):
         figure = plots.distribution(item)
         drawings[f"column{i}"] = plots.svg(figure, f"column{i}", _distribution_in_words(item))
+    drawings |= _self_test_drawings(report.self_test)
     # matplotlib escaped the names that it drew, and the elements were parsed and written as XML.
     return {name: Markup(drawing) for name, drawing in drawings.items()}
+
+
+def _self_test_drawings(test: SelfTest | None) -> dict[str, str]:
+    drawings: dict[str, str] = {}
+    if not (test and test.numbers):
+        return drawings
+    if test.rmse_ratio is not None:
+        drawings["errors"] = plots.svg(plots.errors(test), "errors", _errors_in_words(test))
+    if test.coverage.at_95 is not None:
+        drawings["coverage"] = plots.svg(plots.coverage(test), "coverage", _coverage_in_words(test))
+    for i, scores in enumerate(plots.uneven_first(test)):
+        figure = plots.pit(scores, scores.column in test.misfits)
+        drawings[f"pit{i}"] = plots.svg(figure, f"pit{i}", _pit_in_words(scores))
+    return drawings
 
 
 def _pictures(report: Report) -> dict[str, Markup]:
@@ -262,6 +301,11 @@ def _pictures(report: Report) -> dict[str, Markup]:
     if panels := report.panels[:MARKDOWN_PANELS]:
         png = plots.png(plots.distributions(panels))
         pictures["distributions"] = _embedded(png, _distributions_in_words(panels))
+    if (test := report.self_test) and test.rmse_ratio is not None:
+        pictures["errors"] = _embedded(plots.png(plots.errors(test)), _errors_in_words(test))
+    if (test := report.self_test) and test.coverage.at_95 is not None:
+        pictures["coverage"] = _embedded(plots.png(plots.coverage(test)), _coverage_in_words(test))
+        pictures["pits"] = _embedded(plots.png(plots.pits(test)), "PIT histograms by column.")
     if report.correlations:
         png = plots.png(plots.correlations(report.correlations))
         pictures["correlations"] = _embedded(png, _CORRELATIONS_IN_WORDS)
@@ -304,6 +348,22 @@ def _distributions_in_words(items: Sequence[Distribution | Levels]) -> str:
     return f"Distributions of the observed and the imputed cells of {len(items)} columns."
 
 
+def _errors_in_words(test: SelfTest) -> str:
+    return f"Errors of hidden cells over those of the baselines; in all {test.rmse_ratio:.2f}."
+
+
+def _coverage_in_words(test: SelfTest) -> str:
+    pairs = zip(test.coverage.shares, LEVELS, strict=True)
+    held = (f"{share:.1%} in the {level:.0%} ones" for share, level in pairs)
+    return f"Share of hidden cells in their intervals: {', '.join(held)}."
+
+
+def _pit_in_words(scores: NumberScores) -> str:
+    return f"Histogram of the PIT of {scores.spread_cells:,} hidden cells: " + ", ".join(
+        f"{count:,}" for count in scores.pit
+    )
+
+
 def _failed_first(report: Report) -> list[CheckRow]:
     return sorted(report.checks, key=lambda check: (check.success, check.stage))
 
@@ -320,6 +380,10 @@ def _percent(share: float) -> str:
     return "0%" if not share else "<0.1%" if share < 0.001 else f"{share:.1%}"
 
 
+def _share(value: float | None) -> str:
+    return "\u2013" if value is None else f"{value:.1%}"
+
+
 def _significant(value: float | None, digits: int = 4) -> str:
     return "\u2013" if value is None else f"{value:.{digits}g}".replace("-", "\u2212")
 
@@ -328,6 +392,11 @@ def _decimals(column: Column) -> int:
     """Decimals that show the column's sd to three digits; its means need no more than that."""
     spread = column.observed.sd or column.em.sd or column.observed.mean
     return 2 - math.floor(math.log10(abs(spread))) if spread else 0
+
+
+def _error_decimals(scores: NumberScores) -> int:
+    """Decimals that show the error of the mean to three digits."""
+    return 2 - math.floor(math.log10(scores.by_mean.rmse)) if scores.by_mean.rmse else 2
 
 
 def _number(value: float | None, decimals: int) -> str:
@@ -417,6 +486,8 @@ def _environment(**options: Any) -> Environment:
         "seconds": _seconds,
         "bytes": _bytes,
         "rate": _rate,
+        "error_decimals": _error_decimals,
+        "share": _share,
         "short": _short,
         "cell": _in_a_cell,
     }

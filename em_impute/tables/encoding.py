@@ -113,10 +113,10 @@ class Number:
     @property
     def drawn_first(self) -> bool:
         """If it is bounded."""
-        return self._ends != (-inf, inf)
+        return self.ends != (-inf, inf)
 
     @cached_property
-    def _ends(self) -> tuple[float, float]:
+    def ends(self) -> tuple[float, float]:
         """The bounds on the model's scale."""
         return self.transform.ends(self.low, self.high)
 
@@ -133,14 +133,14 @@ class Number:
         """The mean between the bounds: of the model's scale, transformed back, or of its own."""
         mean, sd = mean[:, 0], sd[:, 0]
         if self.transform is not IDENTITY and self.back_transform == "mean":
-            return truncated_moments(self.transform.inverse, mean, sd, *self._ends)[0]
+            return truncated_moments(self.transform.inverse, mean, sd, *self.ends)[0]
         if self.drawn_first:
-            mean = truncated_mean(mean, sd, *self._ends)
+            mean = truncated_mean(mean, sd, *self.ends)
         return self._back(mean)
 
     def draw(self, uniform: Floats, mean: Floats, sd: Floats) -> Floats:
         """A draw from the normal between the bounds, on the model's scale."""
-        return truncated_quantile(uniform, mean[:, 0], sd[:, 0], *self._ends)[:, None]
+        return truncated_quantile(uniform, mean[:, 0], sd[:, 0], *self.ends)[:, None]
 
     def publish(self, drawn: Floats) -> Floats:
         """The draws transformed back."""
@@ -151,13 +151,26 @@ class Number:
         if self.transform is IDENTITY and not self.drawn_first:
             return sd[:, 0]
         with np.errstate(over="ignore", invalid="ignore"):
-            return truncated_moments(self.transform.inverse, mean[:, 0], sd[:, 0], *self._ends)[1]
+            return truncated_moments(self.transform.inverse, mean[:, 0], sd[:, 0], *self.ends)[1]
 
     def own_moments(self, mean: Floats, sd: Floats) -> tuple[float, float]:
         """Mean and sd of the whole column, given those of the model's scale, of shape (1,)."""
         with np.errstate(over="ignore", invalid="ignore"):
             moments = truncated_moments(self.transform.inverse, mean, sd)
         return float(moments[0][0]), float(moments[1][0])
+
+    def published_as(self, values: Floats) -> tuple[Floats, Floats]:
+        """Between which two numbers of the model's scale lies what is published as these values.
+
+        They are one and the same unless the column is rounded.
+        """
+        reach = 0.5 if self.whole else 0.0
+        domain = self.transform.low, self.transform.high
+        with np.errstate(divide="ignore"):
+            below, above = (
+                self.transform.forward(np.clip(values + side, *domain)) for side in (-reach, reach)
+            )
+        return below, above
 
     def filled_type(self, type_: pa.DataType) -> pa.DataType:
         """Its own where it is floating point or kept, else double."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,9 +70,16 @@ def summarise_groups(snapshot: Snapshot, roles: Roles) -> dict[str, PatternSumma
     CannotRun
         If there are more groups than a table could mean.
     """
+    batches = read_batches(snapshot.path)
+    return sum_up_groups(((batch, roles.encode(batch)) for batch in batches), roles)
+
+
+def sum_up_groups(
+    rows: Iterable[tuple[pa.RecordBatch, NDArray[np.float64]]], roles: Roles
+) -> dict[str, PatternSummary]:
+    """Sum up each group of rows that come in portions, as cells and as the model takes them."""
     summaries: dict[str, PatternSummary] = {}
-    for batch in read_batches(snapshot.path):
-        X = roles.encode(batch)
+    for batch, X in rows:
         for label, rows in group_rows(batch, roles):
             summary = summaries.setdefault(label, PatternSummary(roles.dimensions))
             summary.update(X[rows])
@@ -90,8 +97,14 @@ def fit_groups(
     """A model for each group that is large enough for one, a sentence on the others, and how."""
     if not roles.group_by:
         return {}, (), ()
+    return fit_summaries(summarise_groups(snapshot, roles), roles, options)
+
+
+def fit_summaries(
+    summaries: Mapping[str, PatternSummary], roles: Roles, options: ModelOptions
+) -> tuple[dict[str, GaussianModel], tuple[str, ...], tuple[GroupFit, ...]]:
+    """The same, of groups that are summed up."""
     least = options.min_group_rows or max(50, 5 * len(roles.dimensions))
-    summaries = summarise_groups(snapshot, roles)
     fits = {label: _fit(label, s, options, least) for label, s in summaries.items()}
     models = {
         label: fit.result.model for label, fit in fits.items() if fit.result and fit.own_model

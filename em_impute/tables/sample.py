@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +33,7 @@ def sample_rows(
     RecordBatch
         The chosen rows of each batch, copied: nothing else of the batch is kept alive.
     """
-    chosen = _chosen(rows, min(rows, size))
+    chosen = spread_ranks(rows, min(rows, size), SEED)
     start = 0
     for batch in batches:
         first, last = np.searchsorted(chosen, [start, start + batch.num_rows])
@@ -41,7 +41,7 @@ def sample_rows(
         start += batch.num_rows
 
 
-def _chosen(rows: int, size: int) -> NDArray[np.int64]:
-    """Numbers of the chosen rows, from 0, ascending."""
-    ends = np.arange(size + 1) * rows // max(size, 1)
-    return np.random.default_rng(SEED).integers(ends[:-1], ends[1:])
+def spread_ranks(n: int, size: int, seed: int | Sequence[int]) -> NDArray[np.int64]:
+    """Numbers below `n`, ascending: one at random out of each of `size` equal parts."""
+    ends = np.arange(size + 1) * n // max(size, 1)
+    return np.random.default_rng(seed).integers(ends[:-1], ends[1:])

@@ -32,9 +32,14 @@ GATHERED_CELLS = 2**22
 
 def summarise(snapshot: Snapshot, roles: Roles) -> PatternSummary:
     """Sum up the model's columns of a snapshot per missingness pattern: all that EM needs."""
-    summary = PatternSummary(columns=roles.dimensions)
     batches = read_batches(snapshot.path, roles.model_columns)
-    for X in _gathered(roles.encode(batch) for batch in batches):
+    return sum_up((roles.encode(batch) for batch in batches), roles.dimensions)
+
+
+def sum_up(matrices: Iterable[Floats], columns: Sequence[str]) -> PatternSummary:
+    """Sum up rows that come in portions."""
+    summary = PatternSummary(columns)
+    for X in _gathered(matrices):
         summary.update(X)
     return summary
 
@@ -88,13 +93,15 @@ def fit_model(
     options: ModelOptions,
     on_iteration: Callable[[Iteration], None] | None = None,
     checkpoint: Path | None = None,
+    near: EMResult | None = None,
 ) -> EMResult:
     """Fit a model as a job says; the result has the status, so nothing is warned of.
 
     Every few seconds the model so far is kept in the file `checkpoint`, from which the next fit of
-    the same columns goes on; at the end the file is removed.
+    the same columns goes on; at the end the file is removed. With a fit that is `near`, to nearly
+    the same rows, the search begins there and has its prior.
     """
-    start = None if checkpoint is None else _kept(checkpoint, summary.columns)
+    start = near.model if near else _kept(checkpoint, summary.columns) if checkpoint else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         result = fit_gaussian(
@@ -102,9 +109,10 @@ def fit_model(
             tol=options.tol,
             max_iter=options.max_iter,
             acceleration=options.acceleration,
-            prior_rows=options.prior,
+            prior_rows=near.prior_rows if near else options.prior,
+            diagnostics=near is None,
             time_limit=options.time_limit,
-            n_starts=options.n_starts,
+            n_starts=1 if near else options.n_starts,
             start=start,
             on_iteration=on_iteration,
             on_checkpoint=None if checkpoint is None else partial(_keep, checkpoint),

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 
 from em_impute.gaussian import GaussianModel, fit_gaussian
+from em_impute.gaussian.conditional import conditional_cells
 
 Floats = NDArray[np.float64]
 
@@ -49,6 +50,29 @@ def test_each_missing_cell_is_its_regression_on_the_observed_ones(X: Floats) -> 
         variance = model.covariance[j, j] - slopes @ model.covariance[o, j]
         assert mean == pytest.approx(expected, rel=1e-9, abs=1e-9)
         assert sd == pytest.approx(np.sqrt(variance), rel=1e-6)
+
+
+@pytest.mark.parametrize("condition", [1e1, 1e7, 1e11])
+def test_few_cells_of_a_row_are_as_they_are_among_all(condition: float) -> None:
+    """One to three cells of rows that lack any share of 9 columns, one of which is constant."""
+    rng = np.random.default_rng(3)
+    axes = np.linalg.qr(rng.normal(size=(9, 9)))[0]
+    covariance = (axes * np.geomspace(1, condition, 9)) @ axes.T
+    covariance = (covariance + covariance.T) / 2
+    covariance[4] = covariance[:, 4] = 0.0
+    model = GaussianModel(rng.normal(size=9), covariance, tuple("abcdefghi"))
+    for k in (1, 3):
+        X = rng.normal(size=(200, 9))
+        X[rng.random(X.shape) < rng.random((200, 1))] = np.nan
+        cells = rng.permuted(np.tile(np.arange(9), (200, 1)), axis=1)[:, :k]
+        X[np.arange(200)[:, None], cells] = np.nan
+        expected = np.full((2, 200, 9), np.nan)
+        given = model.conditional(X)
+        expected[:, given.rows, given.columns] = given.mean, given.sd
+        found = conditional_cells(X, cells, model.mean, model.covariance)
+        for one, all_ in zip(found, expected, strict=True):
+            chosen = np.take_along_axis(all_, cells, axis=1)
+            np.testing.assert_allclose(one, chosen, rtol=1e-5, atol=1e-5)
 
 
 def test_a_row_is_filled_the_same_to_the_last_bit_in_any_company() -> None:

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import integrate, stats
 
 from em_impute.gaussian.truncated import (
+    truncated_crps,
     truncated_mean,
     truncated_moments,
+    truncated_probability,
     truncated_quantile,
     truncated_sd,
 )
@@ -114,3 +116,67 @@ def test_a_row_does_not_depend_on_its_company() -> None:
         for m, s, v in zip(mean, sd, u, strict=True)
     ]
     np.testing.assert_array_equal(np.transpose(whole), alone)
+
+
+def score_in_extended_precision(
+    x: float, mean: float, sd: float, low: float, high: float
+) -> tuple[float, float]:
+    """Probability below `x`, and the score of it, from their formulas in 300 digits."""
+    with mpmath.workdps(300):
+        a, b, z = ((mpmath.mpf(end) - mean) / sd for end in (low, high, min(max(x, low), high)))
+        mass = (mpmath.erfc(a / mpmath.sqrt(2)) - mpmath.erfc(b / mpmath.sqrt(2))) / 2
+        below = (mpmath.erfc(a / mpmath.sqrt(2)) - mpmath.erfc(z / mpmath.sqrt(2))) / 2 / mass
+        pairs = (mpmath.erfc(a) - mpmath.erfc(b)) / 2 / mass**2 / mpmath.sqrt(mpmath.pi)
+        score = sd * (z * (2 * below - 1) + 2 * mpmath.npdf(z) / mass - pairs)
+        return float(below), float(score) + abs(x - min(max(x, low), high))
+
+
+@pytest.mark.parametrize("bounds", [(-INF, INF), *BOUNDS], ids=str)
+@pytest.mark.parametrize("mean", [-30.0, -10.0, -3.0, 0.0, 0.7, 12.0])
+def test_probability_and_score_in_extended_precision(
+    mean: float, bounds: tuple[float, float]
+) -> None:
+    for sd, x in ((1.0, 0.4), (3.0, 0.0005), (2.0, 5.0), (2.0, -2.5)):
+        expected, score = score_in_extended_precision(x, mean, sd, *bounds)
+        [probability] = truncated_probability([x], [mean], [sd], *bounds)
+        [crps] = truncated_crps([x], [mean], [sd], *bounds)
+        assert probability == pytest.approx(expected, abs=1e-10)
+        assert crps == pytest.approx(score, rel=1e-7)
+
+
+@pytest.mark.parametrize("bounds", BOUNDS, ids=str)
+@pytest.mark.parametrize("x", [-2.0, 0.0004, 0.6, 3.0])
+def test_score_is_its_integral(x: float, bounds: tuple[float, float]) -> None:
+    """Of ``F^2`` below the cell and ``(1 - F)^2`` above it."""
+    mean, sd = 0.3, 1.5
+    a, b = ((end - mean) / sd for end in bounds)
+    F = stats.truncnorm(a, b, loc=mean, scale=sd).cdf
+    low, high = max(bounds[0], mean - 10 * sd), min(bounds[1], mean + 10 * sd)
+    inside = min(max(x, low), high)
+    score = integrate.quad(lambda t: F(t) ** 2, low, inside)[0]
+    score += integrate.quad(lambda t: (1 - F(t)) ** 2, inside, high)[0]
+    [crps] = truncated_crps([x], [mean], [sd], *bounds)
+    assert crps == pytest.approx(score + abs(x - inside), rel=1e-6)
+
+
+def test_quantiles_and_probabilities_are_inverse() -> None:
+    u = np.linspace(0.01, 0.99, 25)
+    for mean in (-50.0, -2.0, 0.5, 9.0):
+        x = truncated_quantile(u, np.full(25, mean), np.ones(25), 0.0, 2.0)
+        back = truncated_probability(x, np.full(25, mean), np.ones(25), 0.0, 2.0)
+        np.testing.assert_allclose(back, u, rtol=1e-9)
+
+
+def test_forecast_without_spread_is_a_step_and_an_absolute_error() -> None:
+    x, mean, sd = np.array([0.0, 1.0, 3.0, 9.0]), np.full(4, 1.0), np.zeros(4)
+    np.testing.assert_array_equal(truncated_probability(x, mean, sd, 0.0, 5.0), [0, 0.5, 1, 1])
+    np.testing.assert_array_equal(truncated_crps(x, mean, sd, 0.0, 5.0), [1, 0, 2, 8])
+
+
+@pytest.mark.parametrize("mean", [-1e300, -1e9, 1e9, 1e300])
+def test_bounds_at_any_distance_give_finite_scores(mean: float) -> None:
+    x = np.array([0.0, 0.3, 1.0, 7.0])
+    crps = truncated_crps(x, np.full(4, mean), np.ones(4), 0.0, 1.0)
+    expected = np.abs(x - (0.0 if mean < 0 else 1.0))
+    np.testing.assert_allclose(crps, expected, atol=1e-8)
+    assert np.isfinite(truncated_probability(x, np.full(4, mean), np.ones(4), 0.0, 1.0)).all()

@@ -18,7 +18,6 @@ from tinyhtml5.parser import HTMLParser
 from em_impute.reporting import render
 from em_impute.reporting.diagnostics import Report, judge
 
-
 # Pictures of what was seen are left here.
 SEEN = ROOT / "test-output"
 # The width of A4 less its margins, at 96 dots per inch.
