@@ -24,8 +24,9 @@ ROOMS = {
     "em_impute": {"em_impute.gaussian", "em_impute.estimator"},
     "em_impute.gaussian": set[str](),
     "em_impute.estimator": {"em_impute.gaussian"},
-    "em_impute.job": set[str](),
-    "em_impute.tables": {"em_impute.gaussian", "em_impute.job"},
+    "em_impute.roots": set[str](),
+    "em_impute.job": {"em_impute.roots"},
+    "em_impute.tables": {"em_impute.gaussian", "em_impute.job", "em_impute.roots"},
     "em_impute.validation": {"em_impute.job"},
     "em_impute.reporting": {"em_impute.gaussian"},
     "em_impute.findings": {
@@ -38,6 +39,7 @@ ROOMS = {
     "em_impute.verification": {
         "em_impute.gaussian",
         "em_impute.job",
+        "em_impute.roots",
         "em_impute.tables",
         "em_impute.validation",
     },

@@ -22,7 +22,8 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from em_impute.job import split_database_url
+from em_impute.job import database_file, split_database_url
+from em_impute.roots import ROOT, OutsideError, confined, roots
 from em_impute.tables.run_folder import reason
 
 # How long a session waits for whoever writes to the same place, in seconds.
@@ -60,6 +61,11 @@ class Table:
 def quoted(name: str) -> str:
     """Write an identifier so that SQL takes it as it is."""
     return '"{}"'.format(name.replace('"', '""'))
+
+
+def _literal(text: str) -> str:
+    """Write a text in SQL, for the rare statement that takes no bound parameter."""
+    return "'{}'".format(text.replace("'", "''"))
 
 
 class Session(ABC):
@@ -156,8 +162,10 @@ def _driver(name: str, extra: str) -> Any:
 
 
 def _file(parts: SplitResult) -> Path:
-    """The file of a URL: relative after three slashes, absolute after four, as in SQLAlchemy."""
-    return Path(unquote(parts.path.removeprefix("/")))
+    try:
+        return confined(database_file(parts))
+    except OutsideError as outside:
+        raise DatabaseError(f"its file {outside}") from None
 
 
 def _check_there(path: Path, write: bool) -> None:
@@ -255,6 +263,8 @@ class _PostgreSQL(Session):
             self._connection = driver.connect(_libpq_uri(parts, password))
         except self._error as error:
             raise self._refused(str(error)) from None
+        except ValueError:  # text that is not Unicode; Python's own words quote it
+            raise DatabaseError("its URL or password is not valid text") from None
         self._cursor = self._connection.cursor()
         # One snapshot for all that is read.
         level = "READ COMMITTED" if write else "REPEATABLE READ READ ONLY"
@@ -409,8 +419,9 @@ class _PostgreSQL(Session):
         if pa.types.is_decimal(field.type):
             return f"numeric({field.type.precision},{field.type.scale})"
         if pa.types.is_string(field.type):
-            kept: bytes = (field.metadata or {}).get(b"POSTGRESQL:type", b"text")
-            return kept.decode()
+            # A file can say anything in its metadata, and this becomes SQL.
+            kept = (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode(errors="replace")
+            return kept if kept in _TEXTUAL else "text"
         return None
 
     def lock(self, table: Table) -> None:
@@ -533,6 +544,7 @@ class _DuckDB(Session):
         self._duckdb = _driver("duckdb", "duckdb")
         _check_there(path, write)
         self._connection = self._opened(path, write)
+        self._restrict()
         self.run("SET TimeZone = 'UTC'")
         self.run("BEGIN TRANSACTION")
 
@@ -540,7 +552,8 @@ class _DuckDB(Session):
         give_up = time.monotonic() + PATIENCE
         while True:
             try:
-                return self._duckdb.connect(str(path), read_only=not write)
+                # From the root on, so that no name before a colon is taken for a service's.
+                return self._duckdb.connect(str(path.absolute()), read_only=not write)
             except (self._duckdb.IOException, self._duckdb.ConnectionException) as error:
                 locked = "lock" in str(error) or "different configuration" in str(error)
                 if not locked:
@@ -548,6 +561,15 @@ class _DuckDB(Session):
                 if time.monotonic() > give_up:
                     raise _kept_locked() from None
             time.sleep(0.1)
+
+    def _restrict(self) -> None:
+        """Keep SQL from this program's variables, and from files where jobs may not go."""
+        self.run("SET python_enable_replacements = false")
+        [(free,)] = self.run("SELECT current_setting('enable_external_access')")
+        if free and (allowed := roots()):
+            folders = ", ".join(_literal(str(folder)) for folder in allowed)
+            self.run(f"SET allowed_directories = [{folders}]")
+            self.run("SET enable_external_access = false")
 
     def close(self) -> None:
         self._connection.close()
@@ -579,10 +601,13 @@ class _DuckDB(Session):
             return message.splitlines()[0].partition(": ")[2].rstrip("!.") + at
         if isinstance(error, self._duckdb.ConstraintException):
             return "a row violates a constraint of the table, such as its primary key"
+        if isinstance(error, self._duckdb.PermissionException):
+            return f"it reads a file outside of the folders that jobs may use ({ROOT}){at}"
         return f"a value does not fit, or the file is damaged ({type(error).__name__}){at}"
 
     def stream(self, sql: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         with self._said():
+            self._check_reads(sql)
             relation = self._connection.sql(sql)
             if relation is None:
                 raise DatabaseError("the query gives no rows")
@@ -591,6 +616,13 @@ class _DuckDB(Session):
                     raise _unreadable(name, type_)
             reader = relation.to_arrow_reader(batch_rows)
             return reader.schema, self._batches(reader)
+
+    def _check_reads(self, sql: str) -> None:
+        """Refuse what a read-only file does not: a second statement, COPY to a file, INSTALL."""
+        kinds = [statement.type.name for statement in self._connection.extract_statements(sql)]
+        pivots = kinds == ["MULTI"] and re.match(r"\s*pivot\b", sql, re.IGNORECASE)
+        if kinds != ["SELECT"] and not pivots:
+            raise DatabaseError("the query must be one SELECT")
 
     def _batches(self, reader: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         try:
@@ -663,11 +695,14 @@ class _SQLite(Session):
     def __init__(self, path: Path, write: bool) -> None:
         _check_there(path, write)
         mode = "rwc" if write else "ro"
-        uri = f"file:{quote(str(path))}?mode={mode}"
+        uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
         with self._said():
             self._connection = sqlite3.connect(
                 uri, uri=True, timeout=PATIENCE, isolation_level=None
             )
+        # No other file is attached, and what a file's own schema calls is harmless.
+        self._connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        self.run("PRAGMA trusted_schema = OFF")
         self.run("BEGIN IMMEDIATE" if write else "BEGIN")
 
     def close(self) -> None:

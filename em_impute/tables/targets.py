@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from em_impute.job import DatabaseTarget, FileTarget
+from em_impute.roots import OutsideError, confined
 from em_impute.tables import merging, partitions
 from em_impute.tables.arrow_files import read_schema, stream_file
 from em_impute.tables.locks import one_writer
@@ -128,7 +129,14 @@ def _check_writable(target: FileTarget, folder: Path) -> None:
 
 def _place(target: FileTarget) -> Path:
     """The file to replace: what a link points to, not the link."""
-    return Path(os.path.realpath(target.path))
+    place = Path(os.path.realpath(target.path))
+    inner = [place / CURRENT, place / VERSIONS] if target.is_folder else []
+    try:
+        for path in (Path(target.path), *inner):
+            confined(path)
+    except OutsideError as outside:
+        raise TargetError(f"The target {target} {outside}.") from None
+    return place
 
 
 def _unwritable(target: FileTarget, error: OSError) -> TargetError:
