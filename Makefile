@@ -17,7 +17,7 @@ export GX_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint bench clean browser
+.PHONY: help demo test lint fuzz audit sbom bench clean browser
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,13 @@ lint: $(VENV)/installed-dev ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# The same seed reads the same files: make fuzz SEED=1. Some hundred of them are read by make test, too.
+fuzz: SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
+fuzz: $(VENV)/installed-dev ## Read 10,000 job files that nobody should write
+	@echo "SEED=$(SEED)"
+	@FUZZ_INPUTS=$(or $(INPUTS),10000) OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_fuzz.py \
+		--quiet --capture=no --timeout=0 --hypothesis-seed=$(SEED)
 
 # For instance: make bench CASES=10k-10,2k-15 TOOLS=em_impute,Amelia ARGS='--parts tools --rounds 1'
 bench: $(VENV)/installed ## Compare with other tools, which takes long; a trial: ARGS=--quick

@@ -990,6 +990,7 @@ _SYNTAX = (
     ("expected <block", False, "not in line with what stands above; check the indentation"),
     ("found undefined alias", False, "text that begins with * must be in quotes"),
     ("but found another document", False, "a second document begins; a file holds one job"),
+    ("maximum depth", False, "nested too deeply for a job"),
 )
 
 # What was expected, by pydantic's type of error.
@@ -1064,6 +1065,7 @@ class _Document:
         self._yaml = YAML(typ="safe", pure=True)
         # Naming an anchor twice is legal, and the warning would print lines of the file.
         self._yaml.composer.warn_double_anchors = False
+        self._yaml.max_depth = _MOST_LEVELS + 1  # the whole file is the first level
 
     def read(self) -> Any:
         text = self._decode()
@@ -1072,7 +1074,7 @@ class _Document:
         except (YAMLError, ValueError, LookupError, ArithmeticError) as error:
             # ruamel lets Python's own errors through for some escapes and %YAML directives.
             raise self._broken(*_syntax_mistake(error, text)) from None
-        except RecursionError:
+        except RecursionError:  # a ruamel.yaml that has no max_depth yet
             raise self._broken("nested too deeply for a job") from None
         if root is None:
             raise self._broken("the file is empty; a job has a name, a source and a target")
@@ -1286,7 +1288,9 @@ def _example(fields: Mapping[str, FieldInfo], loc: Loc) -> str:
     if not examples:
         return ""
     stream = io.StringIO()
-    YAML(typ="safe", pure=True).dump(examples[0], stream)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style, yaml.width = True, 1000  # on one line
+    yaml.dump(examples[0], stream)
     value = stream.getvalue().removesuffix("...\n").strip()
     return f"; for example `{key}: {value}`"
 

@@ -462,6 +462,8 @@ def _failure_on(frame: pd.DataFrame, check: Check, table: BatchDefinition[Any]) 
         _evaluate(table.get_batch({"dataframe": frame}), _build(check))
     except _EvaluationError as failure:
         return failure.message
+    except Exception as error:  # GX does not catch all of its own
+        return type(error).__name__
     return None
 
 

@@ -209,7 +209,7 @@ def test_a_file_larger_than_any_job_is_not_parsed() -> None:
         ("a: b\n---\nc: d", "2:1: a second document begins; a file holds one job"),
         ("a: b\nc: d\0", "2:5: a control character, which YAML does not allow; remove it"),
         ("]", "1:1: not valid YAML; check the quotes, brackets and indentation just before"),
-        ("[" * 1000, "nested too deeply for a job"),
+        ("[" * 1000, "1:42: nested too deeply for a job"),
         ("a: " + "[" * 50 + "]" * 50, "1:44: nested too deeply for a job"),
         ("a: &a [*a]", "1:4: nested too deeply for a job"),
     ],

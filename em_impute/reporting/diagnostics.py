@@ -445,7 +445,11 @@ def _histograms(
 
 
 def _shared_edges(column: str, observed: Digest, imputed: Digest) -> Floats:
-    """Bins of equal width over both ranges, as wide as the observed cells ask for."""
+    """Bins of equal width over both ranges, as wide as the observed cells ask for.
+
+    They end at round numbers: the smallest and the largest value are cells of the table, which a
+    report does not show.
+    """
     if observed.count + imputed.count == 0:
         raise ValueError(f"column {column!r} has neither observed nor imputed cells to count")
     reference = observed if observed.count else imputed
@@ -456,9 +460,12 @@ def _shared_edges(column: str, observed: Digest, imputed: Digest) -> Floats:
     width = min(max(_bin_width(reference), (high - low) / MAX_BINS), (high - low) / MIN_BINS)
     if high - low >= MIN_BINS and reference.whole:
         # Whole numbers counted in bins of a fractional width would look like a comb.
-        width, low = float(round(width)), math.floor(low) - 0.5
+        width = float(round(width))
+        low = width * math.floor(low / width) - 0.5
         high = low + width * math.ceil((high + 0.5 - low) / width)
-    return np.linspace(low, high, math.ceil((high - low) / width - 1e-9) + 1)
+        return np.linspace(low, high, math.ceil((high - low) / width - 1e-9) + 1)
+    bins, unit = math.ceil((high - low) / width - 1e-9), 10.0 ** math.floor(math.log10(width))
+    return np.linspace(unit * math.floor(low / unit), unit * math.ceil(high / unit), bins + 1)
 
 
 def _bin_width(cells: Digest) -> float:

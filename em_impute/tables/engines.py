@@ -274,6 +274,11 @@ class _PostgreSQL(Session):
 
     def _refused(self, message: str) -> Exception:
         """Why there is no connection; libpq's own words could hold parts of the URL."""
+        if re.search(r": (invalid|unexpected) ", message):
+            return DatabaseError(
+                "its URL is not one that PostgreSQL's driver reads; in a password, what is not a "
+                "letter or digit is written as in %2F"
+            )
         if "password" in message or "authentication" in message:
             return DatabaseError(
                 f"the server at {self._place} refused the login; check the user and the password "
@@ -325,6 +330,8 @@ class _PostgreSQL(Session):
             why = f"another program kept it locked for {PATIENCE:g} s; try again later"
         elif state in _SAYINGS:
             why = _SAYINGS[state]
+        elif b"PG_DIAG_CONTEXT" in details:  # whose words are its author's, with values perhaps
+            why = "a trigger or function of the database raised an error"
         elif state.startswith(_NAMING):
             why = details.get(b"PG_DIAG_MESSAGE_PRIMARY", "")
         else:
@@ -406,9 +413,10 @@ class _PostgreSQL(Session):
         )
 
     def columns(self, table: Table) -> dict[str, str]:
+        # Types without their lengths: a cast cuts a text that is too long, an insert refuses it.
         return dict(
             self.run(
-                "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute "
+                "SELECT attname::text, format_type(atttypid, -1) FROM pg_attribute "
                 "WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped "
                 "AND attgenerated = '' AND attidentity <> 'a' ORDER BY attnum",
                 table.sql,
@@ -787,6 +795,8 @@ def _sqlite_reason(error: sqlite3.Error) -> DatabaseError:
         return DatabaseError("the file or its folder cannot be opened or written")
     if "syntax error" in message or "incomplete input" in message:
         return DatabaseError("the SQL has a syntax error")
+    if name == "SQLITE_CONSTRAINT_TRIGGER":  # whose words are its author's
+        return DatabaseError("a trigger of the database raised an error")
     if message.startswith("no such ") or "constraint failed" in message:
         return DatabaseError(message)
     return DatabaseError(f"the statement failed ({name or type(error).__name__})")

@@ -142,7 +142,10 @@ def _listing(folder: Path) -> list[str]:
 
 
 def _hidden(name: str) -> bool:
-    """Whether Arrow and Spark would pass it by: marks of other programs, half-written files."""
+    """Whether Arrow and Spark would pass it by: marks of other programs, half-written files.
+
+    A ``..`` in the name of a file in an archive, which would lead out of the folder of copies, too.
+    """
     return any(part.startswith((".", "_")) for part in name.split("/"))
 
 
@@ -261,9 +264,6 @@ def _remote_files(filesystem: pa_fs.FileSystem, root: str, url: str) -> dict[str
     files = {name: files[name] for name in sorted(files) if not _hidden(name)}
     if not files:
         raise SourceError(_no_files(url))
-    # Archives and stores have names that no folder has.
-    if strays := [name for name in files if ".." in name.split("/") or "\0" in name]:
-        raise SourceError(f"{url} holds a file whose name leads out of it: {strays[0]!r}.")
     return files
 
 

@@ -731,6 +731,17 @@ def test_fractions_are_not_rounded_to_whole_numbers(
     ) in str(caught.value).replace("INTEGER", "integer")
 
 
+@pytest.mark.parametrize("type_", ["varchar(5)", "char(5)"])
+def test_text_that_is_too_long_is_not_cut(
+    postgres_database: Database, stage: Callable[[Any], Staged], type_: str
+) -> None:
+    postgres_database.run(f"CREATE TABLE t (k bigint, x {type_})")
+    with pytest.raises(TargetError, match="a value does not fit a type"):
+        publish(stage({"k": [1], "x": ["abcdef"]}), postgres_database.target(), "run")
+    publish(stage({"k": [1], "x": ["abcde"]}), postgres_database.target(), "run")
+    assert postgres_database.rows() == [(1, "abcde")]
+
+
 # --- Before the work starts --------------------------------------------------------------------
 
 
