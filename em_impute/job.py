@@ -1313,4 +1313,4 @@ def _word(part: str | int) -> str:
     """Write a name so that it stays on its line and cannot steer a terminal."""
     text = str(part)
     shown = text[:_LONGEST_WORD]
-    return shown if shown.isprintable() and shown else ascii(shown)
+    return shown if shown.isprintable() and shown.strip() == shown != "" else ascii(shown)

@@ -727,11 +727,12 @@ class _SQLite(Session):
     def _said(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, sqlite3.Warning) as error:  # Python 3.11 warns of a second statement
             raise _sqlite_reason(error) from None
 
     def stream(self, sql: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         source = f"(\n{sql}\n)"
+        self.run(f"EXPLAIN {sql}")  # it must stand by itself: no bracket of it closes ours
         with self._said():
             described = self._connection.execute(f"SELECT * FROM {source} LIMIT 0").description
         names = [column[0] for column in described]
@@ -783,7 +784,7 @@ class _SQLite(Session):
         return dict(self.run(found, table.parts[-1]))
 
 
-def _sqlite_reason(error: sqlite3.Error) -> DatabaseError:
+def _sqlite_reason(error: sqlite3.Error | sqlite3.Warning) -> DatabaseError:
     name, message = getattr(error, "sqlite_errorname", ""), str(error)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return _kept_locked()
@@ -793,6 +794,8 @@ def _sqlite_reason(error: sqlite3.Error) -> DatabaseError:
         return DatabaseError("the file is not an SQLite database, or it is damaged")
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
         return DatabaseError("the file or its folder cannot be opened or written")
+    if "one statement at a time" in message:
+        return DatabaseError("the query must be one SELECT")
     if "syntax error" in message or "incomplete input" in message:
         return DatabaseError("the SQL has a syntax error")
     if name == "SQLITE_CONSTRAINT_TRIGGER":  # whose words are its author's
