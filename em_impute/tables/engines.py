@@ -7,6 +7,7 @@ those are passed on that name tables, columns, constraints and types.
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import time
@@ -170,7 +171,7 @@ def _file(parts: SplitResult) -> Path:
 
 def _check_there(path: Path, write: bool) -> None:
     """See that a file to read exists, and make the folder of one to write."""
-    if not write and not path.exists():
+    if not write and not os.path.exists(path):  # noqa: PTH110, which says no to any wrong name
         raise DatabaseError(f"there is no file {path} in {Path.cwd()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

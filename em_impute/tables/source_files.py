@@ -88,7 +88,10 @@ def opened(source: FileSource, work: Path) -> Iterator[Sequence[SourceFile]]:
     # `current` of a versioned folder is a link: what it points to now is read to the end.
     name = str(source.path)
     place = _confined(source.path, name)
-    place = place.resolve() if place.is_dir() else place
+    try:
+        place = place.resolve() if place.is_dir() else place
+    except OSError as error:  # a name that is too long for any file
+        raise SourceError(f"{name} cannot be read: {reason(error)}.") from None
     files = _files_of(place, name)
     before = _states(files)
     try:
