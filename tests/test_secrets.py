@@ -27,7 +27,7 @@ from postgres_server import GUARDED, PostgresServer
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 
-from em_impute import cli
+from em_impute import cli, tasks
 
 pytestmark = pytest.mark.xdist_group("prefect")
 
@@ -78,7 +78,6 @@ def planted(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
         "DB_SLASH": f"postgresql://planted:x@pLant3dPassw0rd/y@{place}",
         "DB_SURROGATE": f"postgresql://planted:pLant3dPassw0rd\udcff@{place}",
         "SERVICE_TOKEN": "pLant3dTok3n",
-        "PREFECT_API_KEY": "",
     }.items():
         monkeypatch.setenv(name, value)
 
@@ -219,8 +218,10 @@ def test_planted_secrets_and_cells_are_nowhere(
     postgres: PostgresServer,
     write_job: WriteJob,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(tasks.load, "retry_delay_seconds", [0, 0])
     printed = ""
     for name, (changes, code, words) in runs(postgres.port).items():
         path = write_job(marked().to_csv(index=False), name="planted", **changes)
