@@ -17,7 +17,7 @@ export GX_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint bench clean browser
+.PHONY: help demo test lint fuzz audit sbom bench clean browser
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,25 @@ lint: $(VENV)/installed-dev ## Check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+# The same seed reads the same files: make fuzz SEED=1. Some hundred of them are read by make test, too.
+fuzz: SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
+fuzz: $(VENV)/installed-dev ## Read 10,000 job files that nobody should write
+	@echo "SEED=$(SEED)"
+	@FUZZ_INPUTS=$(or $(INPUTS),10000) OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_fuzz.py \
+		--quiet --capture=no --timeout=0 --hypothesis-seed=$(SEED)
+
+# Of what users install, not of the tools here. A mirror of OSV, where the network ends:
+# make audit ARGS='--vulnerability-service osv --osv-url https://mirror/v1/query'
+audit: $(VENV)/shipped.txt ## Ask PyPI for known vulnerabilities of what em_impute installs
+	@$(VENV)/auditors/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off \
+		--requirement $< $(ARGS)
+
+sbom: $(VENV)/shipped.txt ## Write dist/sbom.cdx.json: what em_impute installs, as CycloneDX
+	@mkdir -p dist
+	@$(VENV)/auditors/bin/cyclonedx-py environment --pyproject pyproject.toml \
+		--output-reproducible --output-file dist/sbom.cdx.json $(VENV)/shipped
+	@echo "dist/sbom.cdx.json"
+
 # For instance: make bench CASES=10k-10,2k-15 TOOLS=em_impute,Amelia ARGS='--parts tools --rounds 1'
 bench: $(VENV)/installed ## Compare with other tools, which takes long; a trial: ARGS=--quick
 	@$(BIN)/python -m benchmarks.run $(if $(CASES),--cases '$(CASES)') $(if $(TOOLS),--tools '$(TOOLS)') $(ARGS)
@@ -43,10 +62,14 @@ clean: ## Remove the environment, the caches and what the demo made
 	rm -rf out/airquality.parquet runs/airquality
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+quietly     = --disable-pip-version-check
+pip_shipped = $(VENV)/auditors/bin/pip --python $(VENV)/shipped/bin/python
 ifdef UV
-install = $(UV) pip install --quiet --python $(BIN)/python
+install         = $(UV) pip install --quiet --python $(BIN)/python
+install_shipped = $(UV) pip install --quiet --python $(VENV)/shipped/bin/python
 else
-install = $(BIN)/python -m pip install -qq --disable-pip-version-check
+install         = $(BIN)/python -m pip install -qq $(quietly)
+install_shipped = $(pip_shipped) install -qq $(quietly)
 endif
 
 $(VENV)/installed: pyproject.toml | $(BIN)/python
@@ -58,6 +81,15 @@ $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 	@echo "Installing em_impute and its tests' tools into $(VENV); without uv this takes some minutes."
 	@$(install) --editable '.[dev]'
 	@touch $(VENV)/installed $@
+
+# The auditors are not in the environment that they look at.
+$(VENV)/shipped.txt: pyproject.toml | $(BIN)/python
+	@echo "Installing em_impute as users do, and its auditors, into $(VENV)."
+	@$(BIN)/python -m venv --clear $(VENV)/auditors
+	@$(BIN)/python -m venv --clear --without-pip $(VENV)/shipped
+	@$(VENV)/auditors/bin/pip install -qq $(quietly) 'pip-audit>=2.9' 'cyclonedx-bom>=7'
+	@$(install_shipped) '.[postgresql,duckdb]'
+	@$(pip_shipped) list $(quietly) --format=freeze --exclude em-impute >$@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null || { \

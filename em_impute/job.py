@@ -13,9 +13,11 @@ import io
 import math
 import os
 import re
+import stat
+import sys
 import zoneinfo
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -54,6 +56,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import StringMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
+
+from em_impute.roots import OutsideError, check_url, confined
 
 Format = Literal["csv", "parquet", "feather", "jsonl"]
 Mode = Literal["replace", "append", "upsert"]
@@ -158,6 +162,7 @@ def _usable_path(path: Path) -> Path:
         raise ValueError("expected the path of a file, such as data/table.csv")
     if path.parts[0].startswith("~"):
         raise ValueError("~ is not expanded in a job; write the folder in full")
+    confined(path)
     return path
 
 
@@ -167,22 +172,32 @@ def _location(value: object) -> Path | str:
         raise PydanticCustomError("path_type", "Input is not a path")
     _with_known_dates(str(value))
     if isinstance(value, str) and _URL.match(value):
-        url = urlsplit(value)
+        url = _split_url(value)
         if url.scheme != "file":
-            return _without_secrets(value)
+            _check_no_secrets(value)
+            check_url(value)
+            return value
         value = unquote(url.path)
     return _usable_path(Path(value))
 
 
-def _without_secrets(url: str) -> str:
-    parts = urlsplit(url)
-    options = {key for key, _ in parse_qsl(parts.query, keep_blank_values=True)}
-    if parts.netloc.rpartition("@")[0] not in ("", "anonymous") or options - _URL_OPTIONS:
-        raise ValueError(
-            "a URL in a job holds no password, key or token; remove it, and give it in the "
-            "environment, as in AWS_ACCESS_KEY_ID or GOOGLE_APPLICATION_CREDENTIALS"
-        )
-    return url
+def _split_url(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        # Python's own words quote the part with the password.
+        raise ValueError("expected a URL, such as s3://bucket/table.parquet") from None
+
+
+def _check_no_secrets(url: str) -> None:
+    # fsspec chains URLs, as in zip://a.csv::https://host/b.zip.
+    for link in map(_split_url, url.split("::")):
+        options = {key for key, _ in parse_qsl(link.query, keep_blank_values=True)}
+        if link.netloc.rpartition("@")[0] not in ("", "anonymous") or options - _URL_OPTIONS:
+            raise ValueError(
+                "a URL in a job holds no password, key or token; remove it, and give it in the "
+                "environment, as in AWS_ACCESS_KEY_ID or GOOGLE_APPLICATION_CREDENTIALS"
+            )
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -316,11 +331,20 @@ def split_database_url(url: str) -> tuple[str, SplitResult]:
         _ = parts.port  # a ValueError if it is no number
     except (ValueError, KeyError):
         raise ValueError(f"expected the URL of a database, such as {_DATABASE_URLS}") from None
-    if engine != "postgresql" and (parts.netloc or not parts.path.strip("/")):
+    if engine == "postgresql":
+        # What stands after an unescaped / of a password would be taken for the host, and be shown.
+        if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+            raise ValueError(
+                "in the URL of a database, a user or password is written with %2F for /, %3F for "
+                "?, %23 for # and %40 for @"
+            )
+    elif parts.netloc or not parts.path.strip("/") or "%00" in parts.path:
         raise ValueError(
             f"expected the path of a file after three slashes, such as {engine}:///data/sales.db "
             f"(four, {engine}:////data/sales.db, begin at the root)"
         )
+    elif parts.path == "/:memory:":
+        raise ValueError("expected a file: a database in memory ends with the program")
     return engine, parts
 
 
@@ -330,14 +354,21 @@ def holds_password(url: SplitResult) -> bool:
     return url.password is not None or bool(options & {"password", "sslpassword"})
 
 
+def database_file(parts: SplitResult) -> Path:
+    """The file of a URL: relative after three slashes, absolute after four, as in SQLAlchemy."""
+    return Path(unquote(parts.path.removeprefix("/")))
+
+
 def _database_url(value: object, handler: ValidatorFunctionWrapHandler) -> object:
     if isinstance(value, str):
-        _, parts = split_database_url(value)
+        engine, parts = split_database_url(value)
         if holds_password(parts):
             raise ValueError(
                 "a password must not stand in a job; take it out and name the environment variable "
                 "that holds it, for example `password: {env: WAREHOUSE_PASSWORD}`"
             )
+        if engine != "postgresql":
+            confined(database_file(parts))
         return value
     with suppress(ValidationError):
         return handler(value)
@@ -1221,6 +1252,9 @@ _MOST_BYTES = 256 * 1024
 _MOST_LEVELS = 40
 _MOST_VALUES = 100_000
 
+# What a message shows: an error goes into the log, and into the run's state in Prefect.
+_MOST_MISTAKES = 100
+_MOST_WORDS = 10
 _LONGEST_WORD = 60
 
 _YAML_TAG = "tag:yaml.org,2002:"
@@ -1241,6 +1275,7 @@ _SYNTAX = (
     ("expected <block", False, "not in line with what stands above; check the indentation"),
     ("found undefined alias", False, "text that begins with * must be in quotes"),
     ("but found another document", False, "a second document begins; a file holds one job"),
+    ("maximum depth", False, "nested too deeply for a job"),
 )
 
 # What was expected, by pydantic's type of error.
@@ -1341,6 +1376,7 @@ class _Document:
         self._yaml = YAML(typ="safe", pure=True)
         # Naming an anchor twice is legal, and the warning would print lines of the file.
         self._yaml.composer.warn_double_anchors = False
+        self._yaml.max_depth = _MOST_LEVELS + 1  # the whole file is the first level
 
     def read(self) -> Any:
         text = self._decode()
@@ -1349,7 +1385,7 @@ class _Document:
         except (YAMLError, ValueError, LookupError, ArithmeticError) as error:
             # ruamel lets Python's own errors through for some escapes and %YAML directives.
             raise self._broken(*_syntax_mistake(error, text)) from None
-        except RecursionError:
+        except RecursionError:  # a ruamel.yaml that has no max_depth yet
             raise self._broken("nested too deeply for a job") from None
         if root is None:
             raise self._broken("the file is empty; a job has a name, a source and a target")
@@ -1363,12 +1399,15 @@ class _Document:
     def problems(self) -> list[Problem]:
         """List the mistakes from the top of the file to its end."""
         in_order = sorted(self.mistakes.items(), key=lambda item: item[0][0])
-        return [
+        problems = [
             Problem(
                 self.places.describe(position), ": ".join(filter(None, (_dotted(loc), message)))
             )
-            for (position, loc), message in in_order
+            for (position, loc), message in in_order[:_MOST_MISTAKES]
         ]
+        if more := len(in_order) - len(problems):
+            problems.append(Problem(str(self._path), f"and {more:,} more mistakes"))
+        return problems
 
     def _decode(self) -> str:
         data = self._bytes()
@@ -1379,11 +1418,18 @@ class _Document:
             raise self._broken(f"not UTF-8 (line {line}); save the file in UTF-8") from None
 
     def _bytes(self) -> bytes:
-        if self._path.is_dir():
-            raise self._broken("expected a job file, got a folder")
         try:
-            with self._path.open("rb") as file:
+            path = confined(self._path)
+            # Opening a pipe would wait for whoever writes to it, and a device may have no end.
+            if not stat.S_ISREG(path.stat().st_mode):
+                got = "a folder" if path.is_dir() else "a device or a pipe"
+                raise self._broken(f"expected a job file, got {got}")
+            with path.open("rb") as file:
                 data = file.read(_MOST_BYTES + 1)
+        except OutsideError as outside:
+            raise self._broken(str(outside)) from None
+        except ValueError:  # Python's own, of a NUL in the path
+            raise self._broken("expected the path of a job file") from None
         except FileNotFoundError:
             folder = self._path.absolute().parent
             raise self._broken(f"no such file in the folder {folder}; check the path") from None
@@ -1447,11 +1493,16 @@ class _Document:
         try:
             value = self._yaml.constructor.construct_object(node)
         except (ValueError, LookupError):
-            self.refuse(loc, "the text does not fit the tag before it, or the number is too long")
-            return None
+            return self._unreadable(loc)
+        # In hexadecimal, Python reads numbers that it then refuses to write.
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            return self._unreadable(loc)
         if isinstance(value, float) and not math.isfinite(value):
             self.refuse(loc, "expected a finite number; for no limit leave the key out")
         return value
+
+    def _unreadable(self, loc: Loc) -> None:
+        self.refuse(loc, "the text does not fit the tag before it, or the number is too long")
 
 
 class _Text(_Document):
@@ -1564,7 +1615,9 @@ def _example(fields: Mapping[str, FieldInfo], loc: Loc) -> str:
     if not examples:
         return ""
     stream = io.StringIO()
-    YAML(typ="safe", pure=True).dump(examples[0], stream)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style, yaml.width = True, 1000  # on one line
+    yaml.dump(examples[0], stream)
     value = stream.getvalue().removesuffix("...\n").strip()
     return f"; for example `{key}: {value}`"
 
@@ -1574,8 +1627,9 @@ def _did_you_mean(word: str, words: Iterable[str]) -> str:
     return f" (did you mean {nearest[0]}?)" if nearest else ""
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(map(_word, names))
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_WORDS:,} more" if names[_MOST_WORDS:] else ""
+    return ", ".join(map(_word, names[:_MOST_WORDS])) + more
 
 
 def _dotted(loc: Loc) -> str:
@@ -1586,4 +1640,4 @@ def _word(part: str | int) -> str:
     """Write a name so that it stays on its line and cannot steer a terminal."""
     text = str(part)
     shown = text[:_LONGEST_WORD]
-    return shown if shown.isprintable() and shown else ascii(shown)
+    return shown if shown.isprintable() and shown.strip() == shown != "" else ascii(shown)

@@ -352,6 +352,9 @@ _DOCUMENTATION = {"description", "notes"}
 # Options without any of which these expectations compare with nothing, and pass.
 _COMPARED_WITH = ("min_value", "max_value", "threshold", "type_list", "column_list", "column_set")
 
+# By these a JSON schema names others, which GX would read from this machine or the network.
+_REFERENCES = {"$ref", "$dynamicRef", "$recursiveRef"}
+
 # GX takes a mapping for any option, as the name of a parameter that nobody would give it here.
 _MAPPINGS = {"json_schema", "partition_object", "quantile_ranges"}
 
@@ -399,6 +402,7 @@ def _problems_of(check: Check, table: BatchDefinition[Any]) -> list[str]:
     expectation = get_expectation_impl(check.expectation)
     options = _options_of(expectation)
     found = [*_unknown_options(check, options), *_wrong_options(check, options)]
+    found += ["a $ref of json_schema must begin with #"] if _refers_elsewhere(check.kwargs) else []
     found = found or [*_empty_comparisons(check, options)]
     found = found or [*_not_evaluable(check, expectation, table)]
     return [f"{check.expectation}: {problem}" for problem in found]
@@ -436,6 +440,15 @@ def _wrong_options(check: Check, options: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted(options.keys() - findings.keys() - _MAPPINGS):
         if isinstance(check.kwargs.get(name), dict):
             yield f"{name} must not be a mapping"
+
+
+def _refers_elsewhere(value: object) -> bool:
+    """Whether a JSON schema among the options refers to one in another place."""
+    if isinstance(value, dict):
+        references = (value.get(name, "#") for name in _REFERENCES)
+        elsewhere = any(isinstance(r, str) and not r.startswith("#") for r in references)
+        return elsewhere or any(map(_refers_elsewhere, value.values()))
+    return isinstance(value, list) and any(map(_refers_elsewhere, value))
 
 
 def _is_condition(kwargs: Mapping[str, Any]) -> bool:
@@ -508,6 +521,8 @@ def _failure_on(frame: pd.DataFrame, check: Check, table: BatchDefinition[Any]) 
         _evaluate(table.get_batch({"dataframe": frame}), _build(check))
     except _EvaluationError as failure:
         return failure.message
+    except Exception as error:  # GX does not catch all of its own
+        return type(error).__name__
     return None
 
 

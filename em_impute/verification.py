@@ -20,13 +20,13 @@ from pydantic import ValidationError
 
 from em_impute.gaussian import GaussianModel, PatternSummary
 from em_impute.job import CannotRun, FileTarget, Job
+from em_impute.roots import OutsideError
 from em_impute.tables import groups, sources, summarise
 from em_impute.tables.columns import assign_roles, count_blanks
 from em_impute.tables.fill import Staged, fill
 from em_impute.tables.run_folder import (
     RunFolder,
     installed_versions,
-    open_run_folder,
     sha256,
     this_machine,
 )
@@ -74,7 +74,8 @@ def verify(path: Path) -> Verification:
         return Verification("not equal", changed)
     with tempfile.TemporaryDirectory(prefix="em_impute-verify-") as root:
         # Under the run's own name, which is in the ledger.
-        again = open_run_folder(Path(root), job.name, recorded["run"])
+        again = RunFolder(Path(root) / Path(recorded["run"]).name)
+        again.path.mkdir()
         snapshot = sources.take_snapshot(job.source, again.snapshot, job.batch_rows)
         if snapshot.fingerprint != recorded["source"]["fingerprint"]:
             return _without_source(folder, again, job, recorded)
@@ -88,7 +89,10 @@ def verify(path: Path) -> Verification:
 def _job(recorded: Mapping[str, Any]) -> Job:
     try:
         return Job.model_validate(recorded["definition"])
-    except ValidationError:
+    except ValidationError as error:
+        reasons = (details.get("ctx", {}).get("error") for details in error.errors())
+        if outside := [reason for reason in reasons if isinstance(reason, OutsideError)]:
+            raise CannotRun(f"A path of the run's job {outside[0]}.") from None
         raise CannotRun(
             "The job in the manifest is not one that this version of em_impute "
             f"({installed_versions()['em_impute']}) reads; the run was made by "

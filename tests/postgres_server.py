@@ -15,7 +15,10 @@ GUARDED, PASSWORD = "guarded", "s3cret/with@signs"
 
 
 class PostgresServer:
-    """A server on a free port of this machine: the superuser needs no password, GUARDED does."""
+    """A server on a free port of this machine.
+
+    The superuser needs no password, GUARDED and the roles in it do.
+    """
 
     def __init__(self, folder: Path) -> None:
         # It makes the database, and the folders accessible for the user that the server runs as.
@@ -23,7 +26,7 @@ class PostgresServer:
         self._user, self._folder = made.system_user, folder
         made.cleanup()
         rules = folder / "pg_hba.conf"
-        rules.write_text(f"host all {GUARDED} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        rules.write_text(f"host all +{GUARDED} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]

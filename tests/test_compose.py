@@ -80,12 +80,6 @@ def test_prefects_parts_share_one_image(services: Services) -> None:
     assert [name for name, service in services.items() if "build" in service] == ["server"]
 
 
-def test_container_user_is_not_root() -> None:
-    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
-    users = [line.split()[1] for line in lines if line.startswith("USER ")]
-    assert users[-1:] == ["em_impute"]
-
-
 def test_each_service_waits_until_the_one_before_it_is_ready(
     services: Services,
 ) -> None:

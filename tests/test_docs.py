@@ -122,8 +122,9 @@ def test_commands_and_files_that_the_readme_names_exist() -> None:
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def test_tests_that_the_method_page_names_exist() -> None:
-    named = re.findall(r"`(tests/\S+?\.py)::(\w+)`", (ROOT / "docs" / "method.md").read_text())
+@pytest.mark.parametrize("page", ["method.md", "security.md"])
+def test_tests_that_a_page_names_exist(page: str) -> None:
+    named = re.findall(r"`(tests/\S+?\.py)::(\w+)`", (ROOT / "docs" / page).read_text())
     assert named
     for path, test in named:
         assert f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"

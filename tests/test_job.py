@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 from collections.abc import Iterator
@@ -206,6 +207,31 @@ def test_a_file_below_a_file_cannot_be_read() -> None:
         load_job(Path("job.yaml/x"))
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/dev/tty", "pipe", "link"])
+def test_what_is_no_file_is_not_even_opened(path: str) -> None:
+    """A pipe would be waited for, and /dev/zero has no end."""
+    os.mkfifo("pipe")
+    Path("link").symlink_to("pipe")
+    with pytest.raises(JobError, match=f"^{path}: expected a job file, got a device or a pipe$"):
+        load_job(Path(path))
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("a\0b", "expected the path of a job file"),
+        ("a" * 300, "cannot be read: File name too long"),
+        ("loop", "cannot be read: Too many levels of symbolic links"),
+    ],
+)
+def test_a_path_that_no_file_has(path: str, complaint: str) -> None:
+    Path("loop").symlink_to("loop")
+    with pytest.raises(JobError) as caught:
+        load_job(Path(path))
+    assert str(caught.value) == f"{path}: {complaint}"
+
+
 def test_a_file_larger_than_any_job_is_not_parsed() -> None:
     assert complaints("x" * 300_000) == ["larger than a job file may be (256 KiB)"]
 
@@ -233,7 +259,7 @@ def test_a_file_larger_than_any_job_is_not_parsed() -> None:
         ("a: b\n---\nc: d", "2:1: a second document begins; a file holds one job"),
         ("a: b\nc: d\0", "2:5: a control character, which YAML does not allow; remove it"),
         ("]", "1:1: not valid YAML; check the quotes, brackets and indentation just before"),
-        ("[" * 1000, "nested too deeply for a job"),
+        ("[" * 1000, "1:42: nested too deeply for a job"),
         ("a: " + "[" * 50 + "]" * 50, "1:44: nested too deeply for a job"),
         ("a: &a [*a]", "1:4: nested too deeply for a job"),
     ],
@@ -247,6 +273,27 @@ def test_aliases_that_multiply_are_stopped() -> None:
     lines = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
     (complaint,) = complaints("\n".join(["a0: &a0 [" + "x, " * 99 + "x]", *lines]))
     assert complaint.endswith("more than 100,000 values in one job")
+
+
+def test_an_error_has_a_bound_on_its_length() -> None:
+    unknown = "".join(f"k{i}: x\n" for i in range(5000))
+    found = complaints(MINIMAL + unknown)
+    assert (len(found), found[-1]) == (101, "and 4,900 more mistakes")
+    names = ", ".join(f"{name}, {name}" for name in "abcdefghijkl")
+    (complaint,) = complaints(f"{MINIMAL}columns: {{impute: [{names}]}}")
+    assert "a, b, c, d, e, f, g, h, i, j and 2 more: named more than once" in complaint
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 5000, "0o" + "7" * 5000, "-0x" + "f" * 300])
+def test_numbers_that_could_not_be_written_again(number: str) -> None:
+    text = f"{MINIMAL}checks: {{input: [{{expect_table_row_count_to_equal: {{value: {number}}}}}]}}"
+    (complaint,) = complaints(text)
+    assert complaint.endswith("does not fit the tag before it, or the number is too long")
+
+
+def test_merge_keys_are_not_merged() -> None:
+    found = complaints("name: b\nsource: &a {path: x.csv}\ntarget: {<<: *a}\n")
+    assert any(line.startswith("3:10: target.<<: unknown key") for line in found)
 
 
 @pytest.mark.parametrize("tag", ["!!python/object:os.system", "!!binary", "!secret"])
@@ -288,6 +335,8 @@ def test_a_file_url_is_a_local_path() -> None:
         "s3://hunter2@bucket/a.csv",
         "s3://bucket/a.csv?secret_key=hunter2",
         "https://host/a.csv?sig=hunter2",
+        "zip://a.csv::https://hunter2@host/b.zip",
+        "zip://a.csv::https://host/b.zip?sig=hunter2",
     ],
 )
 def test_a_url_with_a_secret_is_refused_and_not_repeated(url: str) -> None:
@@ -297,6 +346,13 @@ def test_a_url_with_a_secret_is_refused_and_not_repeated(url: str) -> None:
         "in the environment"
     )
     assert "hunter2" not in complaint
+
+
+@pytest.mark.parametrize("url", ["s3://u:hunter2\u2100@bucket/a.csv", "https://[hunter2/a.csv"])
+def test_a_url_that_python_cannot_read_is_not_repeated(url: str) -> None:
+    (complaint,) = complaints(MINIMAL.replace("in.csv", f'"{url}"'))
+    expected = "2:16: source.path: expected a URL, such as s3://bucket/table.parquet"
+    assert complaint == expected
 
 
 @pytest.mark.parametrize(
@@ -1132,6 +1188,24 @@ def test_mistakes_in_a_database(source: str, target: str, expected: list[str]) -
     found = complaints(f"name: x\nsource: {source}\ntarget: {target}\n")
     assert found == expected
     assert "geheim" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("sqlite:///:memory:", "expected a file: a database in memory ends with the program"),
+        ("duckdb:///:memory:", "expected a file: a database in memory ends with the program"),
+        ("sqlite:///a%00b", "expected the path of a file after three slashes"),
+        (
+            "postgresql://u:x@hunter2/y@h/d",
+            "in the URL of a database, a user or password is written with %2F for /",
+        ),
+    ],
+)
+def test_a_database_that_is_no_place(url: str, complaint: str) -> None:
+    found = complaints(f"name: x\nsource: {{url: '{url}', table: t}}\ntarget: {{path: x.csv}}\n")
+    assert found[0].startswith(f"2:15: source.url: {complaint}")
+    assert "hunter2" not in str(found)
 
 
 def test_a_password_is_not_quoted_by_pydantic() -> None:

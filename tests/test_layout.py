@@ -24,7 +24,8 @@ ROOMS = {
     "em_impute": {"em_impute.gaussian", "em_impute.estimator"},
     "em_impute.gaussian": set[str](),
     "em_impute.estimator": {"em_impute.gaussian"},
-    "em_impute.job": set[str](),
+    "em_impute.roots": set[str](),
+    "em_impute.job": {"em_impute.roots"},
     "em_impute.progress": {"em_impute.gaussian"},
     "em_impute.logins": {"em_impute.job"},
     "em_impute.tables": {
@@ -32,6 +33,7 @@ ROOMS = {
         "em_impute.job",
         "em_impute.logins",
         "em_impute.progress",
+        "em_impute.roots",
     },
     "em_impute.expectations": {"em_impute.gaussian", "em_impute.job"},
     "em_impute.validation": {"em_impute.expectations", "em_impute.job"},
@@ -61,6 +63,7 @@ ROOMS = {
     "em_impute.verification": {
         "em_impute.gaussian",
         "em_impute.job",
+        "em_impute.roots",
         "em_impute.tables",
         "em_impute.validation",
     },

@@ -229,6 +229,31 @@ MISTAKES = {
         check(NOT_NULL, column="x", description={}),
         "description must be text, got a mapping",
     ),
+    "schema in the network": (
+        check(
+            "expect_column_values_to_match_json_schema",
+            column="x",
+            json_schema={"$ref": "file:///etc/passwd"},
+        ),
+        "a $ref of json_schema must begin with #",
+    ),
+    "schema in the network, deep inside": (
+        check(
+            "expect_column_values_to_match_json_schema",
+            column="x",
+            json_schema={"anyOf": [{"properties": {"a": {"$dynamicRef": "//example.org/x"}}}]},
+        ),
+        "a $ref of json_schema must begin with #",
+    ),
+    "a list of no use to GX": (
+        check(
+            "expect_column_kl_divergence_to_be_less_than",
+            column="x",
+            partition_object={},
+            threshold=1,
+        ),
+        "it cannot be evaluated with these options",
+    ),
     "condition half of which would be ignored": (
         check(NOT_NULL, column="x", row_condition='col("x") > 5 and col("y") < 3'),
         "row_condition must be one comparison",

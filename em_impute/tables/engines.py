@@ -7,6 +7,7 @@ those are passed on that name tables, columns, constraints and types.
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import time
@@ -22,7 +23,8 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from em_impute.job import split_database_url
+from em_impute.job import database_file, split_database_url
+from em_impute.roots import ROOT, OutsideError, confined, roots
 from em_impute.tables.run_folder import reason
 
 # How long a session waits for whoever writes to the same place, in seconds.
@@ -60,6 +62,11 @@ class Table:
 def quoted(name: str) -> str:
     """Write an identifier so that SQL takes it as it is."""
     return '"{}"'.format(name.replace('"', '""'))
+
+
+def _literal(text: str) -> str:
+    """Write a text in SQL, for the rare statement that takes no bound parameter."""
+    return "'{}'".format(text.replace("'", "''"))
 
 
 class Session(ABC):
@@ -156,13 +163,15 @@ def _driver(name: str, extra: str) -> Any:
 
 
 def _file(parts: SplitResult) -> Path:
-    """The file of a URL: relative after three slashes, absolute after four, as in SQLAlchemy."""
-    return Path(unquote(parts.path.removeprefix("/")))
+    try:
+        return confined(database_file(parts))
+    except OutsideError as outside:
+        raise DatabaseError(f"its file {outside}") from None
 
 
 def _check_there(path: Path, write: bool) -> None:
     """See that a file to read exists, and make the folder of one to write."""
-    if not write and not path.exists():
+    if not write and not os.path.exists(path):  # noqa: PTH110, which says no to any wrong name
         raise DatabaseError(f"there is no file {path} in {Path.cwd()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -255,6 +264,8 @@ class _PostgreSQL(Session):
             self._connection = driver.connect(_libpq_uri(parts, password))
         except self._error as error:
             raise self._refused(str(error)) from None
+        except ValueError:  # text that is not Unicode; Python's own words quote it
+            raise DatabaseError("its URL or password is not valid text") from None
         self._cursor = self._connection.cursor()
         # One snapshot for all that is read.
         level = "READ COMMITTED" if write else "REPEATABLE READ READ ONLY"
@@ -264,6 +275,11 @@ class _PostgreSQL(Session):
 
     def _refused(self, message: str) -> Exception:
         """Why there is no connection; libpq's own words could hold parts of the URL."""
+        if re.search(r": (invalid|unexpected) ", message):
+            return DatabaseError(
+                "its URL is not one that PostgreSQL's driver reads; in a password, what is not a "
+                "letter or digit is written as in %2F"
+            )
         if "password" in message or "authentication" in message:
             return DatabaseError(
                 f"the server at {self._place} refused the login; check the user and the password "
@@ -315,6 +331,8 @@ class _PostgreSQL(Session):
             why = f"another program kept it locked for {PATIENCE:g} s; try again later"
         elif state in _SAYINGS:
             why = _SAYINGS[state]
+        elif b"PG_DIAG_CONTEXT" in details:  # whose words are its author's, with values perhaps
+            why = "a trigger or function of the database raised an error"
         elif state.startswith(_NAMING):
             why = details.get(b"PG_DIAG_MESSAGE_PRIMARY", "")
         else:
@@ -396,9 +414,10 @@ class _PostgreSQL(Session):
         )
 
     def columns(self, table: Table) -> dict[str, str]:
+        # Types without their lengths: a cast cuts a text that is too long, an insert refuses it.
         return dict(
             self.run(
-                "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute "
+                "SELECT attname::text, format_type(atttypid, -1) FROM pg_attribute "
                 "WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped "
                 "AND attgenerated = '' AND attidentity <> 'a' ORDER BY attnum",
                 table.sql,
@@ -409,8 +428,9 @@ class _PostgreSQL(Session):
         if pa.types.is_decimal(field.type):
             return f"numeric({field.type.precision},{field.type.scale})"
         if pa.types.is_string(field.type):
-            kept: bytes = (field.metadata or {}).get(b"POSTGRESQL:type", b"text")
-            return kept.decode()
+            # A file can say anything in its metadata, and this becomes SQL.
+            kept = (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode(errors="replace")
+            return kept if kept in _TEXTUAL else "text"
         return None
 
     def lock(self, table: Table) -> None:
@@ -533,6 +553,7 @@ class _DuckDB(Session):
         self._duckdb = _driver("duckdb", "duckdb")
         _check_there(path, write)
         self._connection = self._opened(path, write)
+        self._restrict()
         self.run("SET TimeZone = 'UTC'")
         self.run("BEGIN TRANSACTION")
 
@@ -540,7 +561,8 @@ class _DuckDB(Session):
         give_up = time.monotonic() + PATIENCE
         while True:
             try:
-                return self._duckdb.connect(str(path), read_only=not write)
+                # From the root on, so that no name before a colon is taken for a service's.
+                return self._duckdb.connect(str(path.absolute()), read_only=not write)
             except (self._duckdb.IOException, self._duckdb.ConnectionException) as error:
                 locked = "lock" in str(error) or "different configuration" in str(error)
                 if not locked:
@@ -548,6 +570,15 @@ class _DuckDB(Session):
                 if time.monotonic() > give_up:
                     raise _kept_locked() from None
             time.sleep(0.1)
+
+    def _restrict(self) -> None:
+        """Keep SQL from this program's variables, and from files where jobs may not go."""
+        self.run("SET python_enable_replacements = false")
+        [(free,)] = self.run("SELECT current_setting('enable_external_access')")
+        if free and (allowed := roots()):
+            folders = ", ".join(_literal(str(folder)) for folder in allowed)
+            self.run(f"SET allowed_directories = [{folders}]")
+            self.run("SET enable_external_access = false")
 
     def close(self) -> None:
         self._connection.close()
@@ -579,10 +610,13 @@ class _DuckDB(Session):
             return message.splitlines()[0].partition(": ")[2].rstrip("!.") + at
         if isinstance(error, self._duckdb.ConstraintException):
             return "a row violates a constraint of the table, such as its primary key"
+        if isinstance(error, self._duckdb.PermissionException):
+            return f"it reads a file outside of the folders that jobs may use ({ROOT}){at}"
         return f"a value does not fit, or the file is damaged ({type(error).__name__}){at}"
 
     def stream(self, sql: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         with self._said():
+            self._check_reads(sql)
             relation = self._connection.sql(sql)
             if relation is None:
                 raise DatabaseError("the query gives no rows")
@@ -591,6 +625,13 @@ class _DuckDB(Session):
                     raise _unreadable(name, type_)
             reader = relation.to_arrow_reader(batch_rows)
             return reader.schema, self._batches(reader)
+
+    def _check_reads(self, sql: str) -> None:
+        """Refuse what a read-only file does not: a second statement, COPY to a file, INSTALL."""
+        kinds = [statement.type.name for statement in self._connection.extract_statements(sql)]
+        pivots = kinds == ["MULTI"] and re.match(r"\s*pivot\b", sql, re.IGNORECASE)
+        if kinds != ["SELECT"] and not pivots:
+            raise DatabaseError("the query must be one SELECT")
 
     def _batches(self, reader: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         try:
@@ -663,11 +704,14 @@ class _SQLite(Session):
     def __init__(self, path: Path, write: bool) -> None:
         _check_there(path, write)
         mode = "rwc" if write else "ro"
-        uri = f"file:{quote(str(path))}?mode={mode}"
+        uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
         with self._said():
             self._connection = sqlite3.connect(
                 uri, uri=True, timeout=PATIENCE, isolation_level=None
             )
+        # No other file is attached, and what a file's own schema calls is harmless.
+        self._connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        self.run("PRAGMA trusted_schema = OFF")
         self.run("BEGIN IMMEDIATE" if write else "BEGIN")
 
     def close(self) -> None:
@@ -684,11 +728,12 @@ class _SQLite(Session):
     def _said(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, sqlite3.Warning) as error:  # Python 3.11 warns of a second statement
             raise _sqlite_reason(error) from None
 
     def stream(self, sql: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         source = f"(\n{sql}\n)"
+        self.run(f"EXPLAIN {sql}")  # it must stand by itself: no bracket of it closes ours
         with self._said():
             described = self._connection.execute(f"SELECT * FROM {source} LIMIT 0").description
         names = [column[0] for column in described]
@@ -740,7 +785,7 @@ class _SQLite(Session):
         return dict(self.run(found, table.parts[-1]))
 
 
-def _sqlite_reason(error: sqlite3.Error) -> DatabaseError:
+def _sqlite_reason(error: sqlite3.Error | sqlite3.Warning) -> DatabaseError:
     name, message = getattr(error, "sqlite_errorname", ""), str(error)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return _kept_locked()
@@ -750,8 +795,12 @@ def _sqlite_reason(error: sqlite3.Error) -> DatabaseError:
         return DatabaseError("the file is not an SQLite database, or it is damaged")
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
         return DatabaseError("the file or its folder cannot be opened or written")
+    if "one statement at a time" in message:
+        return DatabaseError("the query must be one SELECT")
     if "syntax error" in message or "incomplete input" in message:
         return DatabaseError("the SQL has a syntax error")
+    if name == "SQLITE_CONSTRAINT_TRIGGER":  # whose words are its author's
+        return DatabaseError("a trigger of the database raised an error")
     if message.startswith("no such ") or "constraint failed" in message:
         return DatabaseError(message)
     return DatabaseError(f"the statement failed ({name or type(error).__name__})")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from threadpoolctl import threadpool_info
 
 from em_impute.job import CannotRun, Job, KeptRuns
+from em_impute.roots import OutsideError, confined
 
 if TYPE_CHECKING:
     from em_impute.tables.sources import Snapshot
@@ -240,11 +241,14 @@ def open_run_folder(root: Path, job_name: str, run_id: str) -> RunFolder:
     Raises
     ------
     CannotRun
-        If the folder cannot be made.
+        If the folder cannot be made, or is where jobs may not go.
     """
     folder = RunFolder(root / job_name / run_id)
     try:
+        confined(folder.path)
         folder.path.mkdir(parents=True, exist_ok=True)
+    except OutsideError as outside:
+        raise CannotRun(f"The run's folder {folder.path} {outside}.") from None
     except OSError as error:
         raise CannotRun(
             f"The run's folder {folder.path} cannot be made ({reason(error)}); "

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.fs as pa_fs
 
 from em_impute.job import CannotRun, DatabaseSource, FileSource
+from em_impute.roots import OutsideError, check_url, confined
 from em_impute.tables.run_folder import reason
 
 # Each format's bytes at the start and at the end of a file.
@@ -85,8 +86,12 @@ def opened(source: FileSource, work: Path) -> Iterator[Sequence[SourceFile]]:
             yield _copied(source.path, Path(folder))
         return
     # `current` of a versioned folder is a link: what it points to now is read to the end.
-    place, name = source.path, str(source.path)
-    place = place.resolve() if place.is_dir() else place
+    name = str(source.path)
+    place = _confined(source.path, name)
+    try:
+        place = place.resolve() if place.is_dir() else place
+    except OSError as error:  # a name that is too long for any file
+        raise SourceError(f"{name} cannot be read: {reason(error)}.") from None
     files = _files_of(place, name)
     before = _states(files)
     try:
@@ -111,8 +116,22 @@ def _files_of(path: Path, name: str) -> list[SourceFile]:
 
 
 def members(folder: Path, name: str = "") -> list[SourceFile]:
-    """All files under a folder, with the values that the names of their folders give."""
-    return [_member(folder, file, name or str(folder)) for file in _listing(folder)]
+    """All files under a folder, with the values that the names of their folders give.
+
+    Raises
+    ------
+    SourceError
+        If a link among them leads to where jobs may not go.
+    """
+    found = (_member(folder, file, name or str(folder)) for file in _listing(folder))
+    return [replace(file, path=_confined(file.path, file.name)) for file in found]
+
+
+def _confined(path: Path, name: str) -> Path:
+    try:
+        return confined(path)
+    except OutsideError as outside:
+        raise SourceError(f"{name} {outside}.") from None
 
 
 def _no_files(folder: str) -> str:
@@ -126,7 +145,10 @@ def _listing(folder: Path) -> list[str]:
 
 
 def _hidden(name: str) -> bool:
-    """Whether Arrow and Spark would pass it by: marks of other programs, half-written files."""
+    """Whether Arrow and Spark would pass it by: marks of other programs, half-written files.
+
+    A ``..`` in the name of a file in an archive, which would lead out of the folder of copies, too.
+    """
     return any(part.startswith((".", "_")) for part in name.split("/"))
 
 
@@ -189,11 +211,14 @@ def _changed(name: str) -> str:
 def _copied(url: str, folder: Path) -> list[SourceFile]:
     """Copy the file, or all files under the folder, at a URL into a local folder."""
     try:
+        check_url(url)
         filesystem, root = _filesystem(url)
         before = _remote_files(filesystem, root, url)
         for name in before:
             _copy(filesystem, f"{root}/{name}" if name else root, folder / (name or "file"))
         changed = before.items() ^ _remote_files(filesystem, root, url).items()
+    except OutsideError as outside:
+        raise SourceError(f"{url} {outside}.") from None
     except FileNotFoundError:
         raise SourceError(f"{url}: no such file or folder.") from None
     except OSError as error:

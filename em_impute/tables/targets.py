@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from em_impute.job import DatabaseTarget, FileTarget
+from em_impute.roots import OutsideError, confined
 from em_impute.tables import merging, partitions
 from em_impute.tables.arrow_files import read_schema, stream_file
 from em_impute.tables.locks import one_writer
@@ -75,17 +76,20 @@ def check_target(target: FileTarget | DatabaseTarget) -> None:
         If the target is a folder, its own folder cannot be made or written, or its database cannot
         be reached or does not let the table be written.
     """
-    match target:
-        case FileTarget(is_folder=True):
-            _check_is_ours(target)
-            _check_writable(target, _place(target))
-        case FileTarget():
-            _check_is_no_folder(target)
-            _check_writable(target, _place(target).parent)
-        case DatabaseTarget():
-            from em_impute.tables import databases
+    if isinstance(target, DatabaseTarget):
+        from em_impute.tables import databases
 
-            databases.check_target(target)
+        databases.check_target(target)
+        return
+    place = _place(target)
+    try:
+        if target.is_folder:
+            _check_is_ours(target)
+        else:
+            _check_is_no_folder(target)
+        _check_writable(place if target.is_folder else place.parent)
+    except OSError as error:
+        raise _unwritable(target, error) from error
 
 
 def check_schema(schema: pa.Schema, target: FileTarget | DatabaseTarget) -> None:
@@ -120,18 +124,22 @@ def _check_is_ours(target: FileTarget) -> None:
         raise TargetError(f"The target {target} is a file; with partition_by it is a folder.")
 
 
-def _check_writable(target: FileTarget, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".em_impute."):
-            pass
-    except OSError as error:
-        raise _unwritable(target, error) from error
+def _check_writable(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".em_impute."):
+        pass
 
 
 def _place(target: FileTarget) -> Path:
     """The file to replace: what a link points to, not the link."""
-    return Path(os.path.realpath(target.path))
+    place = Path(os.path.realpath(target.path))
+    inner = [place / CURRENT, place / VERSIONS] if target.is_folder else []
+    try:
+        for path in (Path(target.path), *inner):
+            confined(path)
+    except OutsideError as outside:
+        raise TargetError(f"The target {target} {outside}.") from None
+    return place
 
 
 def _unwritable(target: FileTarget, error: OSError) -> TargetError:

@@ -32,7 +32,10 @@ from em_impute.tables.sources import SourceError, take_snapshot
 from em_impute.tables.targets import Published, TargetError, open_writer
 
 NUMBERS = count()
-ODD_NAMES = ["a b", 'say "x"', "ünï.çødé", "x; drop table t --", "Select", "o'clock", "$1 ?1"]
+ODD_NAMES = [
+    *("a b", 'say "x"', "ünï.çødé", "x; drop table t --", "Select", "o'clock", "$1 ?1"),
+    *('"); drop table t; --', "new\nline", "back\\slash", "%s %(x)s {0} :x @x", "*/ /*", "\u202e"),
+]
 
 
 class Database:
@@ -155,6 +158,59 @@ def test_names_are_quoted_never_pasted(
     check_target(database.target(table))
 
 
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_no_name_reaches_another_table(
+    database: Database, stage: Callable[[Any], Staged], name: str
+) -> None:
+    """As the schema, the table, the key and the column at once, in the modes that differ."""
+    database.run("CREATE TABLE t (a integer);;INSERT INTO t VALUES (1)")
+    prefix = ""
+    if database.engine != "sqlite":
+        prefix = f"{quoted(f'schema {name}')}."
+        database.run(f"CREATE SCHEMA {prefix.removesuffix('.')}")
+    table = f"{prefix}{quoted(f'table {name}')}"
+    other = f"key {name}"
+    for mode in ("append", "upsert", "replace"):
+        staged = stage({name: ["x"], other: [name]})
+        publish(staged, database.target(table, mode), f"{mode} {name}", [other])
+        assert database.rows(table) == [("x", name)]
+        database.run(f"DELETE FROM {table}") if mode == "append" else None
+    with pytest.raises(SourceError, match="there is no such table"):
+        read(database.source(table=quoted(f"no {name}")))
+    assert database.rows("t") == [(1,)]
+
+
+def test_metadata_of_a_file_become_no_sql(
+    postgres_database: Database, stage: Callable[[Any], Staged]
+) -> None:
+    """They tell the type of PostgreSQL that a text had, and come from whoever wrote the file."""
+    postgres_database.run("CREATE TABLE t (a integer)")
+    hostile = {b"POSTGRESQL:type": b"text) AS x; DROP TABLE t; --"}
+    kept = {b"POSTGRESQL:type": b"jsonb"}
+    schema = pa.schema(
+        [pa.field("x", pa.string(), metadata=hostile), pa.field("y", pa.string(), metadata=kept)]
+    )
+    publish(stage(pa.table([["a"], ["{}"]], schema)), postgres_database.target("made"), "run")
+    types = dict(postgres_database.run(COLUMN_TYPES.format("made")))
+    assert types == {"x": "text", "y": "jsonb"}
+    assert postgres_database.rows("t") == []
+
+
+@pytest.mark.parametrize("name", ["'), (1); drop table t; --", 'a"b', "a''b"])
+def test_types_with_names_in_them(
+    duckdb_database: Database, stage: Callable[[Any], Staged], name: str
+) -> None:
+    enum = "ENUM ('{}')".format(name.replace("'", "''"))
+    duckdb_database.run(
+        f"CREATE TABLE t (k integer, e {enum}, s struct({quoted(name)} integer));;"
+        f"CREATE TABLE canary (a integer)"
+    )
+    staged = stage({"k": [1], "e": [name], "s": [{name: 1}]})
+    publish(staged, duckdb_database.target(), "run")
+    assert duckdb_database.rows() == [(1, name, {name: 1})]
+    assert duckdb_database.rows("canary") == []
+
+
 def test_table_of_another_schema(
     postgres_database: Database, stage: Callable[[Any], Staged]
 ) -> None:
@@ -205,6 +261,53 @@ def test_a_query_cannot_write(database: Database) -> None:
     database.run("CREATE TABLE t (a integer)")
     message = refusal_of(database.source(query="DELETE FROM t RETURNING a"))
     assert message.startswith(f"A query of {database.source(table='t').url_shown} cannot be read")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT a FROM t; DELETE FROM t",
+        "COPY (SELECT 1) TO 'stolen.csv'",
+        "COPY t TO 'stolen.csv'",
+        "ATTACH 'stolen.db' AS stolen",
+        "INSTALL httpfs",
+        "PRAGMA database_list",
+        "CREATE TABLE stolen AS SELECT 1",
+        "SELECT a FROM t) UNION SELECT (2",
+        "EXPORT DATABASE 'stolen'",
+        "VACUUM INTO 'stolen.db'",
+    ],
+)
+def test_a_query_is_one_select(
+    database: Database, query: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    database.run("CREATE TABLE t (a integer);;INSERT INTO t VALUES (1)")
+    refusal_of(database.source(query=query))
+    assert database.rows() == [(1,)]
+    assert not list(tmp_path.glob("stolen*"))
+
+
+def test_a_query_sees_no_variable_of_this_program(
+    duckdb_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duckdb_database.run("SELECT 1")
+    monkeypatch.setattr(engines, "secret", pa.table({"x": ["s3cret"]}), raising=False)
+    message = refusal_of(duckdb_database.source(query="SELECT * FROM secret"))
+    assert "Table with name secret does not exist" in message
+
+
+def test_a_pivot_is_a_query_too(duckdb_database: Database) -> None:
+    duckdb_database.run("CREATE TABLE t AS SELECT * FROM (VALUES ('a', 1), ('b', 2)) AS v(k, x)")
+    table = read(duckdb_database.source(query="PIVOT t ON k USING sum(x)"))
+    assert table.to_pylist() == [{"a": 1, "b": 2}]
+
+
+def test_a_file_named_like_a_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To DuckDB, `md:` before a name is MotherDuck, and `sqlite:` an extension to download."""
+    monkeypatch.chdir(tmp_path)
+    check_target(DatabaseTarget(url="duckdb:///md:x", table="t"))
+    assert (tmp_path / "md:x").exists()
 
 
 # --- Types -------------------------------------------------------------------------------------
@@ -729,6 +832,17 @@ def test_fractions_are_not_rounded_to_whole_numbers(
     assert (
         "its column 'x' is of type integer, to which the table's, of type double, would be rounded"
     ) in str(caught.value).replace("INTEGER", "integer")
+
+
+@pytest.mark.parametrize("type_", ["varchar(5)", "char(5)"])
+def test_text_that_is_too_long_is_not_cut(
+    postgres_database: Database, stage: Callable[[Any], Staged], type_: str
+) -> None:
+    postgres_database.run(f"CREATE TABLE t (k bigint, x {type_})")
+    with pytest.raises(TargetError, match="a value does not fit a type"):
+        publish(stage({"k": [1], "x": ["abcdef"]}), postgres_database.target(), "run")
+    publish(stage({"k": [1], "x": ["abcde"]}), postgres_database.target(), "run")
+    assert postgres_database.rows() == [(1, "abcde")]
 
 
 # --- Before the work starts --------------------------------------------------------------------
