@@ -11,7 +11,7 @@ The path of the data, from a YAML job (`em_impute.flows.impute`):
     report        numbers -> figures -> pages                         reporting
 
 In plain Python `EMImputer` is a scikit-learn transformer; `PatternSummary` and `fit_gaussian` are
-the engine beneath it.
+the engine beneath it; `plot_missingness`, `plot_imputed` and `plot_trace` draw in notebooks.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from em_impute.gaussian import (
 
 if TYPE_CHECKING:
     from em_impute.estimator import EMImputer
+    from em_impute.notebook import plot_imputed, plot_missingness, plot_trace
 
 __all__ = [
     "ConvergenceWarning",
@@ -38,13 +39,21 @@ __all__ = [
     "Status",
     "fit_gaussian",
     "little_mcar_test",
+    "plot_imputed",
+    "plot_missingness",
+    "plot_trace",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    # scikit-learn takes seconds, which every start of a Prefect server or worker would wait for.
+    # scikit-learn and matplotlib take seconds, which every start of a Prefect server or worker
+    # would wait for.
     if name == "EMImputer":
         from em_impute.estimator import EMImputer
 
         return EMImputer
+    if name in ("plot_imputed", "plot_missingness", "plot_trace"):
+        from em_impute import notebook
+
+        return getattr(notebook, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import MissingIndicator
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, estimator_html_repr
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
@@ -107,6 +107,11 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
         self.n_jobs = n_jobs
+
+    def _html_repr(self) -> str:
+        """The diagram of scikit-learn and, once fitted, how the fit ended."""
+        fitted: str = self.result_._repr_html_() if hasattr(self, "result_") else ""
+        return f"{estimator_html_repr(self)}{fitted}"
 
     def fit(self, X: Any, y: object = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
         """Estimate mean and covariance.

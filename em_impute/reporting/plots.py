@@ -96,7 +96,7 @@ def trace(fit: Fit) -> Figure:
     """Draw the log-likelihood and the estimated distance by iteration."""
     figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    _draw_loglik(upper, fit)
+    draw_loglik(upper, fit)
     _draw_distance(lower, fit)
     lower.set_xlabel("iteration (evaluation of the EM map)")
     lower.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -122,18 +122,7 @@ def missingness(item: MissingnessMap) -> Figure:
     named = len(item.columns) <= MAX_MAP_NAMES
     height = 2.6 + (_names_height(item.columns, WIDTH) if named else 0.0)
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots()
-    cells = np.full((*item.missing().shape, 4), (*to_rgb(GREY), OBSERVED_ALPHA))
-    cells[item.missing()] = (*to_rgb(SHADED), 1.0)
-    axes.imshow(cells, aspect="auto", interpolation="none", extent=(0, cells.shape[1], 1, 0))
-    if named:
-        _name_columns(axes, item.columns, WIDTH, offset=0.5)
-    else:
-        axes.set_xticks([])
-    axes.set_yticks([0, 1], ["0", f"{item.total_rows:,}"])
-    axes.set_ylabel("rows, by pattern", labelpad=-8)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    draw_missingness(figure.subplots(), item)
     return figure
 
 
@@ -169,7 +158,7 @@ def correlations(item: Correlations) -> Figure:
 def distribution(item: Distribution | Levels) -> Figure:
     """Draw one column's observed cells above its imputed ones."""
     figure = Figure(figsize=(3.5, _height(item)), layout="constrained")
-    _draw_distribution(figure.subplots(), item)
+    draw_distribution(figure.subplots(), item)
     return figure
 
 
@@ -181,7 +170,7 @@ def distributions(items: Sequence[Distribution | Levels], across: int = 2) -> Fi
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, height_ratios=heights).flat
     for axes, item in zip(grid, items, strict=False):
-        _draw_distribution(axes, item)
+        draw_distribution(axes, item)
         axes.set_title(label(item.column))
     for axes in list(figure.axes)[len(items) :]:
         axes.set_axis_off()
@@ -315,7 +304,23 @@ def _settle(element: ElementTree.Element, name: str) -> None:
         element.set(key, value)
 
 
-def _draw_loglik(axes: Axes, fit: Fit) -> None:
+def draw_missingness(axes: Axes, item: MissingnessMap) -> None:
+    """Draw on axes what `missingness` draws."""
+    cells = np.full((*item.missing().shape, 4), (*to_rgb(GREY), OBSERVED_ALPHA))
+    cells[item.missing()] = (*to_rgb(SHADED), 1.0)
+    axes.imshow(cells, aspect="auto", interpolation="none", extent=(0, cells.shape[1], 1, 0))
+    if len(item.columns) <= MAX_MAP_NAMES:
+        _name_columns(axes, item.columns, WIDTH, offset=0.5)
+    else:
+        axes.set_xticks([])
+    axes.set_yticks([0, 1], ["0", f"{item.total_rows:,}"])
+    axes.set_ylabel("rows, by pattern", labelpad=-8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def draw_loglik(axes: Axes, fit: Fit) -> None:
+    """Draw on axes the log-likelihood by iteration, rejected steps marked."""
     accepted = [e for e in fit.trace if e.step != "rejected" and e.objective is not None]
     title = "penalised log-likelihood" if fit.prior_rows else "log-likelihood"
     axes.set_title(title)
@@ -479,7 +484,8 @@ def _height(item: Distribution | Levels) -> float:
     return 0.8 + 0.26 * min(len(item.levels), MAX_LEVELS + 1)
 
 
-def _draw_distribution(axes: Axes, item: Distribution | Levels) -> None:
+def draw_distribution(axes: Axes, item: Distribution | Levels) -> None:
+    """Draw on axes what `distribution` draws."""
     if isinstance(item, Distribution):
         _draw_halves(axes, item)
     else:
