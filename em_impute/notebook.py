@@ -130,15 +130,16 @@ def _page(result: EMResult) -> Iterator[str]:
         "Rows, columns": f"{seen.n_rows:,}, {len(result.model.columns):,}",
         "Missing cells": f"{seen.n_missing:,} of {cells:,}, in {seen.n_patterns:,} patterns",
         "Ridge prior": f"{result.prior_rows:.4g} pseudo-rows" if result.prior_rows else "none",
-        "Worst fraction of missing information": (
-            "not known" if np.isnan(fraction) else f"{fraction:.4f}"
-        ),
     }
+    if not np.isnan(fraction):
+        facts["Worst fraction of missing information"] = f"{fraction:.4f}"
     yield "<div><p><strong>Multivariate Gaussian, estimated by EM</strong></p>"
     yield f"<p>{escape(result.message)}</p>"
     yield from (f"<p>{escape(sentence)}</p>" for sentence in result.decisions)
     yield "<table>"
-    yield from (f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in facts.items())
+    left = 'style="text-align: left"'
+    for name, value in facts.items():
+        yield f"<tr><th {left}>{name}</th><td {left}>{value}</td></tr>"
     yield "</table><table><tr><th>Column</th><th>Mean</th><th>Sd</th></tr>"
     model = result.model
     for name, mean, sd in list(zip(model.columns, model.mean, model.sd, strict=True))[
