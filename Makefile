@@ -17,7 +17,7 @@ export GX_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint fuzz audit sbom bench clean browser
+.PHONY: help demo test lint fuzz audit sbom bench clean browser docs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ sbom: $(VENV)/shipped.txt ## Write dist/sbom.cdx.json: what em_impute installs, 
 # For instance: make bench CASES=10k-10,2k-15 TOOLS=em_impute,Amelia ARGS='--parts tools --rounds 1'
 bench: $(VENV)/installed ## Compare with other tools, which takes long; a trial: ARGS=--quick
 	@$(BIN)/python -m benchmarks.run $(if $(CASES),--cases '$(CASES)') $(if $(TOOLS),--tools '$(TOOLS)') $(ARGS)
+
+docs: $(VENV)/installed-dev ## Build the documents as a site: build/docs/index.html
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
 
 clean: ## Remove the environment, the caches and what the demo made
 	rm -rf $(VENV) .prefect build dist test-output *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -56,6 +56,14 @@ def own_environment(home: Path) -> dict[str, str]:
     }
 
 
+LONGEST = ("test_topology", "test_databases", "test_postgresql")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest first, so that no core waits for the last of them."""
+    items.sort(key=lambda item: not any(name in item.nodeid for name in LONGEST))
+
+
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """`prefect server start` on a free port, for the session; used by this process too."""

@@ -47,7 +47,7 @@ def little_mcar_test(
     """Test whether cells are missing completely at random (Little 1988).
 
     If they are, the means of the rows of each missingness pattern s differ from the model's by
-    chance only. Over the patterns, with observed columns O and n_s rows,
+    chance only. Over the patterns, with observed columns O and n_s rows, ::
 
         d^2 = sum n_s (mean_s - mu_O)^T Sigma_OO^-1 (mean_s - mu_O),   df = sum |O| - n_columns
 
