@@ -1,0 +1,71 @@
+"""Every message that a user can be given has an entry on the page for troubleshooting."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+TEXT = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+PAGE = " ".join(TEXT.split())
+# What only who writes a program against our functions can meet, and what is caught within.
+FOR_PROGRAMS = {"AttributeError", "KeyError", "LinAlgError", "PydanticCustomError"}
+# Words of a message by which it is found must be so many letters long.
+TELLING = 12
+
+
+def messages() -> Iterator[tuple[str, str]]:
+    """Where each error is raised, and its message with … for what is put in."""
+    for path in (*ROOT.glob("em_impute/**/*.py"), *ROOT.glob("flows/*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                error = ast.unparse(node.exc.func).rpartition(".")[2]
+                texts = [text for argument in node.exc.args if (text := _text(argument))]
+                if error not in FOR_PROGRAMS and texts:
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", texts[0]
+
+
+def _text(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+        return "".join(str(part) for part in parts)
+    return ""
+
+
+def telling_words(message: str) -> list[str]:
+    """The parts of a message that are always the same, the longest first."""
+    parts = [part.strip() for part in re.split("…", message)]
+    return sorted((part for part in parts if len(part) >= TELLING), key=len, reverse=True)
+
+
+@pytest.mark.parametrize(("place", "message"), list(messages()))
+def test_the_message_has_an_entry(place: str, message: str) -> None:
+    words = telling_words(message)
+    # The page may say the beginning only of what is long.
+    assert not words or any(part in PAGE or part[:40] in PAGE for part in words), (
+        f"{place}: docs/troubleshooting.md has no entry for: {message}"
+    )
+
+
+def test_the_entries_are_of_messages_that_there_are() -> None:
+    sources = " ".join(
+        " ".join(ast.unparse(ast.parse(path.read_text(encoding="utf-8"))).split())
+        for path in (*Path(ROOT).glob("em_impute/**/*.py"), *Path(ROOT).glob("flows/*.py"))
+    )
+    for escaped, plain in (("\\'", "'"), ("{{", "{"), ("}}", "}")):
+        sources = sources.replace(escaped, plain)
+    rows = re.findall(r"^\| (`.*?) \|", TEXT, re.MULTILINE)
+    assert len(rows) > 40
+    stale = [
+        words[0]
+        for row in rows
+        for entry in row.split("<br>")
+        if (words := telling_words(entry.strip("`"))) and words[0][:30] not in sources
+    ]
+    assert not stale
