@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -35,7 +36,9 @@ RUNS_URL = "EM_IMPUTE_RUNS_URL"
 # No user and password, and nothing after which a path cannot go on.
 ADDRESS = re.compile(r"https?://[^\s<>()@?#\"\\]+")
 # The progress artifact is updated at most this often, in seconds.
-PROGRESS_INTERVAL = 1.0
+PROGRESS_INTERVAL = 1.5
+# How often the log says that a step still goes on, in seconds.
+HEARTBEAT = 60.0
 # What a server that does not answer may hold up a fit that has ended, in seconds.
 PATIENCE = 30.0
 
@@ -102,6 +105,40 @@ class EMProgress(Listener):
         update_progress_artifact(artifact, round(latest[0], 1), description=said)
         self._shown = latest
         return True
+
+
+@contextmanager
+def heartbeat(step: str) -> Iterator[None]:
+    """Have the log say every minute that a step still goes on, and how far it has come."""
+    beat = _Heartbeat(step)
+    thread = threading.Thread(target=copy_context().run, args=(beat.follow,), daemon=True)
+    thread.start()
+    try:
+        with heard_by(beat):
+            yield
+    finally:
+        beat.over.set()
+        thread.join(PATIENCE)
+
+
+class _Heartbeat(Listener):
+    """What was heard of a step last, and the thread's work that logs it."""
+
+    def __init__(self, step: str) -> None:
+        self.over = threading.Event()
+        self._step, self._latest = step, ""
+
+    def rows_passed(self, rows: int, share: float | None) -> None:
+        """Take note of the rows that are done."""
+        self._latest = f": {rows:,} rows" + (f", {share:.0%}" if share is not None else "")
+
+    def follow(self) -> None:
+        """Log until it is over."""
+        began = time.monotonic()
+        while not self.over.wait(HEARTBEAT):
+            get_run_logger().info(
+                "Still at %s after %.0f s%s.", self._step, time.monotonic() - began, self._latest
+            )
 
 
 def tag_flow_run(*tags: str) -> None:

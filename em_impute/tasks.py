@@ -97,7 +97,7 @@ def _step(
         def told(run: Run, /, *arguments: P.args, **named: P.kwargs) -> R:
             began = time.monotonic()
             try:
-                with progress.step(name):
+                with progress.step(name), artifacts.heartbeat(name):
                     return function(run, *arguments, **named)
             finally:
                 run.seconds[name] = run.seconds.get(name, 0.0) + time.monotonic() - began

@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Crashed
 from prefect.types import DateTime
 
-from em_impute import GaussianModel, fit_gaussian
+from em_impute import GaussianModel, fit_gaussian, progress
 from em_impute.findings import Outcome, Run
 from em_impute.flows.impute import impute
 from em_impute.gaussian import PatternSummary
@@ -171,6 +171,25 @@ def test_a_fault_of_the_program_has_a_report_too(job: Job, monkeypatch: pytest.M
     assert outcome.verdict.sentence.startswith("The run failed by a fault of the program (KeyError")
     assert "4711" not in outcome.report.read_text()
     assert not Path("boys-filled.feather").exists()
+
+
+def test_a_long_step_is_heard_of_in_the_log(
+    job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = sources.take_snapshot
+
+    def slow(*arguments: Any) -> Any:
+        progress.rows_passed(1_500, 0.5)
+        time.sleep(0.5)
+        return real(*arguments)
+
+    monkeypatch.setattr(sources, "take_snapshot", slow)
+    monkeypatch.setattr("em_impute.artifacts.HEARTBEAT", 0.1)
+    with caplog.at_level("INFO", logger="prefect.task_runs"):
+        run(job)
+    beats = [line for line in caplog.messages if line.startswith("Still at load after")]
+    assert 2 <= len(beats) <= 8
+    assert all(line.endswith(" s: 1,500 rows, 50%.") for line in beats)
 
 
 def test_a_run_has_its_time_limit(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
