@@ -17,10 +17,10 @@ export GX_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint fuzz audit sbom bench clean browser docs
+.PHONY: help demo test test-faults test-nights lint fuzz audit sbom bench clean browser docs
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## Run the quickstart job: New York's air of 1973, holes filled
 	@$(BIN)/em-impute run configs/quickstart.yaml
@@ -28,6 +28,13 @@ demo: $(VENV)/installed ## Run the quickstart job: New York's air of 1973, holes
 # Two files of tests at a time, so each keeps to one thread; the tests of a file share its servers.
 test: $(VENV)/installed-dev browser ## Run the tests
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+# The same seed breaks the same jobs in the same order: make test-faults COUNT=24 SEED=1. It takes an hour.
+test-faults: $(VENV)/installed-dev ## Break runs at random moments, as root: is each table whole?
+	@PYTHONPATH=tests $(BIN)/python tests/faults.py $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+
+test-nights: $(VENV)/installed-dev ## Twenty jobs by their schedules: is a run lost or doubled?
+	@PYTHONPATH=tests $(BIN)/python tests/nights.py
 
 lint: $(VENV)/installed-dev ## Check style and types
 	@$(BIN)/ruff check .

@@ -90,12 +90,13 @@ class Stack:
         runs: list[dict[str, Any]] = self.ask("flow_runs/filter", query)
         return runs
 
-    def start_run(self, job: str) -> str:
+    def start_run(self, job: str, parameters: dict[str, Any] | None = None) -> str:
         """Ask for a run of a job now; its id."""
         name = urllib.parse.quote(f"impute/{job}", safe="/")
         with urllib.request.urlopen(f"{self.url}/api/deployments/name/{name}") as answer:
             deployment = json.load(answer)["id"]
-        run: str = self.ask(f"deployments/{deployment}/create_flow_run", {"state": SCHEDULED})["id"]
+        body = {"state": SCHEDULED, "parameters": parameters or {}}
+        run: str = self.ask(f"deployments/{deployment}/create_flow_run", body)["id"]
         return run
 
     def state(self, run: str) -> str:
@@ -136,13 +137,13 @@ class Stack:
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a program and all its children, as a machine that is gone does."""
-    for pid in (process.pid, *_descendants(process.pid)):
+    for pid in (process.pid, *descendants(process.pid)):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """Processes that a process has started, and those that these have started."""
     listed = ["ps", "-eo", "pid=,ppid="]
     lines = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
