@@ -14,7 +14,7 @@ from typing import Any, cast
 from urllib.parse import quote
 from uuid import UUID
 
-from prefect import get_client, get_run_logger, runtime
+from prefect import Flow, State, get_client, get_run_logger, runtime
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -22,6 +22,7 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.schemas.objects import FlowRun
 from prefect.events import emit_event
 
 from em_impute.gaussian import EMResult, Iteration
@@ -31,6 +32,8 @@ from em_impute.reporting.brief import Brief, in_brief
 from em_impute.reporting.diagnostics import Report
 
 TAG = "em_impute"
+ENDED = "em-impute.ended"
+"""The event after which nothing more is heard of a run."""
 # Names the address under which the folder of the runs is served, where it is.
 RUNS_URL = "EM_IMPUTE_RUNS_URL"
 # No user and password, and nothing after which a path cannot go on.
@@ -87,9 +90,13 @@ class EMProgress(Listener):
             artifact = cast(
                 UUID, create_progress_artifact(0.0, key=self._key, description=self._shown[1])
             )
-            while not self.over.wait(PROGRESS_INTERVAL):
+            pause = PROGRESS_INTERVAL
+            while not self.over.wait(pause):
+                began = time.monotonic()
                 if self._update(artifact):
                     get_run_logger().info(self._shown[1])
+                # A slow server is asked as often, but not all the time.
+                pause = max(PROGRESS_INTERVAL - (time.monotonic() - began), PROGRESS_INTERVAL / 5)
             self._update(artifact)
         except Exception as error:  # of whatever kind: the fit does not depend on being watched
             get_run_logger().warning(
@@ -218,6 +225,26 @@ def announce(report: Report, stopped_by: str | None, page: str | None) -> None:
     if report.drift and report.drift.drifted:
         moved = {"since": report.drift.run, "changes": list(report.drift.sentences)}
         _emit("drifted", report.job, payload | moved)
+
+
+def tell_ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Emit the event `em-impute.ended` of a flow run, as a hook of its flow.
+
+    Prefect may hold its own event of that back for a quarter of an hour, until one has come that
+    this one follows. Nothing precedes ours.
+    """
+    emit_event(
+        ENDED,
+        {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}"},
+        related=[
+            {
+                "prefect.resource.id": f"prefect.flow.{flow_run.flow_id}",
+                "prefect.resource.role": "flow",
+                "prefect.resource.name": flow.name,
+            }
+        ],
+        payload={"state": state.name},
+    )
 
 
 def _emit(event: str, job: str, payload: dict[str, Any]) -> None:

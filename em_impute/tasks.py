@@ -158,9 +158,12 @@ _AGAIN: dict[str, Any] = {
 
 @_step("load", **_AGAIN)
 def load(run: Run) -> Snapshot:
-    """Read the source into the run's folder; a run that is tried again has read it already."""
+    """Read the source into the run's folder; a run that is tried again has read it already.
+
+    What it had read is too old where another run has ended meanwhile: that one's table is newer.
+    """
     snapshot = Snapshot.load(run.folder.read)
-    if snapshot is not None:
+    if snapshot is not None and not run.folder.is_overtaken:
         get_run_logger().info(
             "Going on with the %s rows that were read before.", f"{snapshot.rows:,}"
         )

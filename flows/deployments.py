@@ -38,7 +38,7 @@ from prefect.schedules import Cron, Interval, RRule, Schedule
 from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 
-from em_impute.artifacts import TAG
+from em_impute.artifacts import ENDED, TAG
 from em_impute.flows.impute import impute
 from em_impute.job import CannotRun, Job
 from em_impute.job import Schedule as JobSchedule
@@ -50,10 +50,11 @@ ONE_BY_ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimit
 
 
 # A run whose process is gone would stay "running" for ever, and keep the next ones of its job
-# waiting. So one from which nothing is heard is scheduled again; it goes on with what is on disk.
+# waiting, or is "crashed", where its worker has noticed. So one from which nothing is heard is
+# scheduled again; it goes on with what is on disk.
 LOST = "em_impute: lost runs are tried again"
 HEARTBEAT = "prefect.flow-run.heartbeat"
-ENDINGS = ("Completed", "Failed", "Cancelled", "Crashed", "Cancelling", "Scheduled")
+ENDINGS = ("Completed", "Failed", "Cancelled", "Cancelling", "Scheduled")
 MISSED_HEARTBEATS = 3
 
 
@@ -160,7 +161,7 @@ def _try_lost_runs_again() -> None:
         trigger=EventTrigger(
             posture=Posture.Proactive,
             after={HEARTBEAT},
-            expect={HEARTBEAT, *(f"prefect.flow-run.{ending}" for ending in ENDINGS)},
+            expect={HEARTBEAT, ENDED, *(f"prefect.flow-run.{ending}" for ending in ENDINGS)},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
             match_related=ResourceSpecification(
                 {"prefect.resource.role": "flow", "prefect.resource.name": impute.name}

@@ -10,6 +10,7 @@ from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from em_impute.artifacts import tell_ended
 from em_impute.findings import EXPECTED, Found, Outcome, Unforeseen, stop_if_refused
 from em_impute.job import CannotRun, Job, load_job
 from em_impute.tasks import (
@@ -46,8 +47,10 @@ def _run_name() -> str:
 @flow(
     name="impute",
     flow_run_name=_run_name,
+    on_completion=[tell_ended],
+    on_failure=[tell_ended],
     on_crashed=[report_lost],
-    on_cancellation=[report_cancelled],
+    on_cancellation=[report_cancelled, tell_ended],
 )
 def impute(
     job: Path | Job,

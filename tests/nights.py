@@ -24,7 +24,7 @@ from stack import Stack
 
 ROWS, COLUMNS = 20_000, 8
 WINDOW = 10  # minutes, in which every job is due twice
-ENDED = {"Completed", "Failed", "Crashed", "Cancelled"}
+ENDED = ("Completed", "Failed", "Cancelled")
 
 
 def write_jobs(folder: Path, count: int, opens: datetime) -> dict[str, list[datetime]]:

@@ -99,11 +99,16 @@ class Stack:
         run: str = self.ask(f"deployments/{deployment}/create_flow_run", body)["id"]
         return run
 
+    def run(self, run: str) -> dict[str, Any]:
+        """What the API says of a run."""
+        with urllib.request.urlopen(f"{self.url}/api/flow_runs/{run}") as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
     def state(self, run: str) -> str:
         """The name of a run's state."""
-        with urllib.request.urlopen(f"{self.url}/api/flow_runs/{run}") as answer:
-            state: str = json.load(answer)["state_name"]
-        return state
+        name: str = self.run(run)["state_name"]
+        return name
 
     def wait(self, what: Callable[[], Any], patience: float = 240.0) -> Any:
         """Wait until there is what is waited for."""

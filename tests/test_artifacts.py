@@ -26,7 +26,7 @@ from prefect.artifacts import Artifact
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.exceptions import PrefectException
 
-from em_impute.artifacts import page_address
+from em_impute.artifacts import ENDED, page_address
 from em_impute.flows.impute import impute
 from em_impute.job import Job
 from em_impute.reporting.brief import Brief
@@ -284,6 +284,21 @@ def test_a_run_is_announced_with_its_counts(prefect_server: PrefectServer, runs:
     assert published["payload"]["stopped_by"] is None
     assert refused["payload"]["stopped_by"] == "refused"
     assert refused["payload"]["failed_checks"] == 1
+
+
+def test_the_last_event_of_a_run_waits_for_no_other(
+    prefect_server: PrefectServer, runs: Runs
+) -> None:
+    """Prefect holds back its own, `Completed`, where it has not seen the one before."""
+    for flow_run, state in ((runs.published, "Completed"), (runs.refused, "Failed")):
+        resource = f"prefect.flow-run.{flow_run['id']}"
+        [ended] = [
+            event for event in events(prefect_server, resource, 5) if event["event"] == ENDED
+        ]
+        assert ended["follows"] is None
+        assert ended["payload"] == {"state": state}
+        [flow] = [one for one in ended["related"] if one["prefect.resource.role"] == "flow"]
+        assert flow["prefect.resource.name"] == impute.name
 
 
 def test_drift_is_announced_after_the_run(prefect_server: PrefectServer, tmp_path: Path) -> None:

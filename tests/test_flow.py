@@ -160,6 +160,26 @@ def test_a_run_that_is_tried_again_goes_on_with_what_it_has_read(
     assert snapshots[0].rows == 748
 
 
+def test_what_was_read_before_another_run_ended_is_read_again(job: Job) -> None:
+    """Else its table would take the place of a newer one."""
+    _, outcome = run(job)
+    folder = RunFolder(outcome.report.parent.with_name("earlier"))
+    folder.path.mkdir()
+    snapshots: list[Snapshot] = []
+    earlier = Run("earlier", job, folder, datetime.now(UTC), DAY, "earlier")
+
+    @flow
+    def twice() -> None:
+        snapshots.extend([load(earlier), load(earlier)])
+        Path("boys.parquet").unlink()
+        snapshots.append(load(earlier))
+        RunFolder(outcome.report.parent).manifest.touch()
+        load(earlier)
+
+    assert twice(return_state=True).is_failed()
+    assert [snapshot.rows for snapshot in snapshots] == [748] * 3
+
+
 def test_a_fault_of_the_program_has_a_report_too(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any) -> Any:
         raise KeyError("secret-cell-4711")

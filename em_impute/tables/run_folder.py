@@ -180,6 +180,13 @@ class RunFolder:
             )
         return content
 
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether another run of the job has ended since this one read its source."""
+        read = self.read.stat().st_mtime_ns
+        ended = (path for path in self.path.parent.glob("*/manifest.json") if path != self.manifest)
+        return any(manifest.stat().st_mtime_ns > read for manifest in ended)
+
     def clear(self) -> None:
         """Remove the working files: the snapshot, a staged table, and whatever is half written."""
         for pattern in ("snapshot.*", "checkpoint.json", "staged.*", ".*.part"):

@@ -9,6 +9,7 @@ have published what: a run that comes again changes nothing.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -294,7 +295,9 @@ def _put(staged: Path, place: Path) -> None:
 
 
 def _put_across_devices(staged: Path, place: Path) -> None:
-    # Named after the run: two runs that publish at once must not write into one file.
+    # A run that was killed just here has left its own; no other is here now.
+    for left in place.parent.glob(f".{glob.escape(place.name)}.*.part"):
+        left.unlink(missing_ok=True)
     partial = place.with_name(f".{place.name}.{staged.parent.name}.part")
     with written_whole(place, partial):
         shutil.copyfile(staged, partial)

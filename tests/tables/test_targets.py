@@ -269,6 +269,16 @@ def test_link_stays_and_what_it_points_to_is_replaced(
     assert place.read_bytes() == NEW
 
 
+def test_what_a_killed_run_has_copied_to_another_device_is_removed(
+    folder: RunFolder, other_device: Path
+) -> None:
+    left = other_device.with_name(f".{other_device.name}.run-0.part")
+    left.write_bytes(NEW[:3])
+    publish(stage(folder), FileTarget(path=other_device), "run-1")
+    assert other_device.read_bytes() == NEW
+    assert not left.exists()
+
+
 def test_another_device_is_reached_by_a_copy(folder: RunFolder, other_device: Path) -> None:
     other_device.chmod(0o640)
     staged = stage(folder)
