@@ -31,7 +31,7 @@ from em_impute.tables.run_folder import (
     this_machine,
 )
 from em_impute.tables.sources import Snapshot
-from em_impute.validation import Rows, side_by_side
+from em_impute.validation.invariants import Rows, side_by_side
 
 Outcome = Literal["equal", "equal to rounding", "not equal", "cannot be verified"]
 TABLE = "the table"

@@ -141,8 +141,11 @@ DOORS = {
     "em_impute.tasks": {"em_impute.flows": "top", "em_impute.cli": "inside"},
     "em_impute.flows": {"em_impute.blocks": "inside", "em_impute.cli": "inside"},
     # Subclasses of its classes need them when they are defined; so their module, too, has a door.
-    "great_expectations": {"em_impute.validation": "inside", "em_impute.expectations": "top"},
-    "em_impute.expectations": {"em_impute.validation": "inside"},
+    "great_expectations": {
+        "em_impute.validation.checks": "inside",
+        "em_impute.expectations": "top",
+    },
+    "em_impute.expectations": {"em_impute.validation.checks": "inside"},
     "rich": {"em_impute.terminal": "top"},
     "em_impute.terminal": {"em_impute.cli": "inside"},
     "matplotlib": {

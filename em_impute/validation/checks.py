@@ -1,9 +1,6 @@
-"""Whether a table may be filled, and whether the filled one may be published.
+"""The job's own checks, carried out by Great Expectations (GX), to which this is the only door.
 
-Three kinds of checks, all answered with `CheckResult`: the job's own, carried out by Great
-Expectations (GX), to which this is the only door; preconditions, without which there is nothing to
-estimate; and invariants, that filling has changed nothing but the holes. The verdict on them is
-`Checked`. No result holds a value of the data: only counts, shares, column-wide numbers.
+Before the table is read it is seen whether GX would evaluate a check as it is written.
 """
 
 from __future__ import annotations
@@ -19,16 +16,15 @@ import threading
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import JsonValue
 
-from em_impute.job import MASK, Check, Job, JobError, Problem, Severity
+from em_impute.job import MASK, Check, Job, JobError, Problem
+from em_impute.validation.results import Checked, CheckResult, Stage, one_line
 
 if TYPE_CHECKING:
     from great_expectations.core.batch_definition import BatchDefinition
@@ -40,99 +36,7 @@ if TYPE_CHECKING:
 
     from em_impute.expectations import InWords
 
-Stage = Literal["input", "output"]
-Source = Literal["great_expectations", "precondition", "invariant"]
-
-
-# --- Results and the verdict -------------------------------------------------------------------
-
-_LONGEST_WORDS = 160
-_MOST_NAMED = 3
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """What one check expected and what was seen.
-
-    Attributes
-    ----------
-    name : str
-        The GX expectation's name, or that of the precondition or invariant.
-    column : str or None
-        The column, where the check is about exactly one.
-    expected : str
-        What must hold, in words: "Temp between -60 and 140".
-    severity : {"critical", "warning", "info"}
-        What a failure means: the job stops; a warning is shown; it is shown in the table only.
-    success : bool
-    observed : str
-        What was seen, in aggregates only: "3 of 153 rows unexpected (2.0%)".
-    source : {"great_expectations", "precondition", "invariant"}
-    """
-
-    name: str
-    column: str | None
-    expected: str
-    severity: Severity
-    success: bool
-    observed: str
-    source: Source
-
-    def __str__(self) -> str:
-        observed = re.sub(r" \([\d.]+%\)", "", self.observed)
-        return f"{self.expected} ({observed})"
-
-
-@dataclass(frozen=True)
-class Checked:
-    """The results of all checks of one table, and the verdict on it.
-
-    Attributes
-    ----------
-    results : tuple of CheckResult
-    stage : {"input", "output"}
-        Which table was checked: the one that was read, or the filled one.
-    note : str
-        A sentence, if the job's checks saw a sample of the rows only; else empty.
-    """
-
-    results: tuple[CheckResult, ...]
-    stage: Stage = "input"
-    note: str = ""
-
-    def failed(self, severity: Severity) -> tuple[CheckResult, ...]:
-        """Give the failures of one severity."""
-        return tuple(r for r in self.results if not r.success and r.severity == severity)
-
-    @property
-    def refusal(self) -> str | None:
-        """Why the job must stop, in one sentence; None if it may go on."""
-        failures = self.failed("critical")
-        if not failures:
-            return None
-        count = "1 critical check" if len(failures) == 1 else f"{len(failures)} critical checks"
-        named = "; ".join(map(str, failures[:_MOST_NAMED]))
-        more = f"; and {len(failures) - _MOST_NAMED} more" if failures[_MOST_NAMED:] else ""
-        return f"{count} failed on the {self.stage}: {named}{more}."
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """One sentence for each failure that does not stop the job."""
-        return tuple(f"Not met on the {self.stage}: {r}." for r in self.failed("warning"))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Make a plain dict of text and booleans, which is strict JSON."""
-        results = [asdict(result) for result in self.results]
-        return {"stage": self.stage, "note": self.note, "results": results}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Checked:
-        """Read what `to_dict` made."""
-        results = tuple(CheckResult(**result) for result in content["results"])
-        return cls(results, content["stage"], content["note"])
-
-
-# --- The job's checks: before the table is read ------------------------------------------------
+# --- Before the table is read ------------------------------------------------------------------
 
 
 def verify_checks(job: Job) -> None:
@@ -200,8 +104,8 @@ def output_checks(job: Job, imputed: Sequence[str]) -> tuple[Check, ...]:
     problems = [
         Problem(
             job.place("checks", "output", number),
-            f"{check.expectation}: {_line(str(check.kwargs.get('column')))} is not imputed by this "
-            f"job, only {_line(', '.join(imputed), 400) or 'nothing'}",
+            f"{check.expectation}: {one_line(str(check.kwargs.get('column')))} is not imputed by "
+            f"this job, only {one_line(', '.join(imputed), 400) or 'nothing'}",
         )
         for number, check in enumerate(job.checks.output)
         if _by_mask(check) and check.kwargs.get("column") not in imputed
@@ -334,13 +238,13 @@ def _texts_of(check: Check) -> Iterator[str]:
 
 
 def _no_such_column(name: str, names: Sequence[str]) -> str:
-    there = _line(", ".join(names), 400)
-    return f"the table has no column {_line(name)}{_nearest(name, names)}, only {there}"
+    there = one_line(", ".join(names), 400)
+    return f"the table has no column {one_line(name)}{_nearest(name, names)}, only {there}"
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {_line(nearest[0])}?)" if nearest else ""
+    return f" (did you mean {one_line(nearest[0])}?)" if nearest else ""
 
 
 # --- Whether GX would evaluate a check as it is written ----------------------------------------
@@ -410,7 +314,7 @@ def _problems_of(check: Check, table: BatchDefinition[Any]) -> list[str]:
 
 def _unknown_expectation(name: str, known: Iterable[str]) -> str:
     snake_case = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-    return f"Great Expectations has no expectation {_line(name)}{_nearest(snake_case, known)}"
+    return f"Great Expectations has no expectation {one_line(name)}{_nearest(snake_case, known)}"
 
 
 def _options_of(expectation: type[Expectation]) -> dict[str, Any]:
@@ -425,7 +329,7 @@ def _unknown_options(check: Check, options: Mapping[str, Any]) -> Iterator[str]:
     for name in check.kwargs:
         if name not in options:
             nearest = _nearest(name, options)
-            yield f"there is no option {_line(name)}{nearest}, only {', '.join(options)}"
+            yield f"there is no option {one_line(name)}{nearest}, only {', '.join(options)}"
 
 
 def _wrong_options(check: Check, options: Mapping[str, Any]) -> Iterator[str]:
@@ -479,7 +383,7 @@ def _wrong_option(name: str, value: object, findings: Sequence[Mapping[str, Any]
     if findings[0]["type"] == "value_error.missing":
         return f"the option {name} is missing"
     if findings[0]["type"] == "value_error":
-        return _line(findings[0]["msg"].rstrip("."))
+        return one_line(findings[0]["msg"].rstrip("."))
     known = [finding for finding in findings if finding["type"] in _WANTED]
     words = [_WANTED[f["type"]].format(**f.get("ctx", {})) for f in known]
     expected = " or ".join(dict.fromkeys(words)) or "of another kind"
@@ -513,7 +417,7 @@ def _not_evaluable(
     if "PandasExecutionEngine" in failures[0]:
         yield "it works on tables in a database only, not on files"
     else:
-        yield f"it cannot be evaluated with these options: {_line(failures[0])}"
+        yield f"it cannot be evaluated with these options: {one_line(failures[0])}"
 
 
 def _failure_on(frame: pd.DataFrame, check: Check, table: BatchDefinition[Any]) -> str | None:
@@ -718,7 +622,7 @@ def _result(check: Check, batch: Batch, frame: pd.DataFrame, rows: int) -> Check
         else:
             success, result = _evaluate(batch, _build(check))
     except CannotJudge as reason:
-        success, observed = False, f"cannot be judged: {_line(str(reason), 400)}"
+        success, observed = False, f"cannot be judged: {one_line(str(reason), 400)}"
     except Exception as error:  # whatever it was, the check has not passed
         success, observed = False, _could_not(check, frame, error)
     else:
@@ -797,16 +701,16 @@ def _expected(check: Check) -> str:
     """Say what a check expects: "Temp between -60 and 140 in at least 95% of rows"."""
     kwargs = check.kwargs
     if description := kwargs.get("description"):
-        return _line(str(description))
+        return one_line(str(description))
     mostly, condition = kwargs.get("mostly", 1), kwargs.get("row_condition")
     share = "" if mostly == 1 else f" in at least {_percent(mostly)} of rows"
     where = f" where {condition}" if condition else ""
     ours = _in_words(check)
-    return _line((ours.expected() if ours else _statement(check)) + share + where)
+    return one_line((ours.expected() if ours else _statement(check)) + share + where)
 
 
 def _statement(check: Check) -> str:
-    subject = _line(", ".join(_domain_of(check)), 80)
+    subject = one_line(", ".join(_domain_of(check)), 80)
     match check.expectation:
         case "expect_column_values_to_be_between":
             return f"{subject} {_range(check.kwargs, str)}"
@@ -853,400 +757,3 @@ def _percent(share: Any) -> str:
 
 def _as_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def _line(text: str, longest: int = _LONGEST_WORDS) -> str:
-    """Make one printable line of bounded length: column names can be anything."""
-    line = "".join(c if c.isprintable() else " " for c in text)
-    return line if len(line) <= longest else f"{line[: longest - 1]}…"
-
-
-# --- Preconditions -----------------------------------------------------------------------------
-
-
-class _Profile(Protocol):
-    """A column as it was read: rows from 1; constant, if all observed cells are equal."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def missing(self) -> int: ...
-    @property
-    def infinite(self) -> int: ...
-    @property
-    def first_infinite_row(self) -> int | None: ...
-    @property
-    def constant(self) -> bool: ...
-
-
-def preconditions(
-    rows: int, columns: Sequence[_Profile], model_columns: Sequence[str]
-) -> tuple[CheckResult, ...]:
-    """Check that the model can be estimated from a table at all.
-
-    Parameters
-    ----------
-    rows : int
-        Number of rows of the table.
-    columns : sequence of ColumnProfile
-        Of all columns of the table.
-    model_columns : sequence of str
-        The numeric columns that the model is about.
-
-    Returns
-    -------
-    tuple of CheckResult
-        One result for a precondition that holds; one for each column where it does not.
-    """
-    size = f"{rows} rows"
-    has_rows = _precondition("table_not_empty", "at least one row", "critical", size, rows > 0)
-    if not rows:
-        return (has_rows,)
-    profiles = [column for column in columns if column.name in model_columns]
-    return (
-        has_rows,
-        *_by_column("no_infinities", "{} finite", "critical", profiles, _infinities),
-        *_by_column(
-            "observed_cells",
-            "{} observed in some row",
-            "critical",
-            profiles,
-            lambda column: _NONE_OBSERVED if column.missing >= rows else None,
-        ),
-        # What follows from these two, the fit decides and says.
-        *_by_column("not_constant", "{} not constant", "info", profiles, _constancy),
-        _precondition(
-            "more_rows_than_columns",
-            "more rows than columns in the model, or else a prior",
-            "info",
-            f"{size}, {len(profiles)} columns",
-            rows > len(profiles),
-        ),
-    )
-
-
-_NONE_OBSERVED = "all cells missing; leave it out of columns.impute and columns.predictors"
-
-
-def _infinities(column: _Profile) -> str | None:
-    if not column.infinite:
-        return None
-    cells = "1 infinite cell" if column.infinite == 1 else f"{column.infinite} infinite cells"
-    return f"{cells}, the first in row {column.first_infinite_row}; mend them or make them missing"
-
-
-def _constancy(column: _Profile) -> str | None:
-    if not column.constant:
-        return None
-    return "one value only: it predicts nothing, and its holes are filled with that value"
-
-
-def _by_column(
-    name: str,
-    expected: str,
-    severity: Severity,
-    columns: Sequence[_Profile],
-    fault: Callable[[_Profile], str | None],
-) -> list[CheckResult]:
-    faults = [(column.name, observed) for column in columns if (observed := fault(column))]
-    if not faults:
-        words = expected.format("every column of the model")
-        return [_precondition(name, words, severity, f"all {len(columns)} columns", True)]
-    return [
-        _precondition(name, expected.format(column), severity, observed, False, column)
-        for column, observed in faults
-    ]
-
-
-def _precondition(
-    name: str,
-    expected: str,
-    severity: Severity,
-    observed: str,
-    success: bool,
-    column: str | None = None,
-) -> CheckResult:
-    words = _line(expected)
-    return CheckResult(name, column, words, severity, success, observed, "precondition")
-
-
-class _Misfits(Protocol):
-    """Observed cells of a column that are not as expected, and the first rows that hold one."""
-
-    @property
-    def column(self) -> str: ...
-    @property
-    def expected(self) -> str: ...
-    @property
-    def cells(self) -> int: ...
-    @property
-    def rows(self) -> tuple[int, ...]: ...
-    @property
-    def stop(self) -> bool: ...
-
-
-def misfits(found: Sequence[_Misfits], rows: int) -> tuple[CheckResult, ...]:
-    """Give the results for cells outside of their transform's domain or their bounds.
-
-    Parameters
-    ----------
-    found : sequence of Misfits
-        A failure for each: critical where it must stop the job, else a warning.
-    rows : int
-        Number of rows of the table.
-    """
-    return tuple(
-        _precondition(
-            "cells_in_range",
-            misfit.expected,
-            "critical" if misfit.stop else "warning",
-            f"{misfit.cells} of {rows} rows are not, the first: {_numbered(misfit.rows)}",
-            False,
-            misfit.column,
-        )
-        for misfit in found
-    )
-
-
-def _numbered(rows: Sequence[int]) -> str:
-    return f"row{'s' if rows[1:] else ''} {', '.join(map(str, rows))}"
-
-
-# --- Invariants --------------------------------------------------------------------------------
-
-
-def check_invariants(
-    before: Iterable[pa.RecordBatch],
-    after: Iterable[pa.RecordBatch],
-    imputed: Sequence[str],
-    key: Sequence[str],
-) -> tuple[CheckResult, ...]:
-    """Compare the table that was read with the filled one, cell by cell.
-
-    Parameters
-    ----------
-    before, after : iterable of RecordBatch
-        The rows of both tables, in order; the batches of one need not fit those of the other.
-    imputed : sequence of str
-        The columns that were filled.
-    key : sequence of str
-        The columns that identify a row.
-
-    Returns
-    -------
-    tuple of CheckResult
-        All critical. A table that cannot be read to its end is one failure, never an exception.
-    """
-    try:
-        return tuple(_compare(Rows(before), Rows(after), tuple(imputed), tuple(key)))
-    except (pa.ArrowException, OSError) as error:
-        unreadable = f"could not be read to its end: {type(error).__name__}"
-        return (_kept("readable", "both tables can be read again", unreadable),)
-
-
-@dataclass(frozen=True)
-class _Invariant:
-    name: str
-    expected: str
-    columns: tuple[str, ...]
-    holds: Callable[[pa.Array, pa.Array], bool]
-
-
-def _invariants(
-    names: Sequence[str], imputed: tuple[str, ...], key: tuple[str, ...]
-) -> list[_Invariant]:
-    others = tuple(name for name in names if name not in {*imputed, *key})
-    filled = ", ".join(imputed)
-    invariants = [
-        _Invariant("same_keys", f"key of every row kept ({', '.join(key)})", key, _identical),
-        _Invariant("other_cells", "every cell of the other columns kept", others, _identical),
-        _Invariant("observed_cells", f"observed cells of {filled} kept", imputed, _observed_kept),
-        _Invariant("no_missing_cell", f"no missing cell in {filled}", imputed, _none_missing),
-        _Invariant("no_infinite_cell", f"no infinite cell in {filled}", imputed, _none_infinite),
-    ]
-    return [invariant for invariant in invariants if invariant.columns]
-
-
-def _compare(
-    before: Rows, after: Rows, imputed: tuple[str, ...], key: tuple[str, ...]
-) -> Iterator[CheckResult]:
-    invariants = _invariants(before.schema.names, imputed, key)
-    broken: dict[str, str] = {}
-    for start, old, new in side_by_side(before, after):
-        for invariant in invariants:
-            if invariant.name not in broken and (first := _first_break(invariant, old, new)):
-                row, column = first
-                broken[invariant.name] = f"not so in row {start + row}, column {_line(column)}"
-    shape = _other_columns(before.schema, after.schema, imputed)
-    yield _kept("same_columns", "columns kept, with their order and types", shape, after.taken)
-    yield _kept("same_rows", "number of rows kept", _other_rows(before, after), after.taken)
-    for invariant in invariants:
-        yield _kept(invariant.name, invariant.expected, broken.get(invariant.name), after.taken)
-
-
-def _kept(name: str, expected: str, broken: str | None, rows: int = 0) -> CheckResult:
-    observed = broken or f"{rows} rows compared"
-    return CheckResult(
-        name, None, _line(expected), "critical", broken is None, observed, "invariant"
-    )
-
-
-class Rows:
-    """The rows of a table, taken in portions of any size.
-
-    Attributes
-    ----------
-    schema : Schema
-    taken : int
-        Rows that were taken.
-    """
-
-    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
-        self._batches = iter(batches)
-        self._rest: Any = next(self._batches, None)
-        self.schema = pa.schema([]) if self._rest is None else self._rest.schema
-        self.taken = 0
-
-    def ready(self) -> int:
-        """Give the number of rows that can be taken at once; 0 at the end."""
-        while self._rest is not None and not self._rest.num_rows:
-            self._rest = next(self._batches, None)
-        return 0 if self._rest is None else int(self._rest.num_rows)
-
-    def take(self, rows: int) -> pa.RecordBatch:
-        """Take the next rows, at most as many as are ready."""
-        portion, self._rest = self._rest.slice(0, rows), self._rest.slice(rows)
-        self.taken += rows
-        return portion
-
-
-def side_by_side(before: Rows, after: Rows) -> Iterator[tuple[int, pa.RecordBatch, pa.RecordBatch]]:
-    """Pair portions of equally many rows, with the number of their first, to the end of both."""
-    while rows := min(before.ready(), after.ready()):
-        yield before.taken + 1, before.take(rows), after.take(rows)
-    for table in (before, after):
-        while rows := table.ready():
-            table.take(rows)
-
-
-def _other_rows(before: Rows, after: Rows) -> str | None:
-    if before.taken == after.taken:
-        return None
-    return f"{before.taken} rows before, {after.taken} after"
-
-
-def _other_columns(before: pa.Schema, after: pa.Schema, imputed: Sequence[str]) -> str | None:
-    if lost := [name for name in before.names if name not in after.names]:
-        return f"column {_line(lost[0])} is not there any more"
-    if added := [name for name in after.names if name not in before.names]:
-        return f"column {_line(added[0])} has been added"
-    if before.names != after.names:
-        return "they are in another order"
-    for old, new in zip(before, after, strict=True):
-        widened = old.name in imputed and pa.types.is_integer(old.type) and new.type == pa.float64()
-        if not widened and _plain_type(old.type) != _plain_type(new.type):
-            return f"column {_line(old.name)} was {old.type}, is {new.type}"
-    return None
-
-
-def _first_break(
-    invariant: _Invariant, before: pa.RecordBatch, after: pa.RecordBatch
-) -> tuple[int, str] | None:
-    """Find the first row (from 0) and column for which an invariant does not hold."""
-    breaks = []
-    for name in invariant.columns:
-        old, new = (batch.schema.get_field_index(name) for batch in (before, after))
-        if old < 0 or new < 0:
-            breaks.append((0, name))
-        elif (row := _bisect(invariant.holds, before.column(old), after.column(new))) is not None:
-            breaks.append((row, name))
-    return min(breaks, default=None)
-
-
-def _bisect(
-    holds: Callable[[pa.Array, pa.Array], bool], before: pa.Array, after: pa.Array
-) -> int | None:
-    """Find the first row (from 0) that breaks what holds of all rows as long as of each."""
-    if _safely(holds, before, after):
-        return None
-    first, length = 0, len(before)
-    while length > 1:
-        half = length // 2
-        if _safely(holds, before.slice(first, half), after.slice(first, half)):
-            first, length = first + half, length - half
-        else:
-            length = half
-    return first
-
-
-def _safely(holds: Callable[[pa.Array, pa.Array], bool], before: pa.Array, after: pa.Array) -> bool:
-    """Take it for broken where Arrow cannot even compare."""
-    with suppress(pa.ArrowException):
-        return holds(before, after)
-    return False
-
-
-def _identical(before: pa.Array, after: pa.Array) -> bool:
-    before, after = _plain(before), _plain(after)
-    if before.type != after.type:
-        return False
-    return bool(_bits(before).equals(_bits(after)))
-
-
-def _observed_kept(before: pa.Array, after: pa.Array) -> bool:
-    before, after = _plain(before), _plain(after)
-    observed = pc.invert(pc.is_null(before, nan_is_null=True))
-    kept = pc.if_else(observed, after, pa.scalar(None, after.type))
-    if pa.types.is_integer(before.type) and after.type == pa.float64():
-        return bool(kept.cast(before.type).equals(before))  # refuses what is not that integer
-    return _identical(pc.if_else(observed, before, pa.scalar(None, before.type)), kept)
-
-
-def _none_missing(_: pa.Array, after: pa.Array) -> bool:
-    return not pc.any(pc.is_null(after, nan_is_null=True)).as_py()
-
-
-def _none_infinite(before: pa.Array, after: pa.Array) -> bool:
-    plain = _plain_type(before.type)
-    if not (pa.types.is_floating(plain) or pa.types.is_integer(plain)):
-        return True  # levels
-    return not pc.any(pc.is_inf(_plain(after))).as_py()
-
-
-def _plain(array: pa.Array) -> pa.Array:
-    """Look through encodings: a file may come back with another dictionary of the same values."""
-    if isinstance(array, pa.ExtensionArray):
-        return _plain(array.storage)
-    if pa.types.is_string_view(array.type):
-        return array.cast(pa.large_string())  # of which Arrow can do more
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-
-
-def _plain_type(type_: pa.DataType) -> pa.DataType:
-    return type_.value_type if pa.types.is_dictionary(type_) else type_
-
-
-def _bits(array: pa.Array) -> pa.Array:
-    """View floats as integers: for `equals`, NaN differs from itself and -0.0 is 0.0."""
-    bits = _bit_type(array.type)
-    if bits == array.type:
-        return array
-    if not pa.types.is_floating(array.type):
-        return array.view(bits)
-    # Every NaN alike: CSV cannot keep which of them it was.
-    nan = pa.scalar(math.nan, pa.float64()).cast(array.type)
-    return pc.if_else(pc.is_nan(array), nan, array).view(bits)
-
-
-def _bit_type(type_: pa.DataType) -> pa.DataType:
-    if pa.types.is_floating(type_):
-        return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[type_.bit_width]
-    if pa.types.is_list(type_):
-        return pa.list_(_bit_type(type_.value_type))
-    if pa.types.is_large_list(type_):
-        return pa.large_list(_bit_type(type_.value_type))
-    if pa.types.is_fixed_size_list(type_):
-        return pa.list_(_bit_type(type_.value_type), type_.list_size)
-    if pa.types.is_struct(type_):
-        return pa.struct([(field.name, _bit_type(field.type)) for field in type_])
-    return type_

@@ -1,0 +1,67 @@
+"""The YAML job: what may stand in it (`models`), and how it is read (`reading`).
+
+`load_job` reports every mistake of a file at its line and column (`mistakes`).
+"""
+
+from em_impute.job.mistakes import CannotRun, JobError, Problem
+from em_impute.job.models import (
+    BATCH_ROWS,
+    MASK,
+    Check,
+    Checks,
+    Columns,
+    Database,
+    DatabaseSource,
+    DatabaseTarget,
+    FileSource,
+    FileTarget,
+    FromBlock,
+    FromEnvironment,
+    Imputation,
+    Job,
+    KeptRuns,
+    Logit,
+    ModelOptions,
+    Schedule,
+    SelfTestOptions,
+    Severity,
+    database_file,
+    holds_password,
+    job_schema,
+    split_database_url,
+    split_table,
+)
+from em_impute.job.reading import load_job, parse_job
+
+__all__ = [
+    "BATCH_ROWS",
+    "MASK",
+    "CannotRun",
+    "Check",
+    "Checks",
+    "Columns",
+    "Database",
+    "DatabaseSource",
+    "DatabaseTarget",
+    "FileSource",
+    "FileTarget",
+    "FromBlock",
+    "FromEnvironment",
+    "Imputation",
+    "Job",
+    "JobError",
+    "KeptRuns",
+    "Logit",
+    "ModelOptions",
+    "Problem",
+    "Schedule",
+    "SelfTestOptions",
+    "Severity",
+    "database_file",
+    "holds_password",
+    "job_schema",
+    "load_job",
+    "parse_job",
+    "split_database_url",
+    "split_table",
+]
