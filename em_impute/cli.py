@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import click
 
@@ -75,6 +76,7 @@ def run(job: Path, runs: Path, day: datetime | None, quiet: bool, as_json: bool)
     try:
         loaded = load_job(job)
         with run_shown(quiet):
+            _reach_server()
             from em_impute.flows.impute import impute
 
             state = impute(loaded, runs, day and day.date(), return_state=True)
@@ -194,6 +196,7 @@ def serve(jobs: Sequence[Path], runs: Path) -> None:
     """Stay here and run each of JOBS by its schedule, until interrupted."""
     with _sentences():
         loaded = _load_jobs(jobs)
+        _reach_server()
         from em_impute.flows.deployments import serve_jobs
 
         serve_jobs([(path.absolute(), job) for path, job in loaded], runs)
@@ -218,6 +221,7 @@ def deploy(
     """Deploy each of JOBS with its schedules to a work pool; again, to bring changes there."""
     with _sentences():
         loaded = _load_jobs(jobs)
+        _reach_server()
         from em_impute.flows.deployments import deploy_jobs
 
         done = deploy_jobs(loaded, runs, pool, folder, create_pool=create_pool, prune=prune)
@@ -253,6 +257,7 @@ def backfill(
     """Run JOB for each data date that it has not published: exit code 0 if all are published."""
     with _sentences():
         loaded = load_job(job)
+        _reach_server()
         from em_impute.flows.backfill import backfill as run_all
 
         state = run_all(
@@ -267,6 +272,37 @@ def backfill(
     for date, verdict in verdicts.items():
         click.echo(f"{date}  {verdict.outcome}: {verdict.sentence}")
     sys.exit(PUBLISHED if state.is_completed() else REFUSED)
+
+
+def _reach_server() -> None:
+    """Make sure that Prefect's server answers, where the profile or the environment names one.
+
+    Raises
+    ------
+    ConnectionError
+        If it does not, or lets nobody in without another password.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
+    from prefect.settings import get_current_settings
+
+    if not (url := get_current_settings().api.url):
+        return
+    place = f"The Prefect server at {urlsplit(url).netloc.rpartition('@')[2] or url}"
+    try:
+        get_client(sync_client=True).raise_for_api_version_mismatch()
+    except PrefectHTTPStatusError:
+        raise ConnectionError(
+            f"{place} does not let us in; set PREFECT_API_AUTH_STRING, or PREFECT_API_KEY, as it "
+            "expects it."
+        ) from None
+    except RuntimeError as error:
+        if "incompatible" in str(error):
+            raise ConnectionError(f"{place}: {error}") from None
+        raise ConnectionError(
+            f"{place} does not answer; see that it is running (`prefect server start`) and that "
+            "PREFECT_API_URL is its address, or unset that to run without a server."
+        ) from None
 
 
 def _load_jobs(paths: Sequence[Path]) -> list[tuple[Path, Job]]:

@@ -12,9 +12,11 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from html import unescape
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,6 +32,7 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import EM_IMPUTE, ROOT, PrefectServer, WriteJob
 from postgres_server import GUARDED, PASSWORD, PostgresServer
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from em_impute import cli
 from em_impute.tables import staging
@@ -470,6 +473,44 @@ def test_a_file_that_is_no_job_is_exit_code_2(
     assert message in result.output
     assert result.exit_code == 2
     assert old_target.read_bytes() == OLD
+
+
+NEEDS_A_SERVER = (
+    ("run", "job.yaml"),
+    ("serve", "job.yaml"),
+    ("deploy", "job.yaml", "--pool", "night"),
+    ("backfill", "job.yaml", "--from", "2026-01-01", "--to", "2026-01-02"),
+)
+
+
+@pytest.mark.parametrize("arguments", NEEDS_A_SERVER, ids=lambda arguments: arguments[0])
+def test_a_server_that_does_not_answer_is_said_in_a_sentence(
+    write_job: WriteJob, arguments: tuple[str, ...]
+) -> None:
+    write_job(table(**good_rows()))
+    with temporary_settings({PREFECT_API_URL: "http://night:s3cret@127.0.0.1:9/api"}):
+        result = em_impute(*arguments)
+    assert result.exit_code == 3
+    assert result.stderr.startswith(
+        "em-impute: The Prefect server at 127.0.0.1:9 does not answer; see that it is running"
+    )
+    assert "s3cret" not in result.output
+    assert not Path("out/filled.csv").exists()
+
+
+def test_a_server_that_wants_a_password_is_said_in_a_sentence(write_job: WriteJob) -> None:
+    class Unwilling(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(401)
+
+    write_job(table(**good_rows()))
+    with HTTPServer(("127.0.0.1", 0), Unwilling) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{server.server_port}/api"}):
+            result = em_impute("deploy", "job.yaml", "--pool", "night")
+        server.shutdown()
+    assert result.exit_code == 3
+    assert "does not let us in; set PREFECT_API_AUTH_STRING" in result.stderr
 
 
 def test_a_target_that_cannot_be_written_is_found_before_the_work(write_job: WriteJob) -> None:
