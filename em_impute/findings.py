@@ -154,6 +154,14 @@ class Found:
                 return "cannot run"
         return "failed"
 
+    def unreported(self, error: OSError) -> str:
+        """What became of the table, in a sentence, where the report could not be written."""
+        if self.published:
+            done = f"The table was published to {self.published.target}, but"
+        else:
+            done = f"Nothing was published ({self.stopped_by}), and"
+        return f"{done} the report could not be written: {error}"
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what a reader should know before trusting the table, by importance."""

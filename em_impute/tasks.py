@@ -295,7 +295,7 @@ def publish(run: Run, staged: Staged) -> Published:
     return published
 
 
-@_step("report")
+@_step("report", **_AGAIN)
 def report(run: Run, found: Found) -> Outcome:
     """Leave what was found: checks, numbers, report and manifest on disk, artifacts in Prefect."""
     numbers = report_numbers(run, found)

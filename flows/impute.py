@@ -101,6 +101,9 @@ def impute(
     except Exception as fault:
         # Its traceback is in the log; whoever watches gets the report all the same.
         found.stopped_by = Unforeseen(fault)
-    outcome = report(run, found)
+    try:
+        outcome = report(run, found)
+    except OSError as error:
+        return Failed(message=found.unreported(error), data=error)
     ending = Failed if found.stopped_by else Completed
     return ending(message=outcome.verdict.sentence, data=outcome)

@@ -650,6 +650,23 @@ def test_a_full_disk_is_a_sentence_and_touches_nothing(
     assert old_target.read_bytes() == OLD
 
 
+def test_a_report_that_cannot_be_written_does_not_hide_what_was_published(
+    write_job: WriteJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("em_impute.tasks._write", full)
+    result = em_impute("run", write_job(GOOD))
+    assert result.exit_code == 3
+    assert (
+        "The table was published to out/filled.csv, but the report could not be written: "
+        in result.output
+    )
+    assert "Traceback" not in result.stderr
+    assert not pd.read_csv("out/filled.csv").isna().any(axis=None)
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -31,6 +31,7 @@ from em_impute.gaussian.result import (
     Starts,
     Status,
 )
+from em_impute.gaussian.scoring import Scoring
 from em_impute.gaussian.standardise import Parameters, Standardisation
 from em_impute.gaussian.threads import at_most, one_blas_thread
 
@@ -45,11 +46,16 @@ LOGLIK_ROUNDING = 1e-13
 MAP_ROUNDING = 1e-13
 # How often the caller of a long fit gets a model to go on from.
 CHECKPOINT_SECONDS = 5.0
+# After so many evaluations scoring takes over where plain EM's rate looks worse than this.
+SCORING_AFTER = 5
+SLOW_RATE = 0.8
 # Every so many evaluations the method is asked how fast plain EM would be.
 RATE_INTERVAL = 4
-# Evaluations over which a covariance is watched for creeping towards a singular one, from which
-# smallest eigenvalue on, and by which factor that falls in each half of them at least.
+# Evaluations over which a covariance is watched for creeping towards a singular one, and those at
+# the end of them where no proposal is accepted any more; from which smallest eigenvalue on, and by
+# which factor that falls in each half at least.
 CREEPING_WINDOW = 60
+STUCK_WINDOW = 24
 CREEPING_EIGENVALUE = 1e-2
 CREEPING_FALL = 0.994
 # Near a maximum the gain decays faster than this from one half to the next.
@@ -231,11 +237,6 @@ class _Point:
     smallest_eigenvalue: float
 
     @property
-    def residual(self) -> float:
-        """Largest change that the EM map makes."""
-        return _largest_difference(self.image, self.parameters)
-
-    @property
     def rounding(self) -> float:
         """By how much the objective may fall without meaning it."""
         return LOGLIK_ROUNDING * (1.0 + abs(self.objective))
@@ -277,19 +278,38 @@ class _Ending:
 
 
 def _climb(rows: WeightedRows, start: Parameters, prior_rows: float, options: _Options) -> _Ending:
-    """Go up from `start` until the objective has no further to rise."""
+    """Go up from `start` until the objective has no further to rise.
+
+    What Anderson accelerates is the EM map first and then, where that pays, Fisher scoring, which
+    is given up for good as soon as it leads nowhere.
+    """
     method = METHODS[options.acceleration]()
+    scoring = Scoring(rows)
+    scores = options.acceleration == "anderson" and not prior_rows and scoring.pays
     position = _position_if_definite(start)
     point = None if position is None else _evaluate(rows, start, position, prior_rows)
     if point is None:
         raise ValueError("The covariance of the start must be positive definite.")
     trace, step, rate = _Trace(options.on_iteration), "start", np.nan
     while True:
-        proposal = None
-        if point.image_position is not None:
-            proposal = method.propose(point.position, point.image_position)
+        image, image_position, proposal = point.image, point.image_position, None
+        if scores and len(trace.iterations) == SCORING_AFTER:
+            scores = method.rate() > SLOW_RATE
+            if scores:
+                method.restart()
+        if scores and len(trace.iterations) >= SCORING_AFTER:
+            scored = _scored(scoring, point)
+            if scored is None:
+                scores = False
+                method.restart()
+            else:
+                image, image_position = scored
+                proposal = image_position
+        if image_position is not None:
+            accelerated = method.propose(point.position, image_position)
+            proposal = proposal if accelerated is None else accelerated
         # The rate takes as long as a small evaluation, and decides only where the steps are short.
-        residual = point.residual
+        residual = _largest_difference(image, point.parameters)
         if residual <= options.tol or len(trace.iterations) % RATE_INTERVAL == 0:
             rate = method.rate()
         distance = _distance(residual, rate)
@@ -300,6 +320,7 @@ def _climb(rows: WeightedRows, start: Parameters, prior_rows: float, options: _O
             if step == "rejected":
                 trace.add(step, np.inf, following)
                 method.restart()
+                scores = False
                 step, following = _advance(rows, point, None, prior_rows)
         if following is None:
             if status is Status.CONVERGED and not prior_rows:
@@ -309,6 +330,13 @@ def _climb(rows: WeightedRows, start: Parameters, prior_rows: float, options: _O
         point = following
         if options.keep is not None:
             options.keep(point.parameters)
+
+
+def _scored(scoring: Scoring, point: _Point) -> tuple[Parameters, Floats] | None:
+    """Where scoring leads from a point, and the same as a position; None if to no covariance."""
+    scored = scoring.step(point.parameters, point.image)
+    position = None if scored is None else _position_if_definite(scored)
+    return None if scored is None or position is None else (scored, position)
 
 
 def _completed(rows: WeightedRows, point: _Point) -> _Point:
@@ -441,16 +469,22 @@ class _Trace:
 
         Near a maximum the accelerated steps aim at it and are accepted. Where there is none they
         aim at nothing: over a window a good part is rejected, while the objective rises on and the
-        smallest eigenvalue keeps falling in both halves of it.
+        smallest eigenvalue keeps falling in both halves of it. If all are rejected, a short window
+        is enough.
         """
         latest = self.iterations[-1]
         if self.n_iter < CREEPING_WINDOW or latest.step == "rejected":
             return False
         if latest.smallest_eigenvalue > CREEPING_EIGENVALUE:
             return False
-        recent = self.iterations[-CREEPING_WINDOW - 1 :]
+        recent = self.iterations[-STUCK_WINDOW - 1 :]
+        stuck = all(record.step != "accelerated" for record in recent)
+        return self._creeps(CREEPING_WINDOW) or (stuck and self._creeps(STUCK_WINDOW))
+
+    def _creeps(self, window: int) -> bool:
+        recent = self.iterations[-window - 1 :]
         accepted = [record for record in recent if record.step != "rejected"]
-        if len(recent) - len(accepted) < 0.3 * CREEPING_WINDOW:
+        if len(recent) - len(accepted) < 0.3 * window:
             return False
         first, middle, last = accepted[0], accepted[len(accepted) // 2], accepted[-1]
         falling = all(

@@ -15,11 +15,11 @@ from numba import njit
 
 from em_impute.gaussian.patterns import Bools, Floats, Ints
 
-# Sums may be taken in another order, which makes vectors of them.
+# Sums may be taken in another order, which makes vectors of them, and reciprocals be multiplied.
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
-    "fastmath": {"contract", "reassoc", "nsz"},
+    "fastmath": {"arcp", "contract", "reassoc", "nsz"},
 }
 
 
@@ -103,6 +103,38 @@ def fill(
 
 
 @_compiled
+def _sweep(block: Floats, vector: Floats, m: int) -> float:
+    """Sweep the first `m` rows of `block`, a lower triangle, to minus the inverse, in place.
+
+    Returns
+    -------
+    float
+        The log-determinant; NaN where the block is not positive definite.
+    """
+    log_det = 0.0
+    for j in range(m):
+        pivot = block[j, j]
+        if not pivot > 0.0:
+            return np.nan
+        log_det += math.log(pivot)
+        for i in range(j):
+            vector[i] = block[j, i]
+        vector[j] = 0.0
+        for i in range(j + 1, m):
+            vector[i] = block[i, j]
+        for i in range(m):
+            slope = vector[i] / pivot
+            for k in range(i + 1):
+                block[i, k] -= slope * vector[k]
+        for i in range(j):
+            block[j, i] = vector[i] / pivot
+        block[j, j] = -1.0 / pivot
+        for i in range(j + 1, m):
+            block[i, j] = vector[i] / pivot
+    return log_det
+
+
+@_compiled
 def _fill_by_missing_block(
     X: Floats,
     product: Floats,
@@ -121,26 +153,9 @@ def _fill_by_missing_block(
     for i in range(m):
         for j in range(i + 1):
             block[i, j] = precision[hidden[i], hidden[j]]
-    log_det = 0.0
-    for j in range(m):
-        pivot = block[j, j]
-        if not pivot > 0.0:
-            return np.nan, 0.0
-        log_det += math.log(pivot)
-        for i in range(j):
-            vector[i] = block[j, i]
-        vector[j] = 0.0
-        for i in range(j + 1, m):
-            vector[i] = block[i, j]
-        for i in range(m):
-            slope = vector[i] / pivot
-            for k in range(i + 1):
-                block[i, k] -= slope * vector[k]
-        for i in range(j):
-            block[j, i] = vector[i] / pivot
-        block[j, j] = -1.0 / pivot
-        for i in range(j + 1, m):
-            block[i, j] = vector[i] / pivot
+    log_det = _sweep(block, vector, m)
+    if math.isnan(log_det):
+        return np.nan, 0.0
     for i in range(m):
         for j in range(i + 1):
             cross[hidden[i], hidden[j]] -= count * block[i, j]
@@ -214,3 +229,27 @@ def _fill_by_observed_block(
                 total += slopes[h, i] * scores[i]
             X[r, hidden[h]] = total
     return log_det, distance
+
+
+@_compiled
+def inverses(patterns: Bools, counts: Ints, covariance: Floats, out: Floats) -> None:
+    """Set row `s` of `out` to the lower triangle of ``sqrt(n_s) Sigma_OO^-1``, of all columns.
+
+    Where a column is missing `out` has to be zero.
+    """
+    p = len(covariance)
+    block, vector, shown = np.empty((p, p)), np.empty(p), np.empty(p, np.int64)
+    for s in range(len(patterns)):
+        k = 0
+        for j in range(p):
+            if patterns[s, j]:
+                shown[k] = j
+                k += 1
+        for i in range(k):
+            for j in range(i + 1):
+                block[i, j] = covariance[shown[i], shown[j]]
+        _sweep(block, vector, k)
+        root = math.sqrt(counts[s])
+        for i in range(k):
+            for j in range(i + 1):
+                out[s, shown[i] * (shown[i] + 1) // 2 + shown[j]] = -root * block[i, j]

@@ -68,9 +68,7 @@ def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"The disk is full: {path} could not be written; the target is as it was."
-            ) from error
+            raise DiskFullError(f"The disk is full: {path} could not be written.") from error
         raise
     finally:
         partial.unlink(missing_ok=True)
