@@ -55,7 +55,7 @@ RATE_INTERVAL = 4
 # the end of them where no proposal is accepted any more; from which smallest eigenvalue on, and by
 # which factor that falls in each half at least.
 CREEPING_WINDOW = 60
-STUCK_WINDOW = 24
+STUCK_WINDOW = 18
 CREEPING_EIGENVALUE = 1e-2
 CREEPING_FALL = 0.994
 # Near a maximum the gain decays faster than this from one half to the next.
@@ -101,7 +101,8 @@ def fit_gaussian(
     max_iter : int
         Evaluations of the EM map after the one at the start; one more if the last was rejected.
     acceleration : {"anderson", "squarem", "none"}
-        How EM is sped up; the answer is the same.
+        How EM is sped up; the answer is the same. "anderson" changes to Fisher scoring where EM is
+        slow and a step of scoring is cheap.
     prior_rows : float or "auto"
         Pseudo-rows of a ridge prior towards independent columns at the observed variances. "auto"
         is none unless the likelihood has no maximum; then the smallest of 0.1%, 1% and 5% of the
