@@ -50,28 +50,52 @@ PATIENCE = 30.0
 def em_progress(key: str) -> Iterator[EMProgress]:
     """Have the progress artifact `key` follow EM meanwhile; EM does not wait for it."""
     progress = EMProgress(key)
-    # In this context the thread finds the task's run, its logger and its client.
-    thread = threading.Thread(target=copy_context().run, args=(progress.follow,), daemon=True)
-    thread.start()
-    try:
-        with heard_by(progress):
-            yield progress
-    finally:
-        progress.over.set()
-        thread.join(PATIENCE)
+    with _followed_by(progress):
+        yield progress
 
 
-class EMProgress(Listener):
-    """What of EM is to be shown, and the thread's work that shows it.
+@contextmanager
+def heartbeat(step: str) -> Iterator[None]:
+    """Have the log say every minute that a step still goes on, and how far it has come."""
+    with _followed_by(_Heartbeat(step)):
+        yield
+
+
+class _Follower(Listener):
+    """Hears of what goes on, and shows it in a thread of its own.
 
     Attributes
     ----------
     over : threading.Event
-        Set when EM has ended: the artifact is updated once more.
+        Set at the end of it.
     """
 
-    def __init__(self, key: str) -> None:
+    def __init__(self) -> None:
         self.over = threading.Event()
+
+    def follow(self) -> None:
+        """Show what was heard until it is over."""
+        raise NotImplementedError
+
+
+@contextmanager
+def _followed_by(follower: _Follower) -> Iterator[None]:
+    # In this context the thread finds the task's run, its logger and its client.
+    thread = threading.Thread(target=copy_context().run, args=(follower.follow,), daemon=True)
+    thread.start()
+    try:
+        with heard_by(follower):
+            yield
+    finally:
+        follower.over.set()
+        thread.join(PATIENCE)
+
+
+class EMProgress(_Follower):
+    """What of EM is to be shown in its artifact, which is updated once more when EM is over."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
         self._key = key
         self._shown = self._latest = (0.0, "EM begins.")
 
@@ -114,25 +138,11 @@ class EMProgress(Listener):
         return True
 
 
-@contextmanager
-def heartbeat(step: str) -> Iterator[None]:
-    """Have the log say every minute that a step still goes on, and how far it has come."""
-    beat = _Heartbeat(step)
-    thread = threading.Thread(target=copy_context().run, args=(beat.follow,), daemon=True)
-    thread.start()
-    try:
-        with heard_by(beat):
-            yield
-    finally:
-        beat.over.set()
-        thread.join(PATIENCE)
-
-
-class _Heartbeat(Listener):
-    """What was heard of a step last, and the thread's work that logs it."""
+class _Heartbeat(_Follower):
+    """What was heard of a step last, for the log."""
 
     def __init__(self, step: str) -> None:
-        self.over = threading.Event()
+        super().__init__()
         self._step, self._latest = step, ""
 
     def rows_passed(self, rows: int, share: float | None) -> None:

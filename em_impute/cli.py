@@ -1,4 +1,4 @@
-"""The command line: `em-impute run | check | serve | history | report | verify | schema`.
+"""The command line: `em-impute run | check | serve | deploy | backfill | history | report | ...`.
 
 Exit codes: 0 published, or verified; 1 refused by its checks, or not equal; 2 the job file, its
 source or its target is wrong, or a run cannot be read or verified; 3 anything else, such as a full

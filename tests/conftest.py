@@ -121,6 +121,12 @@ def postgres() -> Iterator[PostgresServer]:
             server.stop()
 
 
+def write_yaml(path: Path, job: dict[str, Any]) -> None:
+    """Write a job's file."""
+    with path.open("w") as file:
+        YAML(typ="safe", pure=True).dump(job, file)
+
+
 WriteJob = Callable[..., Path]
 
 
@@ -138,8 +144,7 @@ def write_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteJob:
             "target": {"path": "out/filled.csv"},
         }
         job |= changes
-        with Path("job.yaml").open("w") as file:
-            YAML(typ="safe", pure=True).dump(job, file)
+        write_yaml(Path("job.yaml"), job)
         return Path("job.yaml")
 
     return write

@@ -33,17 +33,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from conftest import EM_IMPUTE
+from conftest import EM_IMPUTE, write_yaml
 from holed_tables import factor_table
 from postgres_server import PostgresServer
-from ruamel.yaml import YAML
-from stack import Stack, descendants, kill
+from stack import ENDED, Stack, descendants, kill
 
 ROWS, COLUMNS = 1_000_000, 12
 NAMES = [f"x{j}" for j in range(COLUMNS)]
 DAY = date(2026, 1, 1)
-# Not "Crashed": such a run is tried again.
-ENDED = ("Completed", "Failed", "Cancelled")
 PATIENCE = 600.0
 # What a source holds that another program writes while it is read: this much later a version.
 CHANGED = 1000
@@ -400,8 +397,7 @@ def write_jobs(folder: Path, port: int) -> None:
             "target": target,
             "columns": {"key": ["id"], "impute": NAMES, "predictors": []},
         }
-        with (folder / f"{name}.yaml").open("w") as file:
-            YAML(typ="safe", pure=True).dump(job, file)
+        write_yaml(folder / f"{name}.yaml", job)
 
 
 def main() -> None:

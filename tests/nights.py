@@ -17,14 +17,13 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
+from conftest import write_yaml
 from holed_tables import factor_table
 from postgres_server import PostgresServer
-from ruamel.yaml import YAML
-from stack import Stack
+from stack import ENDED, Stack
 
 ROWS, COLUMNS = 20_000, 8
 WINDOW = 10  # minutes, in which every job is due twice
-ENDED = ("Completed", "Failed", "Cancelled")
 
 
 def write_jobs(folder: Path, count: int, opens: datetime) -> dict[str, list[datetime]]:
@@ -46,8 +45,7 @@ def write_jobs(folder: Path, count: int, opens: datetime) -> dict[str, list[date
             "target": {"path": f"out/{name}.parquet", "mode": "append"},
             "schedule": {"cron": f"{minutes} * * * *", "timezone": "UTC"},
         }
-        with (folder / f"{name}.yaml").open("w") as file:
-            YAML(typ="safe", pure=True).dump(job, file)
+        write_yaml(folder / f"{name}.yaml", job)
     return due
 
 

@@ -22,6 +22,8 @@ from conftest import EM_IMPUTE, own_environment
 from postgres_server import PostgresServer
 
 POOL = "night"
+# Not "Crashed": such a run is tried again.
+ENDED = ("Completed", "Failed", "Cancelled")
 SCHEDULED = {"type": "SCHEDULED", "name": "Scheduled"}
 
 

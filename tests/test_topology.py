@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import write_yaml
 from holed_tables import factor_table
 from postgres_server import PostgresServer
-from ruamel.yaml import YAML
 from stack import Stack, kill
 
 pytestmark = pytest.mark.timeout(600)
@@ -36,10 +36,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             # What is published twice would be there twice.
             "target": {"path": f"out/{name}.parquet", "mode": "append"},
         }
-        with (folder / f"{name}.yaml").open("w") as file:
-            YAML(typ="safe", pure=True).dump(
-                job | ({"schedule": schedule} if schedule else {}), file
-            )
+        write_yaml(folder / f"{name}.yaml", job | ({"schedule": schedule} if schedule else {}))
     with tempfile.TemporaryDirectory(prefix="em_impute_postgres_") as data:
         postgres = PostgresServer(Path(data) / "data")
         stack = Stack(folder, postgres, PREFECT_FLOWS_HEARTBEAT_FREQUENCY="30")

@@ -31,7 +31,7 @@ from em_impute.gaussian.result import (
     Starts,
     Status,
 )
-from em_impute.gaussian.scoring import Scoring
+from em_impute.gaussian.scoring import scoring_pays, scoring_step
 from em_impute.gaussian.standardise import Parameters, Standardisation
 from em_impute.gaussian.threads import at_most, one_blas_thread
 
@@ -285,8 +285,7 @@ def _climb(rows: WeightedRows, start: Parameters, prior_rows: float, options: _O
     is given up for good as soon as it leads nowhere.
     """
     method = METHODS[options.acceleration]()
-    scoring = Scoring(rows)
-    scores = options.acceleration == "anderson" and not prior_rows and scoring.pays
+    scores = options.acceleration == "anderson" and not prior_rows and scoring_pays(rows)
     position = _position_if_definite(start)
     point = None if position is None else _evaluate(rows, start, position, prior_rows)
     if point is None:
@@ -299,7 +298,7 @@ def _climb(rows: WeightedRows, start: Parameters, prior_rows: float, options: _O
             if scores:
                 method.restart()
         if scores and len(trace.iterations) >= SCORING_AFTER:
-            scored = _scored(scoring, point)
+            scored = _scored(rows, point)
             if scored is None:
                 scores = False
                 method.restart()
@@ -333,9 +332,9 @@ def _climb(rows: WeightedRows, start: Parameters, prior_rows: float, options: _O
             options.keep(point.parameters)
 
 
-def _scored(scoring: Scoring, point: _Point) -> tuple[Parameters, Floats] | None:
+def _scored(rows: WeightedRows, point: _Point) -> tuple[Parameters, Floats] | None:
     """Where scoring leads from a point, and the same as a position; None if to no covariance."""
-    scored = scoring.step(point.parameters, point.image)
+    scored = scoring_step(rows, point.parameters, point.image)
     position = None if scored is None else _position_if_definite(scored)
     return None if scored is None or position is None else (scored, position)
 

@@ -77,13 +77,7 @@ def fill(
     shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
     deviance = 0.0
     for s in range(len(patterns)):
-        k = 0
-        for j in range(p):
-            if patterns[s, j]:
-                shown[k] = j
-                k += 1
-            else:
-                hidden[j - k] = j
+        k = _split(patterns[s], shown, hidden)
         mine = slice(starts[s] - starts[0], starts[s + 1] - starts[0])
         if invertible and p - k <= k:
             log_det_hidden, distance = _fill_by_missing_block(
@@ -103,14 +97,31 @@ def fill(
 
 
 @_compiled
-def _sweep(block: Floats, vector: Floats, m: int) -> float:
-    """Sweep the first `m` rows of `block`, a lower triangle, to minus the inverse, in place.
+def _split(pattern: Bools, shown: Ints, hidden: Ints) -> int:
+    """Set `shown` to the observed columns and `hidden` to the missing; how many are observed."""
+    k = 0
+    for j in range(len(pattern)):
+        if pattern[j]:
+            shown[k] = j
+            k += 1
+        else:
+            hidden[j - k] = j
+    return k
+
+
+@_compiled
+def _sweep(matrix: Floats, columns: Ints, block: Floats, vector: Floats) -> float:
+    """Set the lower triangle of `block` to minus the inverse of ``matrix[columns, columns]``.
 
     Returns
     -------
     float
-        The log-determinant; NaN where the block is not positive definite.
+        The log-determinant; NaN where that is not positive definite.
     """
+    m = len(columns)
+    for i in range(m):
+        for j in range(i + 1):
+            block[i, j] = matrix[columns[i], columns[j]]
     log_det = 0.0
     for j in range(m):
         pivot = block[j, j]
@@ -147,13 +158,10 @@ def _fill_by_missing_block(
 ) -> tuple[float, float]:
     """Fill the rows of one pattern from ``K``; ``log|K_MM|`` and the sum of squared distances.
 
-    ``K_MM`` is swept in place, in the lower triangle of `block`, to ``-K_MM^-1``.
+    The lower triangle of `block` becomes ``-K_MM^-1``.
     """
     m = len(hidden)
-    for i in range(m):
-        for j in range(i + 1):
-            block[i, j] = precision[hidden[i], hidden[j]]
-    log_det = _sweep(block, vector, m)
+    log_det = _sweep(precision, hidden, block, vector)
     if math.isnan(log_det):
         return np.nan, 0.0
     for i in range(m):
@@ -238,17 +246,11 @@ def inverses(patterns: Bools, counts: Ints, covariance: Floats, out: Floats) -> 
     Where a column is missing `out` has to be zero.
     """
     p = len(covariance)
-    block, vector, shown = np.empty((p, p)), np.empty(p), np.empty(p, np.int64)
+    block, vector = np.empty((p, p)), np.empty(p)
+    shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
     for s in range(len(patterns)):
-        k = 0
-        for j in range(p):
-            if patterns[s, j]:
-                shown[k] = j
-                k += 1
-        for i in range(k):
-            for j in range(i + 1):
-                block[i, j] = covariance[shown[i], shown[j]]
-        _sweep(block, vector, k)
+        k = _split(patterns[s], shown, hidden)
+        _sweep(covariance, shown[:k], block, vector)
         root = math.sqrt(counts[s])
         for i in range(k):
             for j in range(i + 1):

@@ -22,57 +22,49 @@ MOST_PRODUCTS = 2**21
 MOST_COVARIANCES = 78
 
 
-class Scoring:
-    """The scoring steps of one table.
+def scoring_pays(rows: WeightedRows) -> bool:
+    """Whether a step is cheap here; without all pairs of columns it cannot be made at all."""
+    p = len(rows.pairs)
+    d = p * (p + 1) // 2
+    n_patterns = sum(len(part.patterns) for part in rows.parts)
+    cheap = d <= MOST_COVARIANCES and n_patterns * d * d <= MOST_PRODUCTS
+    return cheap and not rows.unseen.any()
+
+
+def scoring_step(rows: WeightedRows, at: Parameters, image: Parameters) -> Parameters | None:
+    """Where scoring leads from `at`, whose image under the EM map is `image`.
 
     For a pattern that is observed in `n_s` rows let ``W_s = Sigma_OO^-1``, zero elsewhere. The
     expected information on the mean is ``sum_s n_s W_s``, and on two covariances it is
     ``1/2 sum_s n_s tr(W_s E_ij W_s E_kl)``, ``E_ij`` being the derivative of Sigma by one
     (Jamshidian & Bentler 1999). The gradient is that of the EM map (Fisher's identity).
 
-    Parameters
-    ----------
-    rows : WeightedRows
-    """
-
-    def __init__(self, rows: WeightedRows) -> None:
-        self._rows = rows
-
-    @property
-    def pays(self) -> bool:
-        """Whether a step is cheap here; without all pairs of columns it cannot be made at all."""
-        p = len(self._rows.pairs)
-        d = p * (p + 1) // 2
-        n_patterns = sum(len(part.patterns) for part in self._rows.parts)
-        cheap = d <= MOST_COVARIANCES and n_patterns * d * d <= MOST_PRODUCTS
-        return cheap and not self._rows.unseen.any()
-
-    def step(self, at: Parameters, image: Parameters) -> Parameters | None:
-        """Where scoring leads from `at`, whose image under the EM map is `image`.
-
+    Returns
+    -------
+    (mean, covariance) or None
         None where the information is not positive definite, to rounding.
-        """
-        (mean, covariance), n, p = at, self._rows.n, len(at[0])
-        i, j, twice, first, second = _vech(p)
-        inverses = np.vstack(self._rows.map(lambda part: _inverses(part, covariance, p)))
-        products = inverses.T @ inverses
-        of_mean = np.zeros((p, p))
-        roots = np.sqrt(np.concatenate([part.counts for part in self._rows.parts]))
-        of_mean[i, j] = of_mean[j, i] = roots @ inverses
-        of_covariance = 0.25 * twice * (products[first] + products[second])
-        # With n times the EM step, d, the gradients are Sigma^-1 d and 1/2 Sigma^-1 D Sigma^-1.
-        shift = image[0] - mean
-        change = image[1] + np.multiply.outer(shift, shift) - covariance
-        precision = inverse_and_log_det(covariance)[0]
-        gradient = 0.5 * n * (precision @ change @ precision)
-        slope = np.where(i == j, 1.0, 2.0) * gradient[i, j]
-        _, of_shift, singular = lapack.dposv(of_mean, n * (precision @ shift))
-        _, of_change, flat = lapack.dposv(of_covariance, slope)
-        if singular or flat:
-            return None
-        step = np.zeros((p, p))
-        step[i, j] = step[j, i] = of_change
-        return mean + of_shift, covariance + step
+    """
+    (mean, covariance), n, p = at, rows.n, len(at[0])
+    i, j, twice, first, second = _vech(p)
+    inverses = np.vstack(rows.map(lambda part: _inverses(part, covariance, p)))
+    products = inverses.T @ inverses
+    of_mean = np.zeros((p, p))
+    roots = np.sqrt(np.concatenate([part.counts for part in rows.parts]))
+    of_mean[i, j] = of_mean[j, i] = roots @ inverses
+    of_covariance = 0.25 * twice * (products[first] + products[second])
+    # With n times the EM step, d, the gradients are Sigma^-1 d and 1/2 Sigma^-1 D Sigma^-1.
+    shift = image[0] - mean
+    change = image[1] + np.multiply.outer(shift, shift) - covariance
+    precision = inverse_and_log_det(covariance)[0]
+    gradient = 0.5 * n * (precision @ change @ precision)
+    slope = np.where(i == j, 1.0, 2.0) * gradient[i, j]
+    _, of_shift, singular = lapack.dposv(of_mean, n * (precision @ shift))
+    _, of_change, flat = lapack.dposv(of_covariance, slope)
+    if singular or flat:
+        return None
+    step = np.zeros((p, p))
+    step[i, j] = step[j, i] = of_change
+    return mean + of_shift, covariance + step
 
 
 def _inverses(part: Part, covariance: Floats, p: int) -> Floats:

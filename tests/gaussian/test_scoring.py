@@ -10,7 +10,7 @@ from em_impute.gaussian import PatternSummary, Status, fit_gaussian
 from em_impute.gaussian.em import SCORING_AFTER, m_step
 from em_impute.gaussian.expectation import WeightedRows, e_step
 from em_impute.gaussian.patterns import Floats
-from em_impute.gaussian.scoring import Scoring
+from em_impute.gaussian.scoring import scoring_pays, scoring_step
 
 P = 4
 
@@ -52,7 +52,7 @@ def test_a_step_is_the_formula() -> None:
     mean, covariance = np.full(P, 0.1), 0.3 + 0.9 * np.eye(P)
     rows = rows_of(X)
     image = m_step(e_step(rows, mean, covariance), mean, 0.0)
-    stepped = Scoring(rows).step((mean, covariance), image)
+    stepped = scoring_step(rows, (mean, covariance), image)
     assert stepped is not None
     for ours, expected in zip(stepped, written_out(X, mean, covariance), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-11)
@@ -84,9 +84,9 @@ def test_scoring_is_left_where_it_leads_nowhere() -> None:
 
 
 def test_it_is_for_small_tables_with_all_pairs() -> None:
-    assert Scoring(rows_of(factor_table(300, 12, 0.5, seed=6))).pays
-    assert not Scoring(rows_of(factor_table(300, 20, 0.5, seed=6))).pays
+    assert scoring_pays(rows_of(factor_table(300, 12, 0.5, seed=6)))
+    assert not scoring_pays(rows_of(factor_table(300, 20, 0.5, seed=6)))
     unseen = factor_table(300, P, 0.0, seed=6)
     unseen[:150, 0] = unseen[150:, 1] = np.nan
-    assert not Scoring(rows_of(unseen)).pays
+    assert not scoring_pays(rows_of(unseen))
     assert fit_gaussian(unseen).n_iter > SCORING_AFTER
