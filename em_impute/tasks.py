@@ -48,6 +48,7 @@ from em_impute.reporting.self_test import SelfTest
 from em_impute.self_testing import score_hidden_cells
 from em_impute.tables import columns, groups, misfits, sources, summarise, targets
 from em_impute.tables import fill as filling
+from em_impute.tables.encoding import decimals_as_floats
 from em_impute.tables.fill import Staged
 from em_impute.tables.run_folder import RunFolder, open_run_folder, prune, written_whole
 from em_impute.tables.sample import sample_rows
@@ -398,7 +399,8 @@ def _frame(
     selected = pa.schema([schema.field(name) for name in columns])
     parts = (batch.select(list(columns)) for batch in batches)
     sample = sample_rows(parts, rows, most) if columns else ()
-    frame: pd.DataFrame = pa.Table.from_batches(sample, selected).to_pandas()
+    table = decimals_as_floats(pa.Table.from_batches(sample, selected))
+    frame: pd.DataFrame = table.to_pandas()
     return frame
 
 

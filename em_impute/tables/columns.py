@@ -27,6 +27,7 @@ from em_impute.tables.encoding import (
     Ordinal,
     as_labels,
     ceil_or_inf,
+    ends_of_decimals,
     floor_or_inf,
     to_numbers,
 )
@@ -255,6 +256,7 @@ def _number(job: Job, name: str, type_: pa.DataType) -> Number:
         whole,
         integer and whole,
         said.back_transform,
+        type_.scale if pa.types.is_decimal(type_) else None,
     )
 
 
@@ -377,7 +379,10 @@ def _misuse(snapshot: Snapshot, job: Job, option: str, name: str) -> str:
         return _no_categories(snapshot, name)
     if name in said.categories or not (profile.numeric or profile.type == "null"):
         return f"column {name!r} is not a column of numbers."
-    return _no_number_left(job, name) if option == "bounds" else ""
+    if option != "bounds":
+        return ""
+    type_ = read_schema(snapshot.path).field(name).type
+    return _no_decimal_left(job, name, type_) or _no_number_left(job, name)
 
 
 def _no_categories(snapshot: Snapshot, name: str, what: str = "categories") -> str:
@@ -389,11 +394,21 @@ def _no_categories(snapshot: Snapshot, name: str, what: str = "categories") -> s
     return f"column {name!r} is of type {type_}; {what} are text, booleans or integers."
 
 
+def _limits(job: Job, name: str) -> tuple[float, float]:
+    low, high = job.columns.bounds[name]
+    return -inf if low is None else low, inf if high is None else high
+
+
+def _no_decimal_left(job: Job, name: str, type_: pa.DataType) -> str:
+    if pa.types.is_decimal(type_):
+        low, high = ends_of_decimals(*_limits(job, name), type_.scale)
+        if low > high:
+            return f"no number of type {type_} is between the bounds of {name!r}."
+    return ""
+
+
 def _no_number_left(job: Job, name: str) -> str:
-    low, high = (
-        end if limit is None else limit
-        for limit, end in zip(job.columns.bounds[name], (-inf, inf), strict=True)
-    )
+    low, high = _limits(job, name)
     rounded = job.columns.round
     if (rounded is True or name in (rounded or ())) and ceil_or_inf(low) > floor_or_inf(high):
         return f"there is no whole number between the bounds of {name!r}."
@@ -457,7 +472,7 @@ def _type_objection(snapshot: Snapshot, profile: ColumnProfile) -> str:
     if profile.type not in TEXT_TYPES:
         return (
             f"column {profile.name!r} is of type {profile.type}; a column of the model has to be "
-            "integer or floating point. Convert it, or leave it out."
+            "integer, decimal or floating point. Convert it, or leave it out."
         )
     found = _first_cell(snapshot, profile.name, _is_no_number)
     if found is None:

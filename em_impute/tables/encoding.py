@@ -8,6 +8,7 @@ a latent normal. Observed cells only ever go one way, into the model.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from functools import cached_property
 from math import ceil, floor, inf
 from typing import Literal, Protocol
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from em_impute.gaussian.truncated import truncated_mean, truncated_moments, truncated_quantile
+from em_impute.job import CannotRun
 from em_impute.tables.transforms import IDENTITY, Transform
 
 Floats = NDArray[np.float64]
@@ -26,6 +28,8 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+# Floating point has no more digits than these to round.
+MOST_DIGITS = 15
 
 
 class Encoding(Protocol):
@@ -74,6 +78,26 @@ def to_numbers(cells: pa.Array) -> Floats:
     return numbers
 
 
+def decimals_as_floats(table: pa.Table) -> pa.Table:
+    """The table with its decimals, which few programs reckon with, as floats.
+
+    A column of which floats would not keep all digits stays as it is.
+    """
+    for i, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type):
+            floats = table.column(i).cast(pa.float64(), safe=False)
+            if _survives(table.column(i), floats):
+                table = table.set_column(i, field.name, floats)
+    return table
+
+
+def _survives(decimals: pa.ChunkedArray, floats: pa.ChunkedArray) -> bool:
+    try:
+        return bool(floats.cast(decimals.type).equals(decimals))
+    except pa.ArrowInvalid:  # rounded up to one digit more than there is room for
+        return False
+
+
 # --- Numbers -----------------------------------------------------------------------------------
 
 
@@ -95,6 +119,8 @@ class Number:
     back_transform : {"median", "mean"}
         Whether the expected value is that of the model's scale, transformed back, or that of the
         column's own scale.
+    scale : int or None
+        Digits after the point of a column of decimals, to which what is filled in is rounded.
     """
 
     column: str
@@ -104,6 +130,7 @@ class Number:
     whole: bool = False
     keeps_type: bool = False
     back_transform: Literal["median", "mean"] = "median"
+    scale: int | None = None
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -164,7 +191,8 @@ class Number:
 
         They are one and the same unless the column is rounded.
         """
-        reach = 0.5 if self.whole else 0.0
+        reach = 0.0 if self.scale is None else 0.5 * 10.0**-self.scale
+        reach = max(reach, 0.5) if self.whole else reach
         domain = self.transform.low, self.transform.high
         with np.errstate(divide="ignore"):
             below, above = (
@@ -173,14 +201,24 @@ class Number:
         return below, above
 
     def filled_type(self, type_: pa.DataType) -> pa.DataType:
-        """Its own where it is floating point or kept, else double."""
-        kept = pa.types.is_floating(type_) or (self.keeps_type and pa.types.is_integer(type_))
+        """Its own where it is floating point, decimal or kept, else double."""
+        is_type = pa.types
+        kept = is_type.is_floating(type_) or is_type.is_decimal(type_)
+        kept = kept or (self.keeps_type and is_type.is_integer(type_))
         return type_ if kept else pa.float64()
 
     def fill(self, cells: pa.Array, rows: Ints, filling: Floats) -> pa.Array:
-        """The values put in, as near as the type, the bounds and whole numbers allow."""
+        """The values put in, as near as the type, the bounds and whole numbers allow.
+
+        Raises
+        ------
+        CannotRun
+            If a value has more digits than a column of decimals holds.
+        """
         type_ = self.filled_type(cells.type)
-        values = self._admissible(filling, type_)
+        values = self.admissible(filling, type_)
+        if pa.types.is_decimal(type_):
+            return self._fill_decimals(cells, rows, values)
         if pa.types.is_integer(type_):
             return pc.replace_with_mask(cells, _mask(len(cells), rows), pa.array(values, type_))
         # A copy of the column, null as NaN: what is observed keeps its bits.
@@ -196,11 +234,29 @@ class Number:
         with np.errstate(over="ignore"):
             return np.asarray(self.transform.inverse(y))
 
-    def _admissible(self, values: Floats, type_: pa.DataType) -> NDArray[np.number]:
+    def _fill_decimals(self, cells: pa.Array, rows: Ints, values: Floats) -> pa.Array:
+        # Not by way of floats, as other columns are filled: what is observed keeps its digits.
+        spread = np.zeros(len(cells))
+        spread[rows] = values
+        try:
+            decimals = pa.array(spread).cast(cells.type)
+        except pa.ArrowInvalid:
+            raise CannotRun(
+                f"Column {self.column!r} cannot be filled: a missing cell would get a number with "
+                f"more digits than its type, {cells.type}, holds. Give the column bounds "
+                "(columns.bounds), or a wider type in the source."
+            ) from None
+        return pc.if_else(_mask(len(cells), rows), decimals, cells)
+
+    def admissible(self, values: Floats, type_: pa.DataType) -> NDArray[np.number]:
+        """The nearest numbers that a filled column of this type may hold."""
         low, high = self.low, self.high
         if self.whole:
             low, high = ceil_or_inf(low), floor_or_inf(high)
             values = np.rint(values)
+        if pa.types.is_decimal(type_):
+            low, high = ends_of_decimals(low, high, type_.scale)
+            return np.clip(_rounded(values, type_.scale), low, high)
         numbers = type_.to_pandas_dtype()
         if pa.types.is_integer(type_):
             limits = np.iinfo(numbers)
@@ -221,6 +277,23 @@ def ceil_or_inf(x: float) -> float:
 def floor_or_inf(x: float) -> float:
     """The next whole number down from `x`; an infinity is its own."""
     return x if abs(x) == inf else float(floor(x))
+
+
+def ends_of_decimals(low: float, high: float, scale: int) -> tuple[float, float]:
+    """The first and the last number of so many decimals that are within bounds."""
+    step, exact = Decimal(1).scaleb(-scale), Context(prec=1000)
+    first, last = (
+        end if abs(end) == inf else float(Decimal(repr(end)).quantize(step, rounding, exact))
+        for end, rounding in ((low, ROUND_CEILING), (high, ROUND_FLOOR))
+    )
+    return first, last
+
+
+def _rounded(values: Floats, scale: int) -> Floats:
+    """Numbers rounded to so many decimals, where they have that many."""
+    short = np.abs(values) < 2.0**53
+    rounded: Floats = np.round(np.where(short, values, 0.0), min(scale, MOST_DIGITS))
+    return np.where(short, rounded, values)
 
 
 def _largest_float(integer: int) -> float:

@@ -333,14 +333,14 @@ class HiddenRows:
             if not isinstance(encoding, Number):
                 yield HiddenLevels(name, truth.astype(np.int64), filling.astype(np.int64))
                 continue
-            empty = pa.nulls(len(cells), schema.field(name).type)
+            type_ = encoding.filled_type(schema.field(name).type)
             below, above = encoding.published_as(truth)
             low, high = encoding.ends
             yield HiddenNumbers(
                 name,
                 encoding.transform.name,
                 truth,
-                to_numbers(encoding.fill(empty, np.arange(len(cells)), filling)),
+                encoding.admissible(filling, type_).astype(np.float64),
                 self._X[cells, at.start],
                 below,
                 above,

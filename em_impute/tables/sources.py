@@ -45,7 +45,7 @@ class ColumnProfile:
     type : str
         Name of the Arrow type.
     numeric : bool
-        Whether it is an integer or floating type.
+        Whether it is an integer, decimal or floating type.
     missing : int
         Cells that are null or NaN.
     infinite : int
@@ -229,8 +229,9 @@ def _only(path: Path, columns: Sequence[str] | None) -> pa.ipc.IpcReadOptions:
 
 
 def is_numeric(type_: pa.DataType) -> bool:
-    """Whether a column of this type can take part in a model: integers and floating point."""
-    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_))
+    """Whether a column of this type can take part in a model: integers, decimals, floats."""
+    is_type = pa.types
+    return bool(is_type.is_integer(type_) or is_type.is_floating(type_) or is_type.is_decimal(type_))
 
 
 @dataclass
@@ -248,6 +249,8 @@ class _Tally:
         if not is_numeric(column.type):
             self.missing += column.null_count
             return
+        if pa.types.is_decimal(column.type):
+            column = column.cast(pa.float64(), safe=False)
         values = column.drop_null().to_numpy(zero_copy_only=False)
         observed = values[~np.isnan(values)]
         self.missing += len(column) - len(observed)
