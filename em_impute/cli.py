@@ -386,5 +386,7 @@ def _show_plan(job: Job, snapshot: Snapshot, roles: Roles) -> None:
             f"  {column.name:<{width}}  {column.type:<10}  {parts[column.name]:<10}  "
             f"{column.missing:,} ({share:.1%})"
         )
+    for note in snapshot.notes:
+        click.echo(note)
     cells = sum(snapshot.profile(name).missing for name in roles.impute)
     click.echo(f"A run would fill {cells:,} cells and write {job.target}.")

@@ -179,6 +179,8 @@ def load(run: Run) -> Snapshot:
         len(snapshot.columns),
         run.job.source,
     )
+    for note in snapshot.notes:
+        get_run_logger().info(note)
     return snapshot
 
 

@@ -21,30 +21,22 @@ from em_impute.tables.source_files import (
     SourceFile,
     check_kind,
     check_names,
-    check_same_names,
 )
+from em_impute.tables.unified import Unified, as_type, unify
 
 
-def infer(files: Sequence[SourceFile], file_format: str) -> pa.Schema:
-    """The schema of files that are one table, in the order of the first file's columns.
+def infer(files: Sequence[SourceFile], file_format: str) -> Unified:
+    """The schema of files that are one table, and what is to be said of it.
 
     Raises
     ------
     SourceError
-        If a file is not whole, or has other columns or types than the first one. A column may
-        hold nothing but nulls in some files, and be nullable in only some.
+        If a file is not whole, or its columns cannot be joined with those of the others.
     """
-    schema = pa.schema([])
-    for file in files:
-        found = _checked_schema(file, file_format)
-        if len(files) > 1:
-            found = pa.schema([field.with_type(_with_wide_codes(field.type)) for field in found])
-        if file is files[0]:
-            schema = found
-        check_same_names(file, found.names, files[0], schema.names)
-        for i, column in enumerate(schema):
-            schema = schema.set(i, _joined(column, found.field(column.name), file, files[0]))
-    return schema
+    found = [(file, _checked_schema(file, file_format)) for file in files]
+    if len(files) == 1:
+        return Unified(found[0][1])
+    return unify([(file, _with_wide_codes(schema)) for file, schema in found])
 
 
 def read(
@@ -55,15 +47,15 @@ def read(
     categories = pa.schema([schema.field(name) for name in names])
     dictionaries = _whole_dictionaries(
         (
-            _typed(batch, categories)
+            batch
             for file in (files if names else ())
-            for batch in _stream_checked(file, file_format, names)
+            for batch in _typed(file, file_format, categories)
         ),
         names,
     )
     for file in files:
-        for batch in _stream_checked(file, file_format):
-            yield file, _with_dictionaries(_typed(batch, schema), dictionaries)
+        for batch in _typed(file, file_format, schema):
+            yield file, _with_dictionaries(batch, dictionaries)
 
 
 def unified(rows: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
@@ -76,16 +68,19 @@ def unified(rows: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordB
         yield _with_dictionaries(batch, dictionaries)
 
 
-def _typed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The columns of `schema`, of which some may have narrower codes or be all null."""
-    columns = []
-    for column in schema:
-        cells = batch.column(column.name)
-        if cells.type != column.type:
-            empty = pa.types.is_null(cells.type)
-            cells = pa.nulls(len(cells), column.type) if empty else cells.cast(column.type)
-        columns.append(cells)
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+def _typed(file: SourceFile, file_format: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The rows of a file with the columns of `schema`, as all files together have them."""
+    own = _checked_schema(file, file_format).names
+    rows = 0
+    for batch in _stream_checked(file, file_format, [name for name in schema.names if name in own]):
+        columns = [
+            as_type(batch.column(column.name), column, file, rows)
+            if column.name in own
+            else pa.nulls(batch.num_rows, column.type)
+            for column in schema
+        ]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+        rows += batch.num_rows
 
 
 def read_schema(path: Path) -> pa.Schema:
@@ -119,20 +114,8 @@ def _checked_schema(file: SourceFile, file_format: str) -> pa.Schema:
     return schema
 
 
-def _joined(column: pa.Field, other: pa.Field, file: SourceFile, first: SourceFile) -> pa.Field:
-    nullable = column.with_nullable(column.nullable or other.nullable)
-    if column.type == other.type or pa.types.is_null(other.type):
-        return nullable
-    if pa.types.is_null(column.type):
-        return nullable.with_type(other.type)
-    raise SourceError(
-        f"{file}: column {column.name!r} is of type {other.type}, but of type {column.type} in "
-        f"{first}; all files need the same types."
-    )
-
-
 def _stream_checked(
-    file: SourceFile, file_format: str, columns: Sequence[str] | None = None
+    file: SourceFile, file_format: str, columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
     with _damage_reported(file, file_format):
         yield from stream_file(file.path, file_format, columns)
@@ -152,8 +135,13 @@ def _damage_reported(file: SourceFile, file_format: str) -> Iterator[None]:
 # --- Categories --------------------------------------------------------------------------------
 
 
-def _with_wide_codes(type_: pa.DataType) -> pa.DataType:
-    """A type whose codes tell the categories of several files apart."""
+def _with_wide_codes(schema: pa.Schema) -> pa.Schema:
+    """The columns with codes that tell the categories of several files apart."""
+    fields = [field.with_type(_with_wide_code(field.type)) for field in schema]
+    return pa.schema(fields, schema.metadata)
+
+
+def _with_wide_code(type_: pa.DataType) -> pa.DataType:
     if not pa.types.is_dictionary(type_) or type_.index_type.bit_width >= 32:
         return type_
     return pa.dictionary(pa.int32(), type_.value_type, type_.ordered)

@@ -131,7 +131,8 @@ def assign_roles(snapshot: Snapshot, job: Job) -> Roles:
     """Decide the part of each column from what the job says and what the table holds.
 
     By default every numeric column and every one of `categories` with missing cells is imputed and
-    every other one predicts, the key excepted. The levels of categories are read from the table.
+    every other one predicts, the key excepted; a column of folders' names is imputed only if it is
+    named. The levels of categories are read from the table.
 
     Raises
     ------
@@ -209,7 +210,12 @@ def _roles(snapshot: Snapshot, job: Job) -> Roles:
     ]
     impute = said.impute
     if impute is None:
-        impute = tuple(c.name for c in free if c.missing and c.name not in (said.predictors or ()))
+        impute = tuple(
+            c.name
+            for c in free
+            # What a folder's name does not say is not known to be missing at random, or at all.
+            if c.missing and not _is_left(c, job) and c.name not in (said.predictors or ())
+        )
     predictors = said.predictors
     if predictors is None:
         predictors = tuple(c.name for c in free if c.name not in impute)
@@ -222,6 +228,11 @@ def _roles(snapshot: Snapshot, job: Job) -> Roles:
         group_by=said.group_by,
         mask=job.imputation.mask,
     )
+
+
+def _is_left(column: ColumnProfile, job: Job) -> bool:
+    """Whether a column's holes stay, unless the job names it."""
+    return column.in_folders and column.name not in job.columns.categories
 
 
 def _position(job: Job, name: str) -> tuple[int, ...]:

@@ -234,7 +234,7 @@ class Number:
         with np.errstate(over="ignore"):
             return np.asarray(self.transform.inverse(y))
 
-    def _fill_decimals(self, cells: pa.Array, rows: Ints, values: Floats) -> pa.Array:
+    def _fill_decimals(self, cells: pa.Array, rows: Ints, values: NDArray[np.number]) -> pa.Array:
         # Not by way of floats, as other columns are filled: what is observed keeps its digits.
         spread = np.zeros(len(cells))
         spread[rows] = values
@@ -292,8 +292,8 @@ def ends_of_decimals(low: float, high: float, scale: int) -> tuple[float, float]
 def _rounded(values: Floats, scale: int) -> Floats:
     """Numbers rounded to so many decimals, where they have that many."""
     short = np.abs(values) < 2.0**53
-    rounded: Floats = np.round(np.where(short, values, 0.0), min(scale, MOST_DIGITS))
-    return np.where(short, rounded, values)
+    rounded = np.round(np.where(short, values, 0.0), min(scale, MOST_DIGITS))
+    return np.asarray(np.where(short, rounded, values), dtype=np.float64)
 
 
 def _largest_float(integer: int) -> float:

@@ -154,8 +154,25 @@ def _hidden(name: str) -> bool:
 
 def _member(folder: Path, name: str, shown_folder: str) -> SourceFile:
     pairs = (part.partition("=") for part in PurePosixPath(name).parent.parts if "=" in part)
-    partition = {unquote(key): unquote(value) for key, _, value in pairs}
-    return SourceFile(folder / name, f"{shown_folder.rstrip('/')}/{name}", partition)
+    shown = f"{shown_folder.rstrip('/')}/{name}"
+    partition = {_unquoted(key, shown): _unquoted(value, shown) for key, _, value in pairs}
+    return SourceFile(folder / name, shown, partition)
+
+
+def _unquoted(text: str, name: str) -> str:
+    try:
+        unquoted = unquote(text, errors="strict")
+        unquoted.encode()  # not so where the name's own bytes are not UTF-8
+    except UnicodeError:
+        raise SourceError(
+            f"{printable(name)}: the name of its folder is not UTF-8 text; rename the folder."
+        ) from None
+    return unquoted
+
+
+def printable(name: str) -> str:
+    """A file's name as it can be shown, whatever its bytes are."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _check_is_file(path: Path) -> None:
@@ -376,7 +393,7 @@ def _listed(items: Sequence[str]) -> str:
 
 
 def partition_fields(files: Sequence[SourceFile], names: Sequence[str]) -> list[pa.Field]:
-    """The columns that folders' names give: int32 where every value fits, text elsewhere.
+    """The columns that folders' names give: int32 where each value is spelt as one, else text.
 
     Raises
     ------
@@ -404,8 +421,13 @@ def _keys(keys: Sequence[str]) -> str:
 
 def _partition_type(values: Sequence[str]) -> pa.DataType:
     known = [value for value in values if value != HIVE_NULL]
-    whole = all(re.fullmatch(r"-?\d{1,10}", value) and int(value) in INT32 for value in known)
-    return pa.int32() if known and whole else pa.string()
+    return pa.int32() if known and all(map(_spells_int32, known)) else pa.string()
+
+
+def _spells_int32(value: str) -> bool:
+    """Whether a value is a number and nothing else: 007 is not 7."""
+    number = re.fullmatch(r"-?\d{1,10}", value, re.ASCII)
+    return bool(number) and int(value) in INT32 and str(int(value)) == value
 
 
 def with_partition(

@@ -53,6 +53,8 @@ class ColumnProfile:
     constant : bool
         Whether at least one cell is observed and all observed ones are equal. False for columns
         that are not numeric.
+    in_folders : bool
+        Whether it is in the names of folders, not in the files.
     """
 
     name: str
@@ -62,6 +64,7 @@ class ColumnProfile:
     infinite: int
     first_infinite_row: int | None
     constant: bool
+    in_folders: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Snapshot:
         ``"sha256:..."`` of the snapshot's bytes.
     source : str
         What was read, for messages.
+    notes : tuple of str
+        What was decided in reading it, a sentence each.
     """
 
     path: Path
@@ -85,6 +90,7 @@ class Snapshot:
     columns: tuple[ColumnProfile, ...]
     fingerprint: str
     source: str
+    notes: tuple[str, ...] = ()
 
     def profile(self, name: str) -> ColumnProfile:
         """Return the profile of one column.
@@ -131,24 +137,32 @@ def take_snapshot(
     """
     rows = 0
     work = path.parent
-    with written_whole(path) as partial, _opened(source, work, batch_rows) as (schema, batches):
-        tallies = [_Tally(field) for field in schema]
-        with pa.ipc.new_file(partial, schema) as writer:
-            for batch in _rebatched(batches, batch_rows):
+    with written_whole(path) as partial, _opened(source, work, batch_rows) as table:
+        tallies = [_Tally(field, field.name in table.in_folders) for field in table.schema]
+        with pa.ipc.new_file(partial, table.schema) as writer:
+            for batch in _rebatched(table.batches, batch_rows):
                 writer.write_batch(batch)
                 for tally, column in zip(tallies, batch.columns, strict=True):
                     tally.add(column, first_row=rows + 1)
                 rows += batch.num_rows
                 rows_passed(rows)
     profiles = tuple(tally.profile() for tally in tallies)
-    return Snapshot(path, rows, profiles, f"sha256:{sha256(path)}", str(source))
+    return Snapshot(path, rows, profiles, f"sha256:{sha256(path)}", str(source), table.notes)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A source that is open: its schema and rows, and what is to be said of them."""
+
+    schema: pa.Schema
+    batches: Iterable[pa.RecordBatch]
+    notes: tuple[str, ...] = ()
+    in_folders: tuple[str, ...] = ()
 
 
 @contextmanager
-def _opened(
-    source: FileSource | DatabaseSource, work: Path, batch_rows: int
-) -> Iterator[tuple[pa.Schema, Iterable[pa.RecordBatch]]]:
-    """The schema of a source, and its rows; what it keeps meanwhile is in the folder `work`."""
+def _opened(source: FileSource | DatabaseSource, work: Path, batch_rows: int) -> Iterator[_Table]:
+    """The table of a source; what it keeps meanwhile is in the folder `work`."""
     match source:
         case FileSource():
             with opened(source, work) as files:
@@ -158,13 +172,12 @@ def _opened(
 
             schema, batches = databases.open_source(source, batch_rows)
             check_names(source, schema.names)
-            yield schema, batches
+            yield _Table(schema, batches)
 
 
-def _read_files(
-    files: Sequence[SourceFile], file_format: str
-) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _read_files(files: Sequence[SourceFile], file_format: str) -> _Table:
     """Files as one table: their rows in the order of their names, their partitions at the end."""
+    notes: tuple[str, ...] = ()
     match file_format:
         case "csv":
             schema = csv_text.infer(files)
@@ -173,11 +186,13 @@ def _read_files(
             schema = json_lines.infer(files)
             rows = _in_turn(files, schema, json_lines.read)
         case _:
-            schema = arrow_files.infer(files, file_format)
+            unified = arrow_files.infer(files, file_format)
+            schema, notes = unified.schema, unified.notes
             rows = arrow_files.read(files, file_format, schema)
     partitions = partition_fields(files, schema.names)
     whole = pa.schema([*schema, *partitions], schema.metadata)
-    return whole, (with_partition(batch, file, partitions) for file, batch in rows)
+    batches = (with_partition(batch, file, partitions) for file, batch in rows)
+    return _Table(whole, batches, notes, tuple(field.name for field in partitions))
 
 
 def _in_turn(
@@ -231,7 +246,8 @@ def _only(path: Path, columns: Sequence[str] | None) -> pa.ipc.IpcReadOptions:
 def is_numeric(type_: pa.DataType) -> bool:
     """Whether a column of this type can take part in a model: integers, decimals, floats."""
     is_type = pa.types
-    return bool(is_type.is_integer(type_) or is_type.is_floating(type_) or is_type.is_decimal(type_))
+    numeric = is_type.is_integer(type_) or is_type.is_floating(type_) or is_type.is_decimal(type_)
+    return bool(numeric)
 
 
 @dataclass
@@ -239,6 +255,7 @@ class _Tally:
     """The profile of one column, in the making."""
 
     field: pa.Field
+    in_folders: bool = False
     missing: int = 0
     infinite: int = 0
     first_infinite_row: int | None = None
@@ -275,4 +292,5 @@ class _Tally:
             infinite=self.infinite,
             first_infinite_row=self.first_infinite_row,
             constant=self.lowest is not None and bool(self.lowest == self.highest),
+            in_folders=self.in_folders,
         )

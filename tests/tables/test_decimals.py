@@ -58,8 +58,7 @@ def money(type_: pa.DataType, n: int = 120) -> pa.Table:
 
 def job_for(source: dict[str, Any], target: dict[str, Any], **sections: Any) -> Job:
     return Job.model_validate(
-        {"name": "money", "source": source, "target": target, "columns": {"key": ["id"]}}
-        | sections
+        {"name": "money", "source": source, "target": target, "columns": {"key": ["id"]}} | sections
     )
 
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import fsspec
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import feather
 
-from em_impute.job import FileSource
+from em_impute.job import FileSource, Job
 from em_impute.tables import csv_text
+from em_impute.tables.columns import assign_roles
+from em_impute.tables.fill import fill
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.sources import SourceError, read_batches, read_schema, take_snapshot
+from em_impute.tables.targets import publish
 
 Read = Callable[..., pa.Table]
 
@@ -111,14 +119,15 @@ def test_nulls_and_categories_of_files_join(place: Path, read: Read, suffix: str
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        ({"a": [1]}, "2.parquet has no column 'b', which {0}/1.parquet has; all files need"),
         (
-            {"a": [1], "b": [1.0], "c": [1]},
-            "2.parquet has a column 'c', which {0}/1.parquet has not; all files need",
+            {"a": [1], "B": [1.0]},
+            "2.parquet has no column 'b', which {0}/1.parquet or a file after it has, but a column "
+            "'B', which none of these has. A file may have more columns than others, or fewer",
         ),
         (
             {"a": [1], "b": ["x"]},
-            "2.parquet: column 'b' is of type string, but of type double in {0}/1.parquet; all",
+            "2.parquet: column 'b' is of type string, but of type double in {0}/1.parquet or a "
+            "file after it, and no type holds both; all files need",
         ),
     ],
 )
@@ -128,6 +137,191 @@ def test_files_that_are_not_one_table(
     put(place / "1.parquet", pa.table({"a": [1], "b": [1.0]}))
     put(place / "2.parquet", pa.table(second))
     assert refusal(place, "parquet").startswith(f"{place}/{message.format(place)}")
+
+
+DIFFERENT = [
+    ([1, 2], [1.5, None], pa.float64()),
+    (pa.array([1.5, None], pa.float32()), [1, 2], pa.float64()),
+    (pa.array([1], pa.int32()), pa.array([2**40], pa.int64()), pa.int64()),
+    (pa.array([-1], pa.int8()), pa.array([200], pa.uint8()), pa.int16()),
+    (pa.array([-1], pa.int64()), pa.array([7], pa.uint64()), pa.int64()),
+    (["a"], pa.array(["b"], pa.large_string()), pa.large_string()),
+    (["a"], pa.array(["b", None]).dictionary_encode(), pa.string()),
+    (
+        pa.array(["a", "b"]).dictionary_encode(),
+        pa.array(["b", "c"], pa.large_string()).dictionary_encode(),
+        pa.dictionary(pa.int32(), pa.large_string()),
+    ),
+    (
+        pa.array([1, None], pa.timestamp("us")),
+        pa.array([5], pa.timestamp("ns")),
+        pa.timestamp("ns"),
+    ),
+    (
+        pa.array([1], pa.timestamp("ms", "UTC")),
+        pa.array([5], pa.timestamp("ns", "UTC")),
+        pa.timestamp("ns", "UTC"),
+    ),
+    (pa.array([1], pa.duration("s")), pa.array([5], pa.duration("ns")), pa.duration("ns")),
+    (pa.array([1], pa.time32("s")), pa.array([5], pa.time64("us")), pa.time64("us")),
+    (
+        pa.array([Decimal("1.25")], pa.decimal128(5, 2)),
+        pa.array([Decimal("12345678901.5")], pa.decimal128(12, 1)),
+        pa.decimal128(13, 2),
+    ),
+    (pa.array([Decimal("1.25")], pa.decimal128(5, 2)), [3, None], pa.decimal128(22, 2)),
+    ([[1, 2]], [[1.5], None], pa.list_(pa.float64())),
+    ([{"a": 1}], [{"a": 2.5}], pa.struct([("a", pa.float64())])),
+    (pa.nulls(2), ["a"], pa.string()),
+]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+@pytest.mark.parametrize(("one", "other", "type_"), DIFFERENT)
+@pytest.mark.parametrize("turned", [False, True])
+def test_files_that_differ_without_loss_are_one_table(
+    place: Path,
+    folder: RunFolder,
+    one: Any,
+    other: Any,
+    type_: pa.DataType,
+    turned: bool,
+    suffix: str,
+) -> None:
+    tables = [pa.table({"x": cells}) for cells in (one, other)][:: -1 if turned else 1]
+    for i, table in enumerate(tables):
+        put(place / f"{i}.{suffix}", table)
+    source = FileSource(path=place, format=suffix)
+    snapshot = take_snapshot(source, folder.snapshot)
+    assert read_schema(snapshot.path).field("x").type == type_ or suffix == "parquet"
+    cells = [batch.column("x").to_pylist() for batch in read_batches(snapshot.path)]
+    expected = [cell for table in tables for cell in table["x"].to_pylist()]
+    assert [cell for batch in cells for cell in batch] == expected
+    nulls = any(pa.types.is_null(table.schema.field("x").type) for table in tables)
+    if suffix == "feather" and not nulls:
+        assert snapshot.notes[0].startswith("Column 'x' is ")
+        assert f"{place}/0.{suffix}" in snapshot.notes[0]
+
+
+def test_a_file_may_have_more_columns_than_others(place: Path, folder: RunFolder) -> None:
+    put(place / "1.parquet", pa.table({"a": [1], "b": pa.array(["u"]).dictionary_encode()}))
+    put(place / "2.parquet", pa.table({"c": pa.array(["v"]).dictionary_encode(), "a": [2]}))
+    put(place / "2.parquet", pa.table({"c": ["w"], "a": [2], "b": ["x"]}))
+    put(place / "3.parquet", pa.table({"a": [3], "b": ["y"]}))
+    snapshot = take_snapshot(FileSource(path=place, format="parquet"), folder.snapshot)
+    rows = [row for batch in read_batches(snapshot.path) for row in batch.to_pylist()]
+    assert rows == [
+        {"a": 1, "b": "u", "c": None},
+        {"a": 2, "b": "x", "c": "w"},
+        {"a": 3, "b": "y", "c": None},
+    ]
+    assert snapshot.notes[-1] == (
+        f"Column 'c' is not in {place}/1.parquet and 1 more: its cells are missing there."
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "row"),
+    [
+        ([1.5], [1, 2**53 + 1], 2),
+        (pa.array([1], pa.int64()), pa.array([2**63], pa.uint64()), 1),
+        (
+            pa.array([1], pa.timestamp("ns")),
+            pa.array([1, None, 253_402_214_400_000_000], pa.timestamp("us")),
+            3,
+        ),
+    ],
+    ids=["int64", "uint64", "timestamp"],
+)
+def test_a_cell_that_no_common_type_holds(
+    place: Path, refusal: Callable[..., str], one: Any, other: Any, row: int
+) -> None:
+    put(place / "1.parquet", pa.table({"x": one}))
+    put(place / "2.parquet", pa.table({"x": other}))
+    message = refusal(place, "parquet")
+    assert message.startswith(f"{place}/2.parquet: column 'x' is of type ")
+    assert f"the cell in row {row} would not be the same" in message
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([1.5], pa.array([Decimal("1.25")], pa.decimal128(5, 2))),
+        (["a"], [b"a"]),
+        ([True], [1]),
+        ([date(2024, 1, 1)], pa.array([1], pa.timestamp("us"))),
+        (pa.array([1], pa.timestamp("us")), pa.array([1], pa.timestamp("us", "UTC"))),
+        (pa.array([1], pa.timestamp("us", "UTC")), pa.array([1], pa.timestamp("us", "Asia/Tokyo"))),
+        (["a"], pa.DictionaryArray.from_arrays(pa.array([0]), ["a"], ordered=True)),
+        (["1"], [1]),
+    ],
+)
+def test_types_that_do_not_join(
+    place: Path, refusal: Callable[..., str], one: Any, other: Any
+) -> None:
+    put(place / "1.feather", pa.table({"x": one}))
+    put(place / "2.feather", pa.table({"x": other}))
+    message = refusal(place, "feather")
+    assert message.startswith(f"{place}/2.feather: column 'x' is of type ")
+    assert "no type holds both" in message
+
+
+def test_pandas_reads_the_joined_types(place: Path, folder: RunFolder) -> None:
+    """What it wrote of itself into the first file is not said of all of them."""
+    put(place / "1.parquet", pa.Table.from_pandas(pd.DataFrame({"x": [1, 2], "k": [1, 2]})))
+    put(place / "2.parquet", pa.Table.from_pandas(pd.DataFrame({"x": [1.5, None], "k": [3, 4]})))
+    snapshot = take_snapshot(FileSource(path=place, format="parquet"), folder.snapshot)
+    frame = pa.ipc.open_file(snapshot.path.read_bytes()).read_pandas()
+    assert frame["x"].tolist()[:3] == [1.0, 2.0, 1.5]
+    assert frame.dtypes.tolist() == [np.dtype("float64"), np.dtype("int64")]
+
+
+# --- Folders' names ----------------------------------------------------------------------------
+
+
+def test_folders_are_told_apart_as_they_are_spelt(place: Path, folder: RunFolder) -> None:
+    """007 is not 7, and who left the store out is in no store."""
+    spelt = ["007", "7", "-0", "a%2Fb", "100%25", "__HIVE_DEFAULT_PARTITION__"]
+    for i, store in enumerate(spelt):
+        put(place / f"store={store}/year={i}/x.csv", f"v\n{i}\n")
+    put(place / "store=7/year=__HIVE_DEFAULT_PARTITION__/x.csv", "v\n6\n")
+    job = Job.model_validate(
+        {
+            "name": "stores",
+            "source": {"path": place, "format": "csv"},
+            "target": {"path": place.with_name("out"), "format": "csv"}
+            | {"partition_by": ["store", "year"]},
+        }
+    )
+    snapshot = take_snapshot(job.source, folder.snapshot)
+    rows = [row for batch in read_batches(snapshot.path) for row in batch.to_pylist()]
+    assert {(row["v"], row["store"], row["year"]) for row in rows} == {
+        (0, "007", 0), (1, "7", 1), (2, "-0", 2), (3, "a/b", 3), (4, "100%", 4), (5, None, 5),
+        (6, "7", None),
+    }  # fmt: skip
+    roles = assign_roles(snapshot, job)
+    assert (roles.impute, roles.predictors) == ((), ("v", "year"))
+    staged = fill(snapshot, None, roles, job.target, folder)
+    publish(staged, job.target, "run")
+    written = {path.parent.relative_to(place.with_name("out") / "current").as_posix()
+               for path in (place.with_name("out") / "current").rglob("*.csv")}  # fmt: skip
+    assert written == {path.parent.relative_to(place).as_posix() for path in place.rglob("*.csv")}
+
+
+def test_holes_of_folders_names_are_filled_where_the_job_names_them(
+    place: Path, folder: RunFolder
+) -> None:
+    put(place / "year=1/x.csv", "v\n1\n")
+    put(place / "year=__HIVE_DEFAULT_PARTITION__/x.csv", "v\n3\n")
+    sections = {"source": {"path": place, "format": "csv"}, "target": {"path": "out.csv"}}
+    snapshot = take_snapshot(FileSource(path=place, format="csv"), folder.snapshot)
+    job = Job.model_validate({"name": "x", **sections, "columns": {"impute": ["year"]}})
+    assert assign_roles(snapshot, job).impute == ("year",)
+
+
+def test_a_folders_name_that_is_no_text(place: Path, refusal: Callable[..., str]) -> None:
+    put(place / "store=%FF/x.csv", "v\n1\n")
+    assert "the name of its folder is not UTF-8 text" in refusal(place, "csv")
 
 
 def test_folders_that_name_other_columns(place: Path, refusal: Callable[..., str]) -> None:
