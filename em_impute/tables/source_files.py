@@ -7,6 +7,7 @@ snapshot first, so that readers meet local files only.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shutil
 import tempfile
@@ -121,9 +122,11 @@ def members(folder: Path, name: str = "") -> list[SourceFile]:
     Raises
     ------
     SourceError
-        If a link among them leads to where jobs may not go.
+        If a link among them leads to where jobs may not go, or if there is anything that is no file
+        and no folder that can be read: its rows would be lost.
     """
-    found = (_member(folder, file, name or str(folder)) for file in _listing(folder))
+    shown = name or str(folder)
+    found = (_member(folder, file, shown) for file in sorted(_listing(folder, "", shown)))
     return [replace(file, path=_confined(file.path, file.name)) for file in found]
 
 
@@ -138,10 +141,42 @@ def _no_files(folder: str) -> str:
     return f"{folder} is a folder without files; names that begin with . or _ do not count."
 
 
-def _listing(folder: Path) -> list[str]:
-    """Names of all files under a folder, relative to it, in their order."""
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in names if not _hidden(name))
+def _listing(folder: Path, inner: str, shown: str) -> Iterator[str]:
+    """Names of all files under a folder, relative to it; `inner` is where in it to look."""
+    try:
+        entries = list(os.scandir(folder / inner))
+    except OSError as error:
+        raise SourceError(
+            f"{printable(_path_in(shown, inner))} cannot be read: {reason(error)}. Every folder in "
+            "a source has to be readable, or its rows would be lost."
+        ) from None
+    for entry in entries:
+        name = f"{inner}/{entry.name}".lstrip("/")
+        if _hidden(entry.name):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _listing(folder, name, shown)
+        elif entry.is_file():
+            yield name
+        else:
+            raise SourceError(
+                f"{printable(_path_in(shown, name))} is {_oddity(entry)}; a source is read from "
+                "files and the folders that they are in. Remove it, or name it with a leading . or "
+                "_, as what does not count."
+            )
+
+
+def _path_in(folder: str, name: str) -> str:
+    return f"{folder.rstrip('/')}/{name}".rstrip("/")
+
+
+def _oddity(entry: os.DirEntry[str]) -> str:
+    """What it is that is neither a file nor a folder."""
+    if not entry.is_symlink():
+        return "a device, a pipe or a socket"
+    if entry.is_dir():
+        return "a link to a folder"
+    return "a link to a device or a pipe" if Path(entry).exists() else "a link to nothing"
 
 
 def _hidden(name: str) -> bool:
@@ -154,7 +189,7 @@ def _hidden(name: str) -> bool:
 
 def _member(folder: Path, name: str, shown_folder: str) -> SourceFile:
     pairs = (part.partition("=") for part in PurePosixPath(name).parent.parts if "=" in part)
-    shown = f"{shown_folder.rstrip('/')}/{name}"
+    shown = _path_in(shown_folder, name)
     partition = {_unquoted(key, shown): _unquoted(value, shown) for key, _, value in pairs}
     return SourceFile(folder / name, shown, partition)
 
@@ -276,12 +311,19 @@ def _remote_files(filesystem: pa_fs.FileSystem, root: str, url: str) -> dict[str
     if info.type == pa_fs.FileType.File:
         return {"": (info.size, info.mtime_ns)}
     infos = filesystem.get_file_info(pa_fs.FileSelector(root, recursive=True))
+    named = {info.path.removeprefix(root).strip("/"): info for info in infos}
+    counted = {name: named[name] for name in sorted(named) if not _hidden(name)}
+    for name, info in counted.items():
+        if info.type not in (pa_fs.FileType.File, pa_fs.FileType.Directory):
+            raise SourceError(
+                f"{url.rstrip('/')}/{name} is neither a file nor a folder; a source is read from "
+                "files and the folders that they are in."
+            )
     files: dict[str, State] = {
-        info.path.removeprefix(root).strip("/"): (info.size, info.mtime_ns)
-        for info in infos
+        name: (info.size, info.mtime_ns)
+        for name, info in counted.items()
         if info.type == pa_fs.FileType.File
     }
-    files = {name: files[name] for name in sorted(files) if not _hidden(name)}
     if not files:
         raise SourceError(_no_files(url))
     return files

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +21,7 @@ import pytest
 from pyarrow import feather
 
 from em_impute.job import FileSource, Job
-from em_impute.tables import csv_text
+from em_impute.tables import csv_text, source_files
 from em_impute.tables.columns import assign_roles
 from em_impute.tables.fill import fill
 from em_impute.tables.run_folder import RunFolder
@@ -274,6 +278,76 @@ def test_pandas_reads_the_joined_types(place: Path, folder: RunFolder) -> None:
     frame = pa.ipc.open_file(snapshot.path.read_bytes()).read_pandas()
     assert frame["x"].tolist()[:3] == [1.0, 2.0, 1.5]
     assert frame.dtypes.tolist() == [np.dtype("float64"), np.dtype("int64")]
+
+
+# --- What is no file ---------------------------------------------------------------------------
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path.parent)  # an address has at most 107 bytes
+        one.bind(path.name)
+
+
+ODD = {
+    "a link to a folder": lambda path: path.symlink_to("..", target_is_directory=True),
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a link to a device or a pipe": lambda path: path.symlink_to("/dev/null"),
+    "a device, a pipe or a socket": os.mkfifo,
+    "a device, a pipe or a socket, ": make_socket,
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+@pytest.mark.parametrize("inner", ["x.csv", "sub/x.csv"])
+def test_nothing_in_a_folder_is_passed_over(
+    place: Path, refusal: Callable[..., str], what: str, inner: str
+) -> None:
+    put(place / "a.csv", "v\n1\n")
+    put(place / "sub/b.csv", "v\n2\n")
+    ODD[what](place / inner)
+    assert refusal(place, "csv").startswith(f"{place}/{inner} is {what.rstrip(', ')}; a source")
+
+
+def test_links_to_files_are_read_and_hidden_oddities_do_not_count(place: Path, read: Read) -> None:
+    put(place / "a.csv", "v\n1\n")
+    put(place.parent / "b.csv", "v\n2\n")
+    (place / "b.csv").symlink_to(place.parent / "b.csv")
+    (place / ".link").symlink_to("nowhere")
+    os.mkfifo(place / "_pipe")
+    assert read(place, "csv").to_pydict() == {"v": [1, 2]}
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Have the system ask for permissions, which it does not of root."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_folder_that_may_not_be_entered() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        put(place / "a.csv", "v\n1\n")
+        put(place / "sub/b.csv", "v\n2\n")
+        place.chmod(0o755)
+        (place / "sub").chmod(0)
+        with without_privileges(), pytest.raises(SourceError) as caught:
+            source_files.members(place)
+        (place / "sub").chmod(0o700)
+        assert str(caught.value).startswith(f"{place}/sub cannot be read: permission denied.")
+
+
+def test_a_pipe_in_a_folder_at_a_url(place: Path, refusal: Callable[..., str]) -> None:
+    put(place / "a.csv", "v\n1\n")
+    os.mkfifo(place / "b.csv")
+    url = f"local://{place}"
+    assert refusal(url, "csv").startswith(f"{url}/b.csv is neither a file nor a folder")
 
 
 # --- Folders' names ----------------------------------------------------------------------------
