@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from benchmarks import scaling
+from benchmarks import layouts, scaling
 from benchmarks.cases import CASES, STRESS, Case, Floats
 from benchmarks.judge import Worth, judge, rmse_of_filled
 from benchmarks.peers import (
@@ -33,7 +33,7 @@ from benchmarks.peers import (
     write_arrays,
 )
 
-PARTS = ("tools", "methods", "rows", "distinct")
+PARTS = ("tools", "methods", "rows", "distinct", "layouts")
 # A tool is run again on a case while its runs together took less than this.
 PATIENCE_SECONDS = 60.0
 # What a quick trial is content with.
@@ -73,6 +73,9 @@ def main() -> None:
     if "distinct" in options.parts:
         lines = scaling.all_distinct(20_000 if options.quick else 200_000, 50, 0.2)
         show("Nearly all patterns distinct", scaling.ALL_DISTINCT_HEAD, lines)
+    if "layouts" in options.parts:
+        n = 100_000 if options.quick else 1_000_000
+        show(f"Layouts in memory, {n:,} x 10", layouts.HEAD, layouts.by_layout(n, 10))
 
 
 def parse() -> argparse.Namespace:

@@ -135,7 +135,7 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         names = _check_feature_names_in(self)[self._shown]
         with at_most(self.n_jobs):
             summary = PatternSummary.from_array(
-                matrix[:, self._shown], [str(name) for name in names]
+                _columns(matrix, self._shown), [str(name) for name in names]
             )
         self.result_ = fit_gaussian(
             summary,
@@ -170,11 +170,12 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         check_is_fitted(self)
         frame = _as_pandas(X)
         matrix = self._numbers(frame, reset=False)
-        filled = self._filled(matrix)
-        kept = np.flatnonzero(self._shown | self.keep_empty_features)
+        kept = self._shown | self.keep_empty_features
+        filled = _columns(self._filled(matrix), kept)
         if not isinstance(frame, pd.DataFrame):
-            return self._with_indicator(filled[:, kept], matrix)
-        result = _filled_frame(frame.iloc[:, kept], filled[:, kept], np.isnan(matrix)[:, kept])
+            return self._with_indicator(filled, matrix)
+        holes = np.isnan(_columns(matrix, kept))
+        result = _filled_frame(frame.iloc[:, np.flatnonzero(kept)], filled, holes)
         result = self._with_indicator(result, matrix)
         # Asked for polars, scikit-learn makes it of pandas itself; the other way it cannot.
         wanted = _get_output_config("transform", self)["dense"]
@@ -210,13 +211,14 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
 
     def _filled(self, matrix: Floats) -> Floats:
         """`matrix` without holes; 0 in those of columns that `fit` has not seen."""
-        model, shown = self.result_.model, matrix[:, self._shown]
-        filled: Floats = np.where(np.isnan(matrix), 0.0, matrix)
+        model, shown = self.result_.model, _columns(matrix, self._shown)
         with at_most(self.n_jobs):
-            filled[:, self._shown] = (
-                model.draw(shown, self.seed_) if self.sample else model.impute(shown)
-            )
-        return filled
+            filled = model.draw(shown, self.seed_) if self.sample else model.impute(shown)
+        if self._shown.all():
+            return filled
+        whole: Floats = np.where(np.isnan(matrix), 0.0, matrix)
+        whole[:, self._shown] = filled
+        return whole
 
     def _with_indicator(self, filled: Any, matrix: Floats) -> Any:
         """The array or frame `filled` with the indicator's columns, where there are to be any."""
@@ -252,6 +254,11 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         fate = "filled with 0" if self.keep_empty_features else "left out of the result"
         empty = _check_feature_names_in(self)[~self._shown].tolist()
         warnings.warn(f"Columns without any observed cell are {fate}: {empty}.", stacklevel=3)
+
+
+def _columns(matrix: Floats, chosen: NDArray[np.bool_]) -> Floats:
+    """The chosen columns; the matrix itself where these are all."""
+    return matrix if chosen.all() else matrix.compress(chosen, axis=1)
 
 
 def _as_pandas(X: Any) -> Any:

@@ -78,7 +78,10 @@ def conditional(X: Floats, mean: Floats, covariance: Floats) -> Conditional:
     if len(varying):
         of_varying = slice(None) if len(varying) == n_columns else (scale > 0)[columns]
         means[of_varying], sds[of_varying] = _of_varying(
-            X[:, varying], mean[varying], scale[varying], covariance[np.ix_(varying, varying)]
+            X if len(varying) == n_columns else X.take(varying, axis=1),
+            mean[varying],
+            scale[varying],
+            covariance[np.ix_(varying, varying)],
         )
     return Conditional(rows, columns, means, sds)
 

@@ -27,7 +27,8 @@ Numbers = NDArray[np.float64] | NDArray[np.float32]
 
 FORMAT_VERSION = 1
 # Rows are taken in chunks of at most so many rows and cells, which bounds the memory needed
-# beyond the input: some 100 bytes per row and one per cell of a chunk.
+# beyond the input: some 100 bytes per row and one per cell of a chunk; nine per cell where the
+# rows of the input do not lie one behind the other.
 CHUNK_ROWS, CHUNK_CELLS = 2**20, 2**26
 # Rows of one pattern are gathered in blocks of so many, which fit the cache.
 BLOCK_ROWS = 4096
@@ -338,8 +339,11 @@ class PatternSummary:
 
 
 def as_matrix(X: ArrayLike, n_columns: int | None = None) -> Floats:
-    """`X` as a float64 matrix without infinities, or an error that says what is wrong."""
-    matrix = np.asarray(X, dtype=np.float64)
+    """`X` as a float64 matrix without infinities, or an error that says what is wrong.
+
+    Its rows lie one behind the other.
+    """
+    matrix = np.asarray(X, dtype=np.float64, order="C")
     _check_shape(matrix, n_columns)
     if np.isinf(matrix).any():
         row, column = np.argwhere(np.isinf(matrix))[0]
@@ -457,7 +461,9 @@ _MULTIPLIERS = np.random.default_rng(0).integers(2**63, size=(3, 2**10), dtype=n
 def _chunks(X: Numbers) -> Iterator[Numbers]:
     step = min(CHUNK_ROWS, max(1, CHUNK_CELLS // max(1, X.shape[1])))
     for start in range(0, len(X), step):
-        yield X[start : start + step]
+        chunk = X[start : start + step]
+        # Rows are gathered again and again, which copies the whole of any other layout each time.
+        yield chunk if chunk.flags.c_contiguous else chunk.copy()
 
 
 def _typical_values(X: Numbers) -> Floats:
