@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from holed_tables import reference
+from holed_tables import factor_table, reference
+from threadpoolctl import threadpool_limits
 
 from em_impute.job import CannotRun, Job
 from em_impute.tables import columns, sources, summarise, targets
@@ -102,6 +103,22 @@ def test_a_run_is_equal_bit_by_bit(run: RunFolder) -> None:
         "The target out/filled.parquet still is what this run published.",
     )
     assert not run.snapshot.exists()
+
+
+def test_a_run_is_equal_on_another_number_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    X = factor_table(3000, 260, missing=0.004, seed=24)
+    pd.DataFrame(X).rename(columns="c{}".format).to_parquet("boys.parquet")
+    with threadpool_limits(1, user_api="blas"):
+        run = published()
+    with threadpool_limits(2, user_api="blas"):
+        found = verify(run.path)
+    assert (found.outcome, found.sentences[0]) == (
+        "equal",
+        "Equal bit by bit: the table, summary.npz, model.json, cells.parquet.",
+    )
 
 
 def test_a_target_that_a_later_run_replaced_is_not_needed(run: RunFolder) -> None:

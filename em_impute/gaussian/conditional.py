@@ -53,6 +53,7 @@ class Conditional:
     sd: Floats
 
 
+@one_blas_thread()
 def conditional(X: Floats, mean: Floats, covariance: Floats) -> Conditional:
     """Distribution of the missing cells of `X`.
 
@@ -86,6 +87,7 @@ def conditional(X: Floats, mean: Floats, covariance: Floats) -> Conditional:
     return Conditional(rows, columns, means, sds)
 
 
+@one_blas_thread()
 def conditional_cells(
     X: Floats, cells: Ints, mean: Floats, covariance: Floats
 ) -> tuple[Floats, Floats]:
@@ -121,8 +123,7 @@ def conditional_cells(
         units = scale[varying]
         correlation = covariance[np.ix_(varying, varying)] / np.outer(units, units)
         Z = (X[:, varying] - mean[varying]) / units
-        with one_blas_thread():
-            means, sds = _of_cells(Z, position[cells], correlation)
+        means, sds = _of_cells(Z, position[cells], correlation)
     return mean[cells] + scale[cells] * means, scale[cells] * sds
 
 
@@ -206,8 +207,7 @@ def _of_varying(
             np.flatnonzero(n_missing[order] == m), CHUNK_NUMBERS // X.shape[1] ** 2
         )
     ]
-    with one_blas_thread():
-        spread(fill, blocks, X.size)
+    spread(fill, blocks, X.size)
     return means, sds
 
 

@@ -30,6 +30,7 @@ from em_impute.gaussian.blocks import (
     submatrices,
 )
 from em_impute.gaussian.patterns import Bools, Floats, Ints, distinct_patterns
+from em_impute.gaussian.threads import one_blas_thread
 
 Words = NDArray[np.uint64]
 Keys = Sequence[Hashable] | NDArray[Any]
@@ -86,6 +87,7 @@ def uniforms(
     return fractions
 
 
+@one_blas_thread()
 def conditional_noise(missing: Bools, covariance: Floats, normals: Floats) -> Floats:
     """Deviations of the missing cells from their conditional means.
 

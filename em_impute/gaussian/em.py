@@ -149,31 +149,46 @@ def fit_gaussian(
     ('converged', [2.5, 4.964])
     """
     _require_options(tol, max_iter, acceleration, prior_rows, n_starts)
-    with at_most(n_jobs):
+    deadline = None if time_limit is None else time.monotonic() + time_limit
+    with at_most(n_jobs), one_blas_thread():
         summary = data if isinstance(data, PatternSummary) else PatternSummary.from_array(data)
-    columns = Standardisation.of(summary)
+        columns = Standardisation.of(summary)
+        keep = None if on_checkpoint is None else _checkpoints(columns, on_checkpoint)
+        options = _Options(tol, max_iter, acceleration, deadline, on_iteration, keep)
+        result = _fitted(summary, columns, options, start, prior_rows, n_starts, diagnostics)
+    if not result.converged:
+        warnings.warn(result.message, ConvergenceWarning, stacklevel=2)
+    return result
+
+
+def _fitted(
+    summary: PatternSummary,
+    columns: Standardisation,
+    options: _Options,
+    start: GaussianModel | None,
+    prior_rows: float | Literal["auto"],
+    n_starts: int,
+    diagnostics: bool,
+) -> EMResult:
+    """The fit, in the standardised columns that vary, and the result on the original scale."""
     if not len(columns.varying):
         return _all_constant(columns, summary)
-    deadline = None if time_limit is None else time.monotonic() + time_limit
-    keep = None if on_checkpoint is None else _checkpoints(columns, on_checkpoint)
-    options = _Options(tol, max_iter, acceleration, deadline, on_iteration, keep)
+    rows = WeightedRows.of(summary, columns.varying, columns.centre, columns.scale)
+    ending, decisions, starts = _highest(
+        rows,
+        _observed_moments(rows) if start is None else columns.standardise(start),
+        options,
+        columns,
+        prior_rows,
+        n_starts,
+    )
     information = MissingInformation(np.nan)
-    with at_most(n_jobs), one_blas_thread():
-        rows = WeightedRows.of(summary, columns.varying, columns.centre, columns.scale)
-        ending, decisions, starts = _highest(
-            rows,
-            _observed_moments(rows) if start is None else columns.standardise(start),
-            options,
-            columns,
-            prior_rows,
-            n_starts,
-        )
-        if diagnostics:
-            information = _information(rows, ending, columns.varying_names, options)
+    if diagnostics:
+        information = _information(rows, ending, columns.varying_names, options)
     decisions += _undetermined(rows.unseen, columns.varying_names, ending.prior_rows)
     if information.at_a_saddle:
         decisions += (_SADDLE,)
-    result = EMResult(
+    return EMResult(
         model=columns.model(ending.point.parameters),
         status=ending.status,
         message=ending.sentence(columns, options),
@@ -187,9 +202,6 @@ def fit_gaussian(
         missing_information=information,
         starts=starts,
     )
-    if not result.converged:
-        warnings.warn(result.message, ConvergenceWarning, stacklevel=2)
-    return result
 
 
 def m_step(moments: ExpectedMoments, mean: Floats, prior_rows: float) -> Parameters:

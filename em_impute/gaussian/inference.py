@@ -41,6 +41,7 @@ class LittleTest:
     n_patterns: int
 
 
+@one_blas_thread()
 def little_mcar_test(
     data: PatternSummary | ArrayLike, model: GaussianModel | None = None
 ) -> LittleTest:
@@ -92,8 +93,7 @@ def little_mcar_test(
         )
     varying = model.sd > 0
     shown = summary.patterns & varying
-    with one_blas_thread():
-        distances = _distances(summary, model, shown)
+    distances = _distances(summary, model, shown)
     statistic, df = float(distances.sum()), int(shown.sum() - varying.sum())
     p_value = float(chdtrc(df, statistic)) if df else np.nan
     return LittleTest(statistic, df, p_value, int(shown.any(axis=1).sum()))

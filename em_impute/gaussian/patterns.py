@@ -106,6 +106,7 @@ class PatternSummary:
         X = _as_numbers(X)
         return cls(default_names(X.shape[1]) if columns is None else columns).update(X)
 
+    @one_blas_thread()
     def update(self, X: ArrayLike) -> Self:
         """Add rows, in place; returns the summary itself.
 
@@ -115,12 +116,13 @@ class PatternSummary:
             Numbers, NaN where missing.
         """
         X = _as_numbers(X, len(self.columns))
-        with one_blas_thread(), np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):
             for chunk in _chunks(X):
                 self._shift = np.where(np.isnan(self._shift), _typical_values(chunk), self._shift)
                 self._absorb(*_summarised(chunk, self._shift))
         return self
 
+    @one_blas_thread()
     def __add__(self, other: PatternSummary) -> PatternSummary:
         """Summary of the rows of both, exactly (to rounding)."""
         if not isinstance(other, PatternSummary):
@@ -165,6 +167,7 @@ class PatternSummary:
         """Standard deviation (divisor n) of each column's observed cells, NaN where none."""
         return self.observed_moments()[1]
 
+    @one_blas_thread()
     def observed_moments(self) -> tuple[Floats, Floats]:
         """`observed_mean` and `observed_sd`, in one pass over the summary."""
         counts = self.observed_counts
@@ -184,6 +187,7 @@ class PatternSummary:
         means: Floats = np.where(self.patterns, self._shift + sums / self.counts[:, None], np.nan)
         return means
 
+    @one_blas_thread()
     def means_of(self, patterns: Ints) -> Floats:
         """Mean of the rows of some patterns.
 
@@ -207,6 +211,7 @@ class PatternSummary:
             means[k, shown] = (self._shift + centred)[shown]
         return means
 
+    @one_blas_thread()
     def pattern_scatter(self, pattern: int) -> Floats:
         """Scatter of one pattern's rows about their mean.
 

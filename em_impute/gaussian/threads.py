@@ -26,6 +26,9 @@ Result = TypeVar("Result")
 def one_blas_thread() -> Iterator[None]:
     """Keep BLAS to one thread inside: its own threads cost more than small products gain.
 
+    And its last bits depend on how many there are, so whatever calls it is inside. It decorates
+    functions, too.
+
     The limit holds for the process. The first to ask sets it and the last to leave lifts it, in
     whichever threads they are.
     """

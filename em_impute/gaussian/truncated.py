@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
 from em_impute.gaussian.patterns import Floats
+from em_impute.gaussian.threads import one_blas_thread
 
 # exp(-98) of the density's peak is where the nodes end: exact means of exp(x) up to sd 4 need it.
 FARTHEST = 98.0
@@ -188,6 +189,7 @@ def truncated_crps(x: ArrayLike, mean: ArrayLike, sd: ArrayLike, low: float, hig
     return beyond
 
 
+@one_blas_thread()
 def _integrated_crps(x: Floats, mean: ArrayLike, sd: ArrayLike, low: float, high: float) -> Floats:
     """The integrals of ``F^2`` below and of ``(1 - F)^2`` above `x`: no terms that cancel."""
     mean, sd = np.asarray(mean)[:, None], np.asarray(sd)[:, None]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
+from em_impute.gaussian.threads import one_blas_thread
 from em_impute.reporting.drift import Drift
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.missingness import (
@@ -537,6 +538,7 @@ def describe_fit(result: EMResult, tol: float | None = None) -> Fit:
     )
 
 
+@one_blas_thread()
 def _condition(model: GaussianModel) -> float | None:
     varying = model.sd > 0
     if not varying.any():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from threading import Barrier, current_thread
 from typing import Any
 
@@ -66,3 +69,52 @@ def test_n_jobs_is_the_most_threads_at_a_time(
 def test_n_jobs_that_is_none_is_an_error(n_jobs: Any) -> None:
     with pytest.raises(ValueError, match="n_jobs must be a number of threads, or -1"):
         fit_gaussian(np.eye(3), n_jobs=n_jobs)
+
+
+EVERYTHING = """
+import hashlib, warnings
+import numpy as np
+from em_impute import EMImputer, PatternSummary, fit_gaussian, little_mcar_test
+from em_impute.gaussian.conditional import conditional_cells
+
+def told(name, *arrays):
+    parts = (np.ascontiguousarray(array).tobytes() for array in arrays)
+    print(name, hashlib.sha256(b"".join(parts)).hexdigest())
+
+warnings.simplefilter("ignore")
+for n, p in ((3000, 260), (90, 120)):
+    rng = np.random.default_rng(p)
+    # einsum, not BLAS: the table itself must not hang on threads
+    X = np.einsum("ij,jk", rng.normal(size=(n, p // 3)), rng.normal(size=(p // 3, p)))
+    X += rng.normal(size=X.shape)
+    X[rng.random(X.shape) < 0.02] = np.nan
+    half = n // 2
+    summary = PatternSummary.from_array(X)
+    told("summary", summary._rows, *summary.observed_moments(), summary.pattern_means)
+    told("scatter", summary.pattern_scatter(0), summary.means_of(np.arange(4)))
+    told("sum", (PatternSummary.from_array(X[:half]) + PatternSummary.from_array(X[half:]))._rows)
+    result = fit_gaussian(summary, prior_rows="auto", max_iter=4)
+    told("model", result.model.mean, result.model.covariance, [result.loglik])
+    told("information", [result.worst_fraction])
+    print(result.message, result.decisions)
+    some, model = X[np.isnan(X).any(axis=1)][:40], result.model
+    given = model.conditional(some)
+    told("conditional", given.mean, given.sd, model.impute(some))
+    told("draw", model.draw(some, seed=1))
+    cells = np.isnan(some).argmax(axis=1)[:, None]
+    told("cells", *conditional_cells(some, cells, model.mean, model.covariance))
+    if n > p:
+        few = PatternSummary.from_array(X[:, :40])
+        told("little", [little_mcar_test(few, fit_gaussian(few).model).statistic])
+told("imputer", EMImputer(sample=True, random_state=1).fit_transform(X[:, :60]))
+"""
+
+
+def test_the_threads_of_blas_do_not_change_a_bit() -> None:
+    answers = []
+    for count in ("1", "2", "4"):
+        there = os.environ | dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), count)
+        command = [sys.executable, "-c", EVERYTHING]
+        done = subprocess.run(command, env=there, check=True, capture_output=True, text=True)
+        answers.append(done.stdout.splitlines())
+    assert answers[0] == answers[1] == answers[2]
