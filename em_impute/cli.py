@@ -197,8 +197,9 @@ def serve(jobs: Sequence[Path], runs: Path) -> None:
     with _sentences():
         loaded = _load_jobs(jobs)
         _reach_server()
-        from em_impute.flows.deployments import serve_jobs
+        from em_impute.flows.deployments import ended, serve_jobs
 
+        _show_ended(ended(loaded))
         serve_jobs([(path.absolute(), job) for path, job in loaded], runs)
 
 
@@ -229,6 +230,7 @@ def deploy(
         click.echo(f"Deployed {name} to the work pool {pool}.")
     for name in done.removed:
         click.echo(f"Removed {name}.")
+    _show_ended(done.ended)
 
 
 @main.command()
@@ -272,6 +274,11 @@ def backfill(
     for date, verdict in verdicts.items():
         click.echo(f"{date}  {verdict.outcome}: {verdict.sentence}")
     sys.exit(PUBLISHED if state.is_completed() else REFUSED)
+
+
+def _show_ended(names: Sequence[str]) -> None:
+    for name in names:
+        click.echo(f"em-impute: The schedule of {name} has ended; it runs when asked.", err=True)
 
 
 def _reach_server() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -60,10 +60,11 @@ MISSED_HEARTBEATS = 3
 
 @dataclass(frozen=True)
 class Deployed:
-    """What `deploy_jobs` has done: names of deployments."""
+    """What `deploy_jobs` has done: names of deployments; `ended` have no run that is due."""
 
     deployed: tuple[str, ...]
     removed: tuple[str, ...]
+    ended: tuple[str, ...]
 
 
 def serve_jobs(jobs: Sequence[tuple[Path, Job]], runs: Path) -> None:
@@ -129,7 +130,17 @@ def deploy_jobs(
         _try_lost_runs_again()
         names = tuple(job.name for _, job in jobs)
         removed = tuple(_removed(client, pool, names)) if prune else ()
-    return Deployed(names, removed)
+    return Deployed(names, removed, ended(jobs))
+
+
+def ended(jobs: Sequence[tuple[Path, Job]]) -> tuple[str, ...]:
+    """Names of the jobs whose schedules have all ended, so that nothing starts them any more."""
+    now = datetime.now(UTC)
+    return tuple(
+        job.name
+        for _, job in jobs
+        if job.schedules and all(schedule.has_ended(now) for schedule in job.schedules)
+    )
 
 
 def _deployment(

@@ -69,6 +69,12 @@ def test_a_job_is_deployed_with_all_that_it_says() -> None:
     }
 
 
+def test_a_schedule_that_has_ended_is_said() -> None:
+    over = {"rrule": "DTSTART:20200101T030000\nRRULE:FREQ=DAILY;COUNT=5"}
+    done = deploy(job("over", schedule=over), job("both", schedule=[over, NIGHTS[0]]), job("none"))
+    assert done.ended == ("over",)
+
+
 def test_deploying_again_changes_nothing_but_what_has_changed() -> None:
     deploy(job("again", schedule=NIGHTS))
     before = deployed("again")

@@ -640,10 +640,10 @@ SELF_TEST_EXPECTED = (
         *(
             (
                 f"schedule: {{interval: {interval}}}",
-                "4:22: schedule.interval: expected seconds (above 0), "
-                "or an ISO 8601 duration such as PT1H30M",
+                "4:22: schedule.interval: expected 60 seconds to 10 years, in seconds or as an "
+                "ISO 8601 duration such as PT1H30M",
             )
-            for interval in ("0", "-60", "true", "1h30m", "1e300")
+            for interval in ("0", "-60", "59.9", "true", "1h30m", "1e300", "1e9", "PT0.001S")
         ),
         (
             "schedule:\n  - {cron: 0 3 * * *}\n  - {cron: daily}",
@@ -889,7 +889,7 @@ checks = st.lists(
     max_size=2,
 )
 rhythms = st.fixed_dictionaries({"cron": st.just("*/5 0 * * 1-5")}) | st.fixed_dictionaries(
-    {"interval": st.timedeltas(min_value=timedelta(microseconds=1))}
+    {"interval": st.timedeltas(timedelta(minutes=1), timedelta(days=3660))}
 )
 schedules = rhythms.flatmap(
     lambda rhythm: st.fixed_dictionaries(

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from dateutil.rrule import rruleset, rrulestr
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -39,6 +38,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from em_impute.job import rhythms
 from em_impute.job.mistakes import CannotRun, Places, did_you_mean, dotted, listed
 from em_impute.roots import check_url, confined
 
@@ -135,30 +135,6 @@ def _at_least_two(levels: tuple[str, ...]) -> tuple[str, ...]:
     return levels
 
 
-def _five_fields(cron: str) -> str:
-    if len(cron.split()) != 5:
-        raise ValueError(
-            "expected the five fields of cron (minute, hour, day, month, weekday), "
-            'such as "0 3 * * *"'
-        )
-    return cron
-
-
-def _recurrence(rule: str) -> str:
-    try:
-        dates = rrulestr(rule)
-        several = isinstance(dates, rruleset)
-        next(iter(dates), None)
-    except (ValueError, TypeError, OverflowError):
-        several = True
-    if several or len(rule) > 1000:
-        raise ValueError(
-            "expected one recurrence rule of RFC 5545, such as "
-            '"FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=3;BYMINUTE=0;BYSECOND=0"'
-        )
-    return rule
-
-
 def _with_known_dates(text: str) -> str:
     """See that what looks like a date's place is one."""
     places = list(_DATE.finditer(text))
@@ -220,12 +196,14 @@ def _categories(value: object, handler: ValidatorFunctionWrapHandler) -> object:
     )
 
 
-def _positive_interval(value: object, handler: ValidatorFunctionWrapHandler) -> timedelta:
+def _interval(value: object, handler: ValidatorFunctionWrapHandler) -> timedelta:
     with suppress(ValidationError):
         interval: timedelta = handler(value)
-        if interval > timedelta() and not isinstance(value, bool):
+        if rhythms.SHORTEST <= interval <= rhythms.LONGEST and not isinstance(value, bool):
             return interval
-    raise ValueError("expected seconds (above 0), or an ISO 8601 duration such as PT1H30M")
+    raise ValueError(
+        "expected 60 seconds to 10 years, in seconds or as an ISO 8601 duration such as PT1H30M"
+    )
 
 
 def split_database_url(url: str) -> tuple[str, SplitResult]:
@@ -375,7 +353,7 @@ _TABLE = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))?")
 
 _DURATION = {
     "anyOf": [
-        {"type": "number", "exclusiveMinimum": 0},
+        {"type": "number", "minimum": 60},
         {"type": "string", "format": "duration"},
     ]
 }
@@ -400,9 +378,9 @@ Bounds = Annotated[tuple[Number | None, Number | None], WrapValidator(_bounds)]
 Levels = Annotated[Names, AfterValidator(_at_least_two), Field(json_schema_extra={"minItems": 2})]
 Categories = Annotated[Literal["nominal"] | Levels, WrapValidator(_categories)]
 Rounded = Annotated[Annotated[bool, Strict()] | Names, WrapValidator(_rounded)]
-RRule = Annotated[str, AfterValidator(_recurrence)]
-Cron = Annotated[str, AfterValidator(_five_fields)]
-Interval = Annotated[timedelta, WrapValidator(_positive_interval), WithJsonSchema(_DURATION)]
+RRule = Annotated[str, AfterValidator(rhythms.recurrence)]
+Cron = Annotated[str, AfterValidator(rhythms.cron_line)]
+Interval = Annotated[timedelta, WrapValidator(_interval), WithJsonSchema(_DURATION)]
 TableName = Annotated[str, AfterValidator(_table)]
 Query = Annotated[str, AfterValidator(_some_sql)]
 Timezone = Annotated[str, AfterValidator(_known_timezone)]
@@ -946,6 +924,11 @@ class Schedule(Section):
         """The day that a run scheduled for this moment is about."""
         day = scheduled.astimezone(zoneinfo.ZoneInfo(self.timezone)).date()
         return day + timedelta(days=self.offset_days)
+
+    def has_ended(self, moment: datetime) -> bool:
+        """Whether no run is due any more after a moment."""
+        zone = zoneinfo.ZoneInfo(self.timezone)
+        return self.rrule is not None and rhythms.has_ended(self.rrule, moment.astimezone(zone))
 
 
 def _one_or_several(value: object) -> str:
