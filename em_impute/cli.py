@@ -2,15 +2,18 @@
 
 Exit codes: 0 published, or verified; 1 refused by its checks, or not equal; 2 the job file, its
 source or its target is wrong, or a run cannot be read or verified; 3 anything else, such as a full
-disk; 130 interrupted.
+disk; 130 interrupted, by SIGTERM 143.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
     from em_impute.tables.sources import Snapshot
 
 PUBLISHED, REFUSED, CANNOT_RUN, FAILED = range(4)
-INTERRUPTED = 130
+INTERRUPTED = "em-impute: interrupted; what was not published will not be."
+# How long Prefect may take to write down that a run was interrupted.
+LAST_SECONDS = 15.0
 _STOPPED = {None: PUBLISHED, "refused": REFUSED, "cannot run": CANNOT_RUN, "failed": FAILED}
 _VERIFIED = {"equal": 0, "equal to rounding": 0, "not equal": 1, "cannot be verified": 2}
 
@@ -49,11 +54,42 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="em-impute")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Fill the holes in tables: one YAML job, run and watched in Prefect."""
     # Prefect's own default of 20 seconds is short for a first start on a busy machine.
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     read_blocks_with(_read_block)
+    if threading.current_thread() is not threading.main_thread():
+        return  # which hears of no signal
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before = signal.signal(number, _interrupt)
+        context.call_on_close(functools.partial(signal.signal, number, before))
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, or SIGTERM, came. Of Prefect's own exception for it, too, the signal is known."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = number
+
+
+def _interrupt(number: int, frame: object) -> None:  # noqa: ARG001
+    # Told a second time, and when Prefect tries for minutes to reach a server that is gone.
+    signal.signal(number, lambda number, _: _end_now(number))
+    last = threading.Timer(LAST_SECONDS, _end_now, [number])
+    last.daemon = True
+    last.start()
+    raise Interrupted(number)
+
+
+def _end_now(number: int) -> None:
+    from em_impute.tables.run_folder import clear_held_folders
+
+    clear_held_folders()
+    click.echo(INTERRUPTED, err=True)
+    os._exit(128 + number)
 
 
 def _read_block(name: str) -> str | Login:
@@ -74,19 +110,17 @@ def run(job: Path, runs: Path, day: datetime | None, quiet: bool, as_json: bool)
     from em_impute.terminal import run_shown
 
     try:
-        loaded = load_job(job)
-        with run_shown(quiet):
-            _reach_server()
-            from em_impute.flows.impute import impute
+        with _interruptions():
+            loaded = load_job(job)
+            with run_shown(quiet):
+                _reach_server()
+                from em_impute.flows.impute import impute
 
-            state = impute(loaded, runs, day and day.date(), return_state=True)
-            ending = state.result(raise_on_failure=False)
-        stopped, sentence = _stopped(ending), str(state.message)
+                state = impute(loaded, runs, day and day.date(), return_state=True)
+                ending = state.result(raise_on_failure=False)
+            stopped, sentence = _stopped(ending), str(state.message)
     except (CannotRun, OSError) as mistake:
         ending, stopped, sentence = mistake, _stopped(mistake), str(mistake)
-    except KeyboardInterrupt:
-        click.echo("em-impute: interrupted; what was not published will not be.", err=True)
-        sys.exit(INTERRUPTED)
     outcome = ending if hasattr(ending, "verdict") else None
     if as_json:
         click.echo(json.dumps(_as_json(outcome, stopped, sentence)))
@@ -324,13 +358,28 @@ def _load_jobs(paths: Sequence[Path]) -> list[tuple[Path, Job]]:
 def _sentences() -> Iterator[None]:
     """Say in a sentence, with the exit code, what the user can mend; no traceback."""
     try:
-        yield
+        with _interruptions():
+            yield
     except CannotRun as mistake:
         click.echo(f"em-impute: {mistake}", err=True)
         sys.exit(CANNOT_RUN)
     except OSError as error:
         click.echo(f"em-impute: {error}", err=True)
         sys.exit(FAILED)
+
+
+@contextmanager
+def _interruptions() -> Iterator[None]:
+    """Say in a sentence, with the exit code, that Ctrl-C or SIGTERM came; no traceback."""
+    try:
+        yield
+    except BaseException as error:
+        default = signal.SIGINT if isinstance(error, KeyboardInterrupt) else None
+        number = getattr(error, "signal", default)
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            raise
+        click.echo(INTERRUPTED, err=True)
+        sys.exit(128 + number)
 
 
 def _stopped(ending: object) -> Stop | None:

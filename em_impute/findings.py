@@ -65,6 +65,8 @@ class Run:
         The day that its data are about.
     publication : str
         What is published once under this name: the run's table, or the rows of a day to append.
+    is_deployed : bool
+        Whether it is tried again if its process is lost, with what is in its folder.
     seconds : dict of str to float
         How long each step took, in their order; filled in as they end.
     """
@@ -75,6 +77,7 @@ class Run:
     started: datetime
     date: date
     publication: str
+    is_deployed: bool = False
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
 
     @property

@@ -50,7 +50,13 @@ from em_impute.tables import columns, groups, misfits, sources, summarise, targe
 from em_impute.tables import fill as filling
 from em_impute.tables.encoding import decimals_as_floats
 from em_impute.tables.fill import Staged
-from em_impute.tables.run_folder import RunFolder, open_run_folder, prune, written_whole
+from em_impute.tables.run_folder import (
+    RunFolder,
+    clear_dead_runs,
+    open_run_folder,
+    prune,
+    written_whole,
+)
 from em_impute.tables.sample import sample_rows
 from em_impute.tables.sources import Snapshot
 from em_impute.tables.targets import Published
@@ -98,7 +104,12 @@ def _step(
         def told(run: Run, /, *arguments: P.args, **named: P.kwargs) -> R:
             began = time.monotonic()
             try:
-                with progress.step(name), artifacts.heartbeat(name):
+                # Here, too: Prefect may try for minutes to tell a server of it that is gone.
+                with (
+                    progress.step(name),
+                    artifacts.heartbeat(name),
+                    nothing_left_if_interrupted(run),
+                ):
                     return function(run, *arguments, **named)
             finally:
                 run.seconds[name] = run.seconds.get(name, 0.0) + time.monotonic() - began
@@ -130,8 +141,11 @@ def open_run(
         )
     started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
     run = _run(job, runs, started, str(runtime.flow_run.id or uuid4()), day, schedule)
+    run = replace(run, is_deployed=bool(runtime.deployment.id))
     targets.check_target(run.job.target)
-    open_run_folder(runs, run.job.name, run.id)
+    open_run_folder(runs, run.job.name, run.id).hold()
+    if dead := clear_dead_runs(run.folder.path.parent):
+        get_run_logger().info("Removed the working files of %s runs that were killed.", dead)
     artifacts.tag_flow_run(job.name, *job.tags)
     return run
 
@@ -358,14 +372,30 @@ def report_cancelled(flow: AnyFlow, flow_run: FlowRun, state: State[Any]) -> Non
 def report_lost(flow: AnyFlow, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """Leave a report of a run whose process is gone; with its folder it can be tried again."""
     run = _run_of(flow_run)
-    if run and not run.folder.manifest.exists():
-        _leave_report(
-            run,
-            Refused(
-                "The process of this run was lost, by a kill, a restart or want of memory. If it "
-                "was just publishing, the target may be this run's, whole, instead."
-            ),
-        )
+    if run and flow_run.deployment_id and not run.folder.manifest.exists():
+        _leave_report(run, Refused(f"{_LOST} {_MAY_BE_PUBLISHED}"))
+
+
+_LOST = "The process of this run was lost, by a kill, a restart or want of memory."
+_MAY_BE_PUBLISHED = "If it was just publishing, the target may be this run's, whole, instead."
+
+
+@contextmanager
+def nothing_left_if_interrupted(run: Run) -> Iterator[None]:
+    """Leave only a report of a run that is interrupted, unless it is a deployment's.
+
+    Not by a hook of the flow: Ctrl-C ends a temporary server, too, without which none is called.
+    """
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        if not run.is_deployed and run.folder.path.is_dir():
+            if not run.folder.manifest.exists():
+                _leave_report(run, Refused(f"The run was interrupted. {_MAY_BE_PUBLISHED}"))
+            run.folder.clear()
+        raise
 
 
 def _run_of(flow_run: FlowRun) -> Run | None:

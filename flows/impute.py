@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from em_impute.artifacts import tell_ended
-from em_impute.findings import EXPECTED, Found, Outcome, Unforeseen, stop_if_refused
+from em_impute.findings import EXPECTED, Found, Outcome, Run, Unforeseen, stop_if_refused
 from em_impute.job import CannotRun, Job, load_job
 from em_impute.tasks import (
     check_input,
@@ -19,6 +19,7 @@ from em_impute.tasks import (
     fill,
     fit,
     load,
+    nothing_left_if_interrupted,
     open_run,
     publish,
     report,
@@ -83,6 +84,11 @@ def impute(
         run = open_run(job, runs, date, schedule)
     except CannotRun as mistake:
         return Failed(message=str(mistake), data=mistake)
+    with nothing_left_if_interrupted(run):
+        return _carry_out(run)
+
+
+def _carry_out(run: Run) -> State[Outcome]:
     found = Found()
     try:
         with time_limit(run.job.time_limit):

@@ -14,11 +14,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from threadpoolctl import threadpool_info
 
 from em_impute.job import CannotRun, Job, KeptRuns
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 
 # A run that has not ended after so long is not going to.
 LEFT_AFTER = timedelta(days=7)
+# What is in a run's folder only while the run goes on. The lock is held by its process.
+LOCK = ".lock"
+WORKING_FILES = ("snapshot.*", "checkpoint.json", "staged.*", ".*.part", ".source.*", LOCK)
+# The folders of the runs that go on in this process.
+_held: dict[Path, FileLock] = {}
 RECORDED_PACKAGES = (
     "em_impute",
     "numpy",
@@ -185,11 +191,58 @@ class RunFolder:
         ended = (path for path in self.path.parent.glob("*/manifest.json") if path != self.manifest)
         return any(manifest.stat().st_mtime_ns > read for manifest in ended)
 
+    def hold(self) -> None:
+        """Let other processes see that the run goes on; they do until it ends, however it does."""
+        lock = FileLock(self.path / LOCK, thread_local=False)
+        # Where files cannot be locked, nobody takes a run without a lock for a dead one either.
+        with suppress(OSError, NotImplementedError):
+            lock.acquire()
+            _held[self.path] = lock
+
     def clear(self) -> None:
         """Remove the working files: the snapshot, a staged table, and whatever is half written."""
-        for pattern in ("snapshot.*", "checkpoint.json", "staged.*", ".*.part"):
-            for file in self.path.glob(pattern):
-                file.unlink(missing_ok=True)
+        for path in self._working_files():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        if lock := _held.pop(self.path, None):
+            lock.release()
+            (self.path / LOCK).unlink(missing_ok=True)
+
+    def _working_files(self) -> list[Path]:
+        return [path for pattern in WORKING_FILES for path in self.path.glob(pattern)]
+
+    @property
+    def _is_dead(self) -> bool:
+        """Whether the run's process is gone, and has left working files."""
+        if self.path in _held or not self._working_files():
+            return False
+        if not (self.path / LOCK).exists():
+            return _is_left(self.path, datetime.now(UTC))
+        try:
+            with FileLock(self.path / LOCK, timeout=0):
+                return True
+        except (Timeout, OSError, NotImplementedError):
+            return False
+
+
+def clear_held_folders() -> None:
+    """Remove the working files of all runs of this process, which is about to end."""
+    for path in list(_held):
+        RunFolder(path).clear()
+
+
+def clear_dead_runs(folder: Path) -> int:
+    """Remove what runs that were killed have left in a job's folder; how many there were.
+
+    One of them that is tried again reads its source again, as it does where another run has ended
+    meanwhile.
+    """
+    dead = [run for run in map(RunFolder, _folders(folder)) if run._is_dead]
+    for run in dead:
+        run.clear()
+    return len(dead)
 
 
 def prune(folder: Path, keep: KeptRuns, now: datetime) -> int:

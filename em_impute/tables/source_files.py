@@ -83,6 +83,9 @@ def opened(source: FileSource, work: Path) -> Iterator[Sequence[SourceFile]]:
         If there is no such file or folder, or if it changed before the end of the block.
     """
     if isinstance(source.path, str):
+        # A try of this run that was killed has left its copy.
+        for left in work.glob(".source.*"):
+            shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=".source.", dir=work) as folder:
             yield _copied(source.path, Path(folder))
         return
