@@ -250,7 +250,7 @@ def _observed_cells(snapshot: Snapshot, names: Sequence[str]) -> Iterator[dict[s
     """The observed cells of columns of numbers, in portions."""
     for batch in read_batches(snapshot.path, names) if names else ():
         cells = {name: to_matrix(batch, [name])[:, 0] for name in names}
-        yield {name: column[~np.isnan(column)] for name, column in cells.items()}
+        yield {name: column[np.isfinite(column)] for name, column in cells.items()}
 
 
 def _imputed_cells(staged: Staged | None, names: Sequence[str]) -> Iterator[Cells]:

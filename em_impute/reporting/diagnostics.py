@@ -34,6 +34,8 @@ MAX_DISTRIBUTIONS = 24
 MAX_GROUPS = 40
 MIN_BINS, MAX_BINS = 8, 40
 MAX_KEPT = 100_000
+# Beyond the one, differences of numbers may overflow; within the other, numbers are one.
+LARGE, SMALL = 2.0**1000, 1e-290
 
 Floats = NDArray[np.float64]
 Portions = Callable[[], Iterable[Mapping[str, Floats]]]
@@ -147,8 +149,9 @@ class Distribution:
 
     def density(self, counts: Sequence[int]) -> Floats:
         """Counts as a density over the edges, of area one; zeros where nothing was counted."""
-        heights = np.asarray(counts, dtype=float) / np.diff(self.edges)
-        return heights / max(sum(counts), 1)
+        shares = np.asarray(counts, dtype=float) / max(sum(counts), 1)
+        with np.errstate(over="ignore"):  # of bins as wide as all numbers together
+            return shares / np.diff(self.edges)
 
 
 @dataclass(frozen=True)
@@ -543,7 +546,10 @@ def _condition(model: GaussianModel) -> float | None:
     varying = model.sd > 0
     if not varying.any():
         return None
-    eigenvalues = np.linalg.eigvalsh(model.correlation[np.ix_(varying, varying)])
+    correlation = model.correlation[np.ix_(varying, varying)]
+    if not np.isfinite(correlation).all():  # of spreads whose product is no number any more
+        return None
+    eigenvalues = np.linalg.eigvalsh(correlation)
     return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else None
 
 
@@ -597,12 +603,22 @@ def _histograms(
     portions: Iterable[Mapping[str, Floats]], edges: Mapping[str, Floats]
 ) -> dict[str, NDArray[np.int64]]:
     counts = {name: np.zeros(len(edges[name]) - 1, dtype=np.int64) for name in edges}
+    scales = {name: _scale(*edges[name][[0, -1]]) for name in edges}
     for portion in portions:
         for name in counts.keys() & portion.keys():
             # With a range, which gives the same edges, NumPy computes the bin and does not search.
-            ends = edges[name][[0, -1]]
-            counts[name] += np.histogram(portion[name], len(counts[name]), tuple(ends))[0]
+            first, last = edges[name][[0, -1]] * scales[name]
+            cells = portion[name] if scales[name] == 1.0 else portion[name] * scales[name]
+            counts[name] += np.histogram(cells, len(counts[name]), (first, last))[0]
     return counts
+
+
+def _scale(low: float, high: float) -> float:
+    """A power of two by which numbers of this range are multiplied, so that differences are finite.
+
+    Where they are in any case, that is 1.
+    """
+    return 1.0 if max(abs(low), abs(high)) <= LARGE else 1.0 / 1024.0
 
 
 def _shared_edges(column: str, observed: Digest, imputed: Digest) -> Floats:
@@ -613,14 +629,30 @@ def _shared_edges(column: str, observed: Digest, imputed: Digest) -> Floats:
     if observed.count + imputed.count == 0:
         raise ValueError(f"column {column!r} has neither observed nor imputed cells to count")
     reference = observed if observed.count else imputed
-    low, high = min(observed.low, imputed.low), max(observed.high, imputed.high)
-    if math.isclose(low, high, rel_tol=1e-12):
-        margin = abs(low) / 2 or 0.5
-        return np.linspace(low - margin, high + margin, 2)
-    width = min(max(_bin_width(reference), (high - low) / MAX_BINS), (high - low) / MIN_BINS)
-    if high - low >= MIN_BINS and reference.whole:
+    low, high = float(min(observed.low, imputed.low)), float(max(observed.high, imputed.high))
+    scale = _scale(low, high)
+    if math.isclose(low, high, rel_tol=1e-12, abs_tol=SMALL):
+        edges = _around(low * scale, high * scale)
+    else:
+        edges = _bins(reference, low * scale, high * scale, scale)
+    with np.errstate(over="ignore"):  # the ends may be beyond the largest number there is
+        return np.nan_to_num(edges / scale)
+
+
+def _around(low: float, high: float) -> Floats:
+    """One bin for cells that hardly differ."""
+    margin = max(abs(low), abs(high)) / 2
+    margin = margin if margin > SMALL else 0.5
+    return np.array([low - margin, high + margin])
+
+
+def _bins(cells: Digest, low: float, high: float, scale: float) -> Floats:
+    """Bins from `low` to `high`, of a width that `cells`, multiplied by `scale`, ask for."""
+    spread = high - low
+    width = min(max(_bin_width(cells, scale), spread / MAX_BINS), spread / MIN_BINS)
+    if cells.whole and spread >= MIN_BINS and scale == 1.0:
         # Whole numbers counted in bins of a fractional width would look like a comb.
-        width, offset = float(round(width)), 0.5
+        width, offset = float(max(round(width), math.ceil(spread / MAX_BINS))), 0.5
     else:
         width, offset = float(f"{1.05 * width:.1e}"), 0.0
     first = math.floor((low + offset) / width)
@@ -631,9 +663,9 @@ def _shared_edges(column: str, observed: Digest, imputed: Digest) -> Floats:
     return np.linspace(first * width - offset, last * width - offset, last - first + 1)
 
 
-def _bin_width(cells: Digest) -> float:
+def _bin_width(cells: Digest, scale: float) -> float:
     """Freedman & Diaconis (1981): twice the interquartile range over the cube root of n."""
-    lower, upper = np.percentile(cells.kept, [25, 75])
+    lower, upper = np.percentile(cells.kept * scale, [25, 75])
     return float(2 * (upper - lower) / np.cbrt(cells.count))
 
 

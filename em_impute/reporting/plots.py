@@ -57,6 +57,8 @@ MAX_MAP_NAMES = 50
 MAX_LEVELS = 12
 SHADES = 10
 MAX_TESTED = 24
+# Numbers beyond are drawn here: matplotlib adds up what is on an axis.
+FARTHEST = 1e300
 # Characters that show nothing or turn the reading direction; joiners of emoji are not among them.
 INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 SUPERSCRIPTS = str.maketrans(
@@ -517,10 +519,11 @@ def _draw_halves(axes: Axes, item: Distribution) -> None:
     # Conditional means crowd together, and there may be few of them: on one density scale they
     # would flatten the observed cells, so each half is scaled to its own peak.
     halves = ((item.observed, 1, GREY), (item.imputed, -1, IMPUTED))
+    edges = np.clip(item.edges, -FARTHEST, FARTHEST)
     for counts, side, colour in halves:
         density = item.density(counts)
         height = side * density / (density.max() or 1.0)
-        axes.stairs(height, item.edges, fill=True, color=colour, linewidth=0)
+        axes.stairs(height, edges, fill=True, color=colour, linewidth=0)
     axes.axhline(0, color=INK, linewidth=0.7)
     axes.set_ylim(-1.08, 1.08)
     labels = f"{sum(item.observed):,} observed", f"{sum(item.imputed):,} imputed"

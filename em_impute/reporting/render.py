@@ -390,13 +390,20 @@ def _significant(value: float | None, digits: int = 4) -> str:
 
 def _decimals(column: Column) -> int:
     """Decimals that show the column's sd to three digits; its means need no more than that."""
-    spread = column.observed.sd or column.em.sd or column.observed.mean
-    return 2 - math.floor(math.log10(abs(spread))) if spread else 0
+    return _three_digits(column.observed.sd or column.em.sd or column.observed.mean) or 0
 
 
 def _error_decimals(scores: NumberScores) -> int:
     """Decimals that show the error of the mean to three digits."""
-    return 2 - math.floor(math.log10(scores.by_mean.rmse)) if scores.by_mean.rmse else 2
+    decimals = _three_digits(scores.by_mean.rmse)
+    return 2 if decimals is None else decimals
+
+
+def _three_digits(value: float | None) -> int | None:
+    """The decimals that show a number to three digits; None of one that has no digits."""
+    if not value or not math.isfinite(value):
+        return None
+    return 2 - math.floor(math.log10(abs(value)))
 
 
 def _number(value: float | None, decimals: int) -> str:

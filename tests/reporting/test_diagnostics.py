@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from em_impute.gaussian import PatternSummary, fit_gaussian
-from em_impute.reporting import diagnostics, missingness
+from em_impute.reporting import diagnostics, missingness, plots
 from em_impute.reporting.diagnostics import (
     MAX_KEPT,
     Column,
     Digest,
     Distribution,
     Floats,
+    ImputedDigest,
     Moments,
     Report,
 )
@@ -248,3 +252,62 @@ def test_report_of_the_wrong_shape_is_refused_by_field(report: Report) -> None:
     values = report.to_dict() | {"rows": "many"}
     with pytest.raises(ValidationError, match="rows"):
         Report.from_dict(values)
+
+
+# Whole numbers, such as counts and ratings, and numbers of every size, denormal ones included.
+counted = st.lists(st.integers(-30, 90).map(float), min_size=1, max_size=60)
+any_size = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20)
+alike = st.tuples(
+    st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 5), st.floats(-1e-9, 1e-9)
+).map(lambda t: [t[0], *[t[0] * (1 + t[2])] * t[1]])
+times = st.lists(st.integers(0, 2**62).map(float), min_size=1, max_size=10)
+yes_or_no = st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=10)
+finite = (counted | any_size | times | yes_or_no | alike).map(
+    lambda cells: np.array([cell for cell in cells if np.isfinite(cell)] or [0.0])
+)
+none = st.just(np.array([]))
+DAYS = 1 + np.random.default_rng(0).poisson(3, 2000).astype(float)
+
+
+@settings(deadline=None, max_examples=300)
+@given(finite | none, finite | none, st.booleans())
+@example(DAYS, DAYS[:200] + 0.3, False)
+@example(np.array([0.0, 5e-324]), np.array([0.0]), False)
+@example(np.array([-1.7e308, 1.7e308]), np.array([1.0]), False)
+@example(np.array([1.7e308]), np.array([1.7e308]), False)
+@example(np.array([]), np.array([5.0]), False)
+def test_the_cells_of_any_column_are_described(
+    observed: Floats, imputed: Floats, bounded: bool
+) -> None:
+    """Every cell is counted once, in bins that are not empty, and nothing is said that is not."""
+    if not len(observed) + len(imputed):
+        return
+    shown = distribution("x", observed, imputed)
+    assert (sum(shown.observed), sum(shown.imputed)) == (len(observed), len(imputed))
+    assert 1 <= len(shown.observed) <= diagnostics.MAX_BINS + 2
+    assert np.isfinite(shown.edges).all()
+    assert all(low < high for low, high in pairwise(shown.edges))
+    cells = np.concatenate([observed, imputed])
+    assert shown.edges[0] <= cells.min()
+    assert cells.max() <= shown.edges[-1]
+    assert not np.isnan(shown.density(shown.observed)).any()
+
+    low, high = (observed.min(), observed.max()) if len(observed) else (np.inf, -np.inf)
+    digest = ImputedDigest(low, high, (0.0, 1.0) if bounded else None)
+    digest.add(imputed, np.abs(imputed))
+    told = digest.describe(
+        Column("x", "impute", 1, Moments(1), Moments(1, 0.0, 5e-324), digest.cells.moments)
+    )
+    assert (told.count, told.at_bound is None) == (len(imputed), not bounded)
+    for number in (told.sd_mean, told.sd_median, *dataclasses.astuple(digest.cells.moments)):
+        assert number is None or np.isfinite(number)
+
+
+@settings(deadline=None, max_examples=25)
+@given(finite, finite | none)
+@example(np.array([-1.7e308, 1.7e308]), np.array([1.0]))
+@example(np.array([0.0, 1e-300]), np.array([5e-324]))
+def test_the_cells_of_any_column_are_drawn(observed: Floats, imputed: Floats) -> None:
+    shown = distribution("x", observed, imputed)
+    assert plots.svg(plots.distribution(shown), "x", "x").startswith("<svg")
+    assert plots.png(plots.distributions([shown]), dpi=40)
