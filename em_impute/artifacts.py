@@ -190,7 +190,8 @@ def leave_report(key: str, report: Report, page: str | None) -> None:
         render.markdown(report, page),
         key=f"{key}-report",
         description=f"{brief.outcome.capitalize()}: {brief.missing_cells:,} cells missing, "
-        f"{brief.imputed_cells:,} imputed.",
+        f"{brief.imputed_cells:,} imputed"
+        + (f", {brief.left_cells:,} left missing." if brief.left_cells else "."),
     )
     if columns := render.column_table(report):
         create_table_artifact(

@@ -29,12 +29,16 @@ from em_impute.logins import Login, read_blocks_with
 if TYPE_CHECKING:
     from em_impute.findings import Outcome, Stop
     from em_impute.tables.columns import Roles
+    from em_impute.tables.hints import Hint
     from em_impute.tables.sources import Snapshot
+    from em_impute.tables.unfilled import Unfilled
 
 PUBLISHED, REFUSED, CANNOT_RUN, FAILED = range(4)
 INTERRUPTED = "em-impute: interrupted; what was not published will not be."
 # How long Prefect may take to write down that a run was interrupted.
 LAST_SECONDS = 15.0
+# A table of very many columns that look alike is not to fill the terminal.
+MOST_HINTS = 40
 _STOPPED = {None: PUBLISHED, "refused": REFUSED, "cannot run": CANNOT_RUN, "failed": FAILED}
 _VERIFIED = {"equal": 0, "equal to rounding": 0, "not equal": 1, "cannot be verified": 2}
 
@@ -137,13 +141,18 @@ def run(job: Path, runs: Path, day: datetime | None, quiet: bool, as_json: bool)
 @click.argument("job", type=JobFile)
 @data_date
 def check(job: Path, day: datetime | None) -> None:
-    """Say what running the job would do: columns, their parts, missing cells. Runs nothing."""
+    """Say what running the job would do: columns, their parts, missing cells. Runs nothing.
+
+    Also what would be left missing, and what columns look like that the model would not guess.
+    """
     from em_impute import validation
     from em_impute.tables.columns import assign_roles, count_blanks
     from em_impute.tables.fill import filled_schema
+    from em_impute.tables.hints import find_hints
     from em_impute.tables.misfits import find_misfits
     from em_impute.tables.sources import take_snapshot
     from em_impute.tables.targets import check_schema, check_target
+    from em_impute.tables.unfilled import find_unfilled
 
     with _sentences(), tempfile.TemporaryDirectory() as folder:
         loaded = load_job(job)
@@ -159,7 +168,10 @@ def check(job: Path, day: datetime | None) -> None:
         validation.output_checks(loaded, roles.impute)
 
         misfits = find_misfits(snapshot, roles, loaded)
+        unfilled, hints = find_unfilled(snapshot, roles, loaded), find_hints(snapshot, roles)
     _show_plan(loaded, snapshot, roles)
+    _show_unfilled(unfilled)
+    _show_hints(hints)
     found = (
         *validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
         *validation.misfits(misfits, snapshot.rows),
@@ -446,3 +458,27 @@ def _show_plan(job: Job, snapshot: Snapshot, roles: Roles) -> None:
         click.echo(note)
     cells = sum(snapshot.profile(name).missing for name in roles.impute)
     click.echo(f"A run would fill {cells:,} cells and write {job.target}.")
+
+
+def _show_unfilled(unfilled: Sequence[Unfilled]) -> None:
+    """The missing cells that a run would leave, and why."""
+    from em_impute.tables.unfilled import unfilled_in_words
+    from em_impute.terminal import printable
+
+    for sentence in unfilled_in_words(unfilled, planned=True):
+        click.echo(printable(sentence))
+    if chosen := [one for one in unfilled if not one.remedy]:
+        listed = ", ".join(f"{one.column} {one.cells:,} ({one.why})" for one in chosen)
+        click.echo(printable(f"As the job says, it would leave missing: {listed}."))
+
+
+def _show_hints(hints: Sequence[Hint]) -> None:
+    """What columns look like, a line for each."""
+    from em_impute.terminal import printable
+
+    if hints:
+        click.echo("What columns look like:")
+    for hint in hints[:MOST_HINTS]:
+        click.echo(f"  - {printable(hint.sentence)}")
+    if len(hints) > MOST_HINTS:
+        click.echo(f"  - There are {len(hints) - MOST_HINTS:,} more such columns.")

@@ -41,6 +41,7 @@ from em_impute.tables.run_folder import Manifest, RunFolder, read_manifests
 from em_impute.tables.sources import Snapshot, read_batches
 from em_impute.tables.summarise import count_patterns
 from em_impute.tables.transforms import IDENTITY
+from em_impute.tables.unfilled import Unfilled, find_unfilled, unfilled_in_words
 
 # Little's test takes up each pattern by itself; with more of them than this, few rows have each.
 MOST_TESTED = 2_000
@@ -56,10 +57,15 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
     roles = _roles(run, found)
     summary = PatternSummary.load(run.folder.summary) if result else None
     observed, imputed = _digests(found, roles)
-    columns = _columns(found, roles, summary, observed, imputed)
+    unfilled = find_unfilled(snapshot, roles, run.job) if snapshot and roles else ()
+    columns = _with_left(_columns(found, roles, summary, observed, imputed), unfilled)
     counted = _counted(snapshot, roles, summary)
     moved = _drift(run, found, columns)
-    warnings = (*found.warnings, *([moved.warning] if moved and moved.drifted else []))
+    warnings = (
+        *found.warnings,
+        *unfilled_in_words(unfilled, planned=found.published is None),
+        *([moved.warning] if moved and moved.drifted else []),
+    )
     return diagnostics.Report(
         job=run.job.name,
         run=run.id,
@@ -71,6 +77,7 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
             warnings=warnings,
             imputed_cells=staged.cells if staged else 0,
             target=str(run.job.target),
+            left_cells=sum(one.cells for one in unfilled),
         ),
         rows=snapshot.rows if snapshot else 0,
         columns=columns,
@@ -166,6 +173,13 @@ def _columns(
         )
         for column in described
     )
+
+
+def _with_left(
+    columns: Sequence[diagnostics.Column], unfilled: Sequence[Unfilled]
+) -> tuple[diagnostics.Column, ...]:
+    told = {one.column: one.told for one in unfilled}
+    return tuple(replace(column, left=told.get(column.name, "")) for column in columns)
 
 
 def _parts(snapshot: Snapshot, roles: Roles | None) -> dict[str, diagnostics.Role]:

@@ -60,6 +60,7 @@ from em_impute.tables.run_folder import (
 from em_impute.tables.sample import sample_rows
 from em_impute.tables.sources import Snapshot
 from em_impute.tables.targets import Published
+from em_impute.tables.unfilled import find_unfilled, unfilled_in_words
 from em_impute.validation import Checked
 
 P = ParamSpec("P")
@@ -264,7 +265,10 @@ def fill(run: Run, snapshot: Snapshot, fitted: Fitted) -> Staged:
         run.job.imputation,
         fitted.groups,
     )
-    get_run_logger().info("Filled %s cells of %s rows.", f"{staged.cells:,}", f"{staged.rows:,}")
+    logger = get_run_logger()
+    logger.info("Filled %s cells of %s rows.", f"{staged.cells:,}", f"{staged.rows:,}")
+    for sentence in unfilled_in_words(find_unfilled(snapshot, fitted.roles, run.job)):
+        logger.warning(sentence)
     return staged
 
 

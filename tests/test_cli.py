@@ -742,6 +742,39 @@ def test_check_finds_what_a_run_would_refuse(write_job: WriteJob) -> None:
     assert "the table has no column 'z'" in result.output
 
 
+def test_check_says_what_would_be_left_and_what_columns_look_like(write_job: WriteJob) -> None:
+    rows = good_rows()
+    rows["order_id"] = list(range(100, 140))
+    rows["sex"] = ["f", "m", None, "m"] * 10
+    rows["note"] = [f"a {i}" if i % 8 else None for i in range(40)]
+    result = em_impute("check", write_job(table(**rows)))
+    assert result.exit_code == 0, result.output
+    assert (
+        "10 cells of sex and 5 of note (text) would be left missing; list it under categories to "
+        "fill it, or name in columns.impute what is to be filled.\n"
+    ) in result.output
+    assert "  - order_id seems to number the rows, taken for a predictor;" in result.output
+    chosen = em_impute("check", write_job(columns={"impute": ["y"], "key": ["order_id"]}))
+    assert "would be left" not in chosen.output
+    assert (
+        "As the job says, it would leave missing: sex 10 (not named in columns.impute), "
+        "note 5 (not named in columns.impute).\n"
+    ) in chosen.output
+    assert "look like" not in chosen.output
+
+
+def test_a_run_says_what_it_left_missing(write_job: WriteJob) -> None:
+    rows = good_rows()
+    rows["sex"] = ["f", "m", None, "m"] * 10
+    result = em_impute("run", write_job(table(**rows)), "--json")
+    assert result.exit_code == 0, result.output
+    run = json.loads(result.stdout)
+    assert run["outcome"] == "published with warnings"
+    assert run["verdict"].startswith("8 missing cells were filled, 10 were left missing, and the ")
+    assert "10 cells of sex (text) were left missing; list it under" in run["verdict"]
+    assert (run["missing_cells"], run["imputed_cells"], run["left_cells"]) == (18, 8, 10)
+
+
 def test_schema_is_json_and_describes_a_job() -> None:
     schema = json.loads(em_impute("schema").output)
     assert {"name", "source", "target", "checks"} <= set(schema["properties"])

@@ -18,6 +18,7 @@ from em_impute.gaussian import GaussianModel, PatternSummary, little_mcar_test
 from em_impute.job import Job
 from em_impute.measures import report_numbers, with_manifest
 from em_impute.reporting import render
+from em_impute.reporting.brief import in_brief
 from em_impute.reporting.diagnostics import Report
 from em_impute.reporting.missingness import FEWEST_ROWS
 from em_impute.tables import groups, sources, summarise, targets
@@ -494,3 +495,71 @@ def test_the_numbers_of_an_older_version_can_be_read(report_of_an_older_version:
 def report_of_an_older_version() -> Report:
     path = Path(__file__).parent / "reporting" / "report_of_0.1.0.json"
     return Report.from_dict(json.loads(path.read_text()))
+
+
+# --- What is left missing ----------------------------------------------------------------------
+
+
+def with_notes(rows: int = 400) -> pd.DataFrame:
+    """A table that also has text with holes, which the default job does not fill."""
+    frame = table(rows)[["plain", "steady"]]
+    frame["sex"] = np.where(np.arange(rows) % 4 == 0, None, "f")
+    frame["note"] = [None if i % 8 == 0 else f"note {i}" for i in range(rows)]
+    return frame
+
+
+def test_cells_that_are_left_missing_are_a_warning(ran: Callable[..., Ran]) -> None:
+    frame = with_notes()
+    _, _, report = ran(frame)
+    filled = int(frame["plain"].isna().sum())
+    assert report.verdict.outcome == "published with warnings"
+    assert report.verdict.sentence.startswith(
+        f"{filled} missing cells were filled, 150 were left missing, and the table was written to"
+    )
+    assert report.warnings == (
+        "100 cells of sex (text) were left missing; list it under categories to fill it, or name "
+        "in columns.impute what is to be filled.",
+        "50 cells of note (text, more than 50 levels) were left missing; join the rare levels and "
+        "list it under categories to fill it, or name in columns.impute what is to be filled.",
+    )
+    assert [column.name for column in report.left] == ["sex", "note"]
+    assert (report.left_cells, in_brief(report).left_cells) == (150, 150)
+    assert report.left_cells + report.imputed_cells == report.missing_cells
+    for page in (render.html(report), render.markdown(report)):
+        assert "100 of " in page
+        assert "text; list it under categories to fill it" in page
+    assert "published with warnings, 150 cells left missing\n" in render.markdown(report)
+    assert "<dt>Left missing</dt><dd>150</dd>" in render.html(report)
+
+
+def test_cells_that_the_job_leaves_are_told_quietly(ran: Callable[..., Ran]) -> None:
+    _, _, report = ran(with_notes(), columns={"impute": ["plain"]})
+    assert report.warnings == ()
+    assert report.verdict.outcome == "published"
+    assert ", 150 were left missing, and the table" in report.verdict.sentence
+    assert report.verdict.sentence.endswith("; no check warned.")
+    for page in (render.html(report), render.markdown(report)):
+        assert "not named in columns.impute" in page
+
+
+def test_nothing_is_said_of_what_is_filled(ran: Callable[..., Ran]) -> None:
+    _, _, report = ran(table(), **OPTIONS)
+    assert report.left == ()
+    assert "left missing" not in rendered(report).lower()
+
+
+def test_a_refused_run_says_what_would_be_left(ran: Callable[..., Ran]) -> None:
+    _, _, report = ran(with_notes(), fit=False)
+    assert report.warnings[0].startswith("100 cells of sex (text) would be left missing;")
+    assert "left missing" not in report.verdict.sentence
+
+
+def test_very_many_columns_that_are_left_are_counted(ran: Callable[..., Ran]) -> None:
+    frame = table()[["plain", "steady"]]
+    for j in range(60):
+        frame[f"t{j}"] = np.where(np.arange(400) % 100 == 0, None, "a")
+    _, _, report = ran(frame)
+    assert len(report.warnings) == 1
+    assert "and 228 of 57 more columns (text) were left missing" in report.warnings[0]
+    for page in (render.html(report), render.markdown(report)):
+        assert "and 160 of 40 more columns" in page

@@ -22,7 +22,8 @@ class Brief:
     source, target : str
     rows, columns : int
         Of the table as it was read.
-    missing_cells, imputed_cells : int
+    missing_cells, imputed_cells, left_cells : int
+        Of the table as it was read; those that the run filled, and those that it leaves missing.
     missing_percent : float
         Of all cells of the table.
     patterns : int or None
@@ -61,6 +62,7 @@ class Brief:
     self_test: str | None = None
     rmse_ratio: float | None = None
     coverage_95: float | None = None
+    left_cells: int = 0
 
 
 def in_brief(report: Report) -> Brief:
@@ -89,4 +91,5 @@ def in_brief(report: Report) -> Brief:
         self_test=tested.sentence if tested else None,
         rmse_ratio=tested.rmse_ratio if tested else None,
         coverage_95=tested.coverage.at_95 if tested else None,
+        left_cells=report.left_cells,
     )

@@ -69,7 +69,8 @@ class Column:
     `em` describes the column as the model estimates it for all rows, seen or not; it counts no
     rows where the column is not in the model or nothing was fitted. `transform` is what the model
     sees of it, such as log; empty if that is the column as it is. `kurtosis` is the fourth
-    standardised moment of what the model sees of the observed cells; 3 is the normal's.
+    standardised moment of what the model sees of the observed cells; 3 is the normal's. `left` says
+    why the missing cells are left missing; empty if there are none or they are filled.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Column:
     imputed: Moments
     transform: str = ""
     kurtosis: float | None = None
+    left: str = ""
 
     @property
     def missing_share(self) -> float:
@@ -306,6 +308,16 @@ class Report:
         return sum(column.imputed.count for column in self.columns)
 
     @property
+    def left(self) -> tuple[Column, ...]:
+        """Columns with missing cells that are left missing, those with the most of them first."""
+        return tuple(sorted((c for c in self.columns if c.left), key=lambda c: -c.missing))
+
+    @property
+    def left_cells(self) -> int:
+        """Missing cells that are left missing."""
+        return sum(column.missing for column in self.left)
+
+    @property
     def panels(self) -> tuple[Distribution | Levels, ...]:
         """What was observed and imputed, column by column."""
         return (*self.distributions, *self.levels)
@@ -331,7 +343,12 @@ _REPORT = TypeAdapter(Report)
 
 
 def judge(
-    *, refusal: str | None, warnings: Sequence[str], imputed_cells: int, target: str
+    *,
+    refusal: str | None,
+    warnings: Sequence[str],
+    imputed_cells: int,
+    target: str,
+    left_cells: int = 0,
 ) -> Verdict:
     """Return the verdict on a run.
 
@@ -346,11 +363,14 @@ def judge(
         Cells that were filled.
     target : str
         Where the table went, or would have gone.
+    left_cells : int
+        Missing cells that were left missing.
     """
     if refusal is not None:
         untouched = f"The target {target} is as it was before this run."
         return Verdict("not published", f"{refusal} {untouched}")
-    done = f"{_filled(imputed_cells)} and the table was written to {target}"
+    left = f", {left_cells:,} {_were(left_cells)} left missing," if left_cells else ""
+    done = f"{_filled(imputed_cells)}{left} and the table was written to {target}"
     if not warnings:
         return Verdict("published", f"{done}; no check warned.")
     if len(warnings) == 1:
@@ -692,7 +712,11 @@ def _estimated_moments(model: GaussianModel, rows: int) -> dict[str, Moments]:
 def _filled(cells: int) -> str:
     if cells == 0:
         return "No cell was to be filled"
-    return f"{cells:,} missing {'cell was' if cells == 1 else 'cells were'} filled"
+    return f"{cells:,} missing {'cell' if cells == 1 else 'cells'} {_were(cells)} filled"
+
+
+def _were(cells: int) -> str:
+    return "was" if cells == 1 else "were"
 
 
 def _finite(value: float) -> float | None:

@@ -34,6 +34,7 @@ from em_impute.reporting.self_test import LEVELS, NumberScores, SelfTest
 
 SHOWN_COLUMNS = 40
 SHOWN_CHANGES = 15
+SHOWN_LEFT = 20
 SMALLEST_CHANGE = 0.005
 MEANS_COLUMNS = 12
 MARKDOWN_BYTES = 300_000
@@ -498,7 +499,7 @@ def _environment(**options: Any) -> Environment:
         "short": _short,
         "cell": _in_a_cell,
     }
-    environment.globals |= {"roles": ROLES, "fewest_rows": FEWEST_ROWS}
+    environment.globals |= {"roles": ROLES, "fewest_rows": FEWEST_ROWS, "left": SHOWN_LEFT}
     return environment
 
 

@@ -160,12 +160,14 @@ def assign_roles(snapshot: Snapshot, job: Job) -> Roles:
 
 
 def count_blanks(snapshot: Snapshot, job: Job) -> Snapshot:
-    """The snapshot with the empty cells of categories in a CSV, which are text, taken for missing.
+    """The snapshot with the empty cells of text in a CSV, and of categories, taken for missing.
 
     They are spelled as missing numbers are: nothing, NA, null and the like.
     """
-    schema = read_schema(snapshot.path)
-    names = [n for n in schema.names if n in job.columns.categories and _blanks(job, schema, n)]
+    schema, csv = read_schema(snapshot.path), _is_csv(job)
+    names = [
+        n for n in schema.names if (csv or n in job.columns.categories) and _blanks(job, schema, n)
+    ]
     missing = dict.fromkeys(names, 0)
     for batch in read_batches(snapshot.path, names) if names else ():
         for name in names:
@@ -301,6 +303,16 @@ def _level_counts(snapshot: Snapshot, name: str, blanks: tuple[str, ...]) -> Cou
         if len(counts) > MOST_LEVELS:
             break
     return counts
+
+
+def has_few_levels(snapshot: Snapshot, name: str) -> bool:
+    """Whether a column of text or booleans could be one of categories."""
+    return len(_level_counts(snapshot, name, NULL_SPELLINGS)) <= MOST_LEVELS
+
+
+def _is_csv(job: Job) -> bool:
+    """Whether the source has no other way to say that a text is missing than to leave it empty."""
+    return isinstance(job.source, FileSource) and job.source.file_format == "csv"
 
 
 def _has_types(job: Job) -> bool:
