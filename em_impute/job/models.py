@@ -233,6 +233,8 @@ def split_database_url(url: str) -> tuple[str, SplitResult]:
                 "in the URL of a database, a user or password is written with %2F for /, %3F for "
                 "?, %23 for # and %40 for @"
             )
+        if "sslkeylogfile" in {key.lower() for key, _ in parse_qsl(parts.query)}:
+            raise ValueError("remove sslkeylogfile: it writes the keys of the connection to a file")
     elif parts.netloc or not parts.path.strip("/") or "%00" in parts.path:
         raise ValueError(
             f"expected the path of a file after three slashes, such as {engine}:///data/sales.db "

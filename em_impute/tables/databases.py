@@ -88,13 +88,16 @@ def open_source(
 def _stream(source: DatabaseSource, batch_rows: int) -> Iterator[Any]:
     """The schema of a source, then its batches."""
     with _opened(source) as session:
-        sql = source.query
-        if source.table is not None:
+        if source.query is not None:
+            # Drivers put the query in brackets: no semicolon in them, and no comment that swallows
+            # one.
+            sql = source.query.rstrip().removesuffix(";")
+        else:
+            assert source.table is not None
             table = session.find(split_table(source.table))
             if not table.exists:
                 raise DatabaseError(f"there is no such table{_near(session, table)}")
             sql = f"SELECT * FROM {table.sql}"
-        # Drivers put the query in brackets, which a comment at its end must not swallow.
         schema, batches = session.stream(f"{sql}\n", batch_rows)
         yield schema
         yield from batches

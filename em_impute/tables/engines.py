@@ -30,6 +30,7 @@ from em_impute.tables.run_folder import reason
 # How long a session waits for whoever writes to the same place, in seconds.
 PATIENCE = 300.0
 STAGING = "em_impute_staging"
+_ONE_SELECT = "the query must be one SELECT, which only reads"
 
 Rows = list[tuple[Any, ...]]
 
@@ -228,7 +229,7 @@ _TEXTUAL = {"numeric", "json", "jsonb"}
 
 # Classes of SQLSTATE in which the server's words name tables, columns, constraints and types. The
 # words of class 22 quote values.
-_NAMING = ("23", "25", "26", "28", "3D", "3F", "42")
+_NAMING = ("0A", "23", "25", "26", "28", "3D", "3F", "42")
 _SAYINGS = {
     "42601": "the SQL has a syntax error",
     "53100": "the disk of the database server is full",
@@ -236,6 +237,10 @@ _SAYINGS = {
     "57014": "the server canceled it, perhaps by its statement_timeout",
 }
 _TRANSIENT = ("08", "40", "53300", "57P")
+_UNBOUND = "08P01"
+# What the declaration of a cursor is refused with where the query parses: no SELECT; a SELECT that
+# changes or locks rows.
+_NO_QUERY = ("42601", "0A000", "25006")
 _UNREACHABLE = (
     "Connection refused",
     "could not translate host name",
@@ -323,6 +328,8 @@ class _PostgreSQL(Session):
         state = error.sqlstate or ""
         if not state and error.status_code != self._lost:
             return DatabaseError("the driver cannot send or read these rows")
+        if state == _UNBOUND:
+            return DatabaseError("the query has a parameter, such as $1, which has no value here")
         if not state or state.startswith(_TRANSIENT):
             what = "a conflict with another transaction at" if state[:2] == "40" else "lost"
             return DatabaseLostError(f"{what} the database server at {self._place}")
@@ -338,16 +345,35 @@ class _PostgreSQL(Session):
         else:
             why = "a value does not fit a type, or is not one that PostgreSQL can hold"
         position = details.get(b"PG_DIAG_STATEMENT_POSITION")
+        if query and state == "42601" and not position:  # several statements have no one place
+            return DatabaseError(_ONE_SELECT)
         at = f" at {_line_and_column(query, int(position) - 1)} of the query" if position else ""
         return DatabaseError(f"{why}{at if query else ''} (SQLSTATE {state})")
 
     def stream(self, sql: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:  # noqa: ARG002
         with self._said(sql):
-            described = self._cursor.adbc_execute_schema(sql)
+            described = self._cursor.adbc_execute_schema(sql)  # parses, and runs nothing
+        self._check_reads(sql)
         schema = pa.schema([self._readable(field) for field in described])
         with self._said(sql):
             self._cursor.execute(sql)
             return schema, self._batches(self._cursor.fetch_record_batch(), schema)
+
+    def _check_reads(self, sql: str) -> None:
+        """Have the server's own grammar say that it is one query, and its executor that it reads.
+
+        A cursor is declared for one SELECT, VALUES or TABLE, whose WITH changes nothing; for one
+        that locks rows not in a transaction that only reads. Declaring computes no row. That the
+        driver sends one statement at a time, with the rows' query in the brackets of a COPY, is the
+        second lock on the same door.
+        """
+        try:
+            self._cursor.execute(f"DECLARE em_impute_query NO SCROLL CURSOR FOR {sql}")
+            self._cursor.execute("CLOSE em_impute_query")
+        except self._error as error:
+            if error.sqlstate in _NO_QUERY:
+                raise DatabaseError(_ONE_SELECT) from None
+            raise self._reason(error, "") from None
 
     def _batches(
         self, reader: Iterable[pa.RecordBatch], schema: pa.Schema
@@ -361,7 +387,7 @@ class _PostgreSQL(Session):
             if "ERROR:" in str(error):
                 raise DatabaseError(
                     "the server stopped in the middle of the rows, at one that the query cannot "
-                    "compute"
+                    "compute, or where it would have changed something"
                 ) from None
             raise DatabaseLostError(f"lost the database server at {self._place}") from None
 
@@ -553,8 +579,8 @@ class _DuckDB(Session):
         self._duckdb = _driver("duckdb", "duckdb")
         _check_there(path, write)
         self._connection = self._opened(path, write)
-        self._restrict()
         self.run("SET TimeZone = 'UTC'")
+        self._restrict()
         self.run("BEGIN TRANSACTION")
 
     def _opened(self, path: Path, write: bool) -> Any:
@@ -572,13 +598,14 @@ class _DuckDB(Session):
             time.sleep(0.1)
 
     def _restrict(self) -> None:
-        """Keep SQL from this program's variables, and from files where jobs may not go."""
+        """Keep SQL from this program's variables, its settings, and files where jobs may not go."""
         self.run("SET python_enable_replacements = false")
         [(free,)] = self.run("SELECT current_setting('enable_external_access')")
         if free and (allowed := roots()):
             folders = ", ".join(_literal(str(folder)) for folder in allowed)
             self.run(f"SET allowed_directories = [{folders}]")
             self.run("SET enable_external_access = false")
+        self.run("SET lock_configuration = true")  # a SELECT can switch on a log in any file
 
     def close(self) -> None:
         self._connection.close()
@@ -610,6 +637,8 @@ class _DuckDB(Session):
             return message.splitlines()[0].partition(": ")[2].rstrip("!.") + at
         if isinstance(error, self._duckdb.ConstraintException):
             return "a row violates a constraint of the table, such as its primary key"
+        if "read-only mode" in message or "configuration has been locked" in message:
+            return f"{_ONE_SELECT}{at}"
         if isinstance(error, self._duckdb.PermissionException):
             return f"it reads a file outside of the folders that jobs may use ({ROOT}){at}"
         return f"a value does not fit, or the file is damaged ({type(error).__name__}){at}"
@@ -627,11 +656,20 @@ class _DuckDB(Session):
             return reader.schema, self._batches(reader)
 
     def _check_reads(self, sql: str) -> None:
-        """Refuse what a read-only file does not: a second statement, COPY to a file, INSTALL."""
+        """Refuse what a read-only file does not: a second statement, COPY to a file, INSTALL.
+
+        A query that copies in its WITH is a SELECT too, but cannot be part of another one.
+        """
         kinds = [statement.type.name for statement in self._connection.extract_statements(sql)]
         pivots = kinds == ["MULTI"] and re.match(r"\s*pivot\b", sql, re.IGNORECASE)
         if kinds != ["SELECT"] and not pivots:
-            raise DatabaseError("the query must be one SELECT")
+            raise DatabaseError(_ONE_SELECT)
+        if not pivots:
+            self._connection.execute(f"EXPLAIN {sql}")  # its own mistakes are told
+            try:
+                self._connection.execute(f"EXPLAIN SELECT 1 FROM (\n{sql}\n)")
+            except self._duckdb.Error:
+                raise DatabaseError(_ONE_SELECT) from None
 
     def _batches(self, reader: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         try:
@@ -713,6 +751,8 @@ class _SQLite(Session):
         self._connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         self.run("PRAGMA trusted_schema = OFF")
         self.run("BEGIN IMMEDIATE" if write else "BEGIN")
+        if not write:
+            self._connection.set_authorizer(_only_reads)
 
     def close(self) -> None:
         self._connection.close()
@@ -785,6 +825,17 @@ class _SQLite(Session):
         return dict(self.run(found, table.parts[-1]))
 
 
+_READING = {
+    *(sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION),
+    sqlite3.SQLITE_RECURSIVE,
+}
+
+
+def _only_reads(action: int, *_: object) -> int:
+    """What SQLite asks of each part of a statement that it compiles: PRAGMA, ATTACH are none."""
+    return sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
+
+
 def _sqlite_reason(error: sqlite3.Error | sqlite3.Warning) -> DatabaseError:
     name, message = getattr(error, "sqlite_errorname", ""), str(error)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -795,8 +846,8 @@ def _sqlite_reason(error: sqlite3.Error | sqlite3.Warning) -> DatabaseError:
         return DatabaseError("the file is not an SQLite database, or it is damaged")
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
         return DatabaseError("the file or its folder cannot be opened or written")
-    if "one statement at a time" in message:
-        return DatabaseError("the query must be one SELECT")
+    if "one statement at a time" in message or name == "SQLITE_AUTH":
+        return DatabaseError(_ONE_SELECT)
     if "syntax error" in message or "incomplete input" in message:
         return DatabaseError("the SQL has a syntax error")
     if name == "SQLITE_CONSTRAINT_TRIGGER":  # whose words are its author's
