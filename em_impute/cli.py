@@ -149,6 +149,7 @@ def check(job: Path, day: datetime | None) -> None:
     from em_impute.tables.columns import assign_roles, count_blanks
     from em_impute.tables.fill import filled_schema
     from em_impute.tables.hints import find_hints
+    from em_impute.tables.limits import check_limits
     from em_impute.tables.misfits import find_misfits
     from em_impute.tables.sources import take_snapshot
     from em_impute.tables.targets import check_schema, check_target
@@ -162,6 +163,7 @@ def check(job: Path, day: datetime | None) -> None:
         snapshot = take_snapshot(loaded.source, Path(folder) / "snapshot.arrow", loaded.batch_rows)
         snapshot = count_blanks(snapshot, loaded)
         roles = assign_roles(snapshot, loaded)
+        check_limits(snapshot, roles, loaded)
         check_schema(filled_schema(snapshot, roles), loaded.target)
         validation.check_columns(loaded, [column.name for column in snapshot.columns])
         validation.check_rows(loaded, snapshot.rows)

@@ -31,6 +31,7 @@ from em_impute.tables.columns import Roles
 from em_impute.tables.encoding import Number
 from em_impute.tables.groups import fit_summaries, sum_up_groups
 from em_impute.tables.hidden import HiddenLevels, HiddenNumbers, HiddenRows, choose_cells
+from em_impute.tables.limits import limits_that_apply
 from em_impute.tables.sources import Snapshot
 from em_impute.tables.summarise import fit_model, sum_up
 
@@ -66,7 +67,7 @@ def score_hidden_cells(snapshot: Snapshot, fitted: Fitted, job: Job) -> SelfTest
         len(hidden.untested),
         [column for column in scores if isinstance(column, NumberScores)],
         [column for column in scores if isinstance(column, LevelScores)],
-        Limits(options.max_rmse_ratio, options.min_coverage_95, options.max_pit_distance),
+        Limits(**limits_that_apply(snapshot, job)),
         doubt,
     )
 

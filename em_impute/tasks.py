@@ -46,7 +46,7 @@ from em_impute.measures import report_numbers, with_manifest
 from em_impute.reporting import render
 from em_impute.reporting.self_test import SelfTest
 from em_impute.self_testing import score_hidden_cells
-from em_impute.tables import columns, groups, misfits, sources, summarise, targets
+from em_impute.tables import columns, groups, limits, misfits, sources, summarise, targets
 from em_impute.tables import fill as filling
 from em_impute.tables.encoding import decimals_as_floats
 from em_impute.tables.fill import Staged
@@ -204,6 +204,7 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
     """Check the table as it was read: preconditions of ours, then the job's own checks."""
     checks, names = run.job.checks.input, [column.name for column in snapshot.columns]
     roles = columns.assign_roles(snapshot, run.job)
+    limits.check_limits(snapshot, roles, run.job)
     targets.check_schema(filling.filled_schema(snapshot, roles), run.job.target)
     validation.check_columns(run.job, names)
     validation.verify_checks(run.job)

@@ -135,6 +135,11 @@ def test_the_self_test_is_on_unless_it_is_off() -> None:
     limits = load(f"{MINIMAL}self_test: {{max_rmse_ratio: 1.0, min_coverage_95: 0.9}}").self_test
     assert (limits.method, limits.max_rmse_ratio, limits.min_coverage_95) == ("fill", 1.0, 0.9)
     assert limits.has_limits
+    limits = load(
+        f"{MINIMAL}self_test: {{max_rmse_ratio: {{a: 0.9}}, min_accuracy: 0.5}}"
+    ).self_test
+    assert limits.limits == {"max_rmse_ratio": {"a": 0.9}, "min_accuracy": 0.5}
+    assert limits.has_limits
 
 
 @pytest.mark.parametrize(
@@ -516,13 +521,31 @@ SELF_TEST_EXPECTED = (
             "self_test: {min_coverage: 0.9}",
             "4:13: self_test.min_coverage: unknown key (did you mean min_coverage_95?); allowed "
             "here: method, max_share, max_cells, seed, max_rmse_ratio, min_coverage_95, "
-            "max_pit_distance",
+            "max_pit_distance, min_accuracy, min_accuracy_gain",
         ),
         ("self_test: {max_share: 2}", "4:24: self_test.max_share: expected a number of 1 or less"),
         (
             "self_test: {min_coverage_95: 95}",
             "4:30: self_test.min_coverage_95: expected a number below 1; "
             "for example `min_coverage_95: 0.9`",
+        ),
+        (
+            "self_test: {max_rmse_ratio: {amount: 0.9, price: -1}}",
+            "4:50: self_test.max_rmse_ratio.price: expected a number above 0",
+        ),
+        (
+            "self_test: {min_accuracy: {sex: 80}}",
+            "4:33: self_test.min_accuracy.sex: expected a number below 1",
+        ),
+        (
+            "self_test: {min_accuracy_gain: good}",
+            "4:32: self_test.min_accuracy_gain: expected a number, got text; "
+            "for example `min_accuracy_gain: 0.0`",
+        ),
+        (
+            "self_test: {max_pit_distance: {}}",
+            "4:31: self_test.max_pit_distance: expected at least one column with its limit; "
+            "leave the key out for none",
         ),
         (
             "self_test: {method: off, max_rmse_ratio: 1.0}",

@@ -226,9 +226,14 @@ def test_cells_that_the_others_say_nothing_of_are_no_better_than_the_mean(tmp_pa
     test = self_tested(tmp_path, frame, self_test=LIMITS)
     assert test.rmse_ratio == pytest.approx(1.0, abs=0.01)
     assert test.refusal is None
+    assert test.no_better == ("a", "b", "c")
+    assert any(w.startswith("3 of 3 columns are filled no better than") for w in test.warnings)
     strict = self_tested(tmp_path, frame, self_test={"max_share": 0.3, "max_rmse_ratio": 0.9})
     assert strict.refusal is not None
     assert "all columns together" in strict.refusal
+    one = self_tested(tmp_path, frame, self_test={"max_share": 0.3, "max_rmse_ratio": {"b": 0.9}})
+    assert one.refusal is not None
+    assert one.refusal.endswith("in b (limit 0.9).")
 
 
 def test_holes_in_blocks_are_not_flattered(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
 from em_impute.job.mistakes import CannotRun, JobError, Problem
 from em_impute.job.models import (
     BATCH_ROWS,
+    LEVEL_LIMITS,
     MASK,
     Check,
     Checks,
@@ -35,6 +36,7 @@ from em_impute.job.reading import load_job, parse_job
 
 __all__ = [
     "BATCH_ROWS",
+    "LEVEL_LIMITS",
     "MASK",
     "CannotRun",
     "Check",

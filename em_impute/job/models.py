@@ -329,6 +329,16 @@ def _self_test(value: object) -> object:
     return value
 
 
+def _for_all_or_by_column(value: object) -> str:
+    return BY_COLUMN if isinstance(value, dict) else FOR_ALL
+
+
+def _some_columns(limits: dict[str, float]) -> dict[str, float]:
+    if not limits:
+        raise ValueError("expected at least one column with its limit; leave the key out for none")
+    return limits
+
+
 def _check_from_yaml(value: object) -> object:
     """Turn `{expect_x: {column: y, severity: warning}}` into the fields of a Check."""
     if isinstance(value, Check):
@@ -345,6 +355,9 @@ def _check_from_yaml(value: object) -> object:
     severity = {"severity": options["severity"]} if "severity" in options else {}
     return {"expectation": expectation, "kwargs": kwargs, **severity}
 
+
+# A limit of the self-test is a number, or a number for each of some columns.
+LIMIT_KINDS = FOR_ALL, BY_COLUMN = "for all", "by column"
 
 # Where the data date stands in the name of a source or target, and how it may be written.
 _DATE = re.compile(r"\{date(?::([^{}]*))?\}")
@@ -383,6 +396,19 @@ Rounded = Annotated[Annotated[bool, Strict()] | Names, WrapValidator(_rounded)]
 RRule = Annotated[str, AfterValidator(rhythms.recurrence)]
 Cron = Annotated[str, AfterValidator(rhythms.cron_line)]
 Interval = Annotated[timedelta, WrapValidator(_interval), WithJsonSchema(_DURATION)]
+_OneLimit = TypeVar("_OneLimit")
+Limit = Annotated[
+    Annotated[_OneLimit, Tag(FOR_ALL)]
+    | Annotated[
+        dict[str, _OneLimit],
+        AfterValidator(_some_columns),
+        Field(json_schema_extra={"minProperties": 1}),
+        Tag(BY_COLUMN),
+    ],
+    Discriminator(_for_all_or_by_column),
+]
+Ratio = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(gt=0, lt=1)]
 TableName = Annotated[str, AfterValidator(_table)]
 Query = Annotated[str, AfterValidator(_some_sql)]
 Timezone = Annotated[str, AfterValidator(_known_timezone)]
@@ -752,6 +778,10 @@ class Imputation(Section):
     )
 
 
+NUMBER_LIMITS = ("max_rmse_ratio", "min_coverage_95", "max_pit_distance")
+LEVEL_LIMITS = ("min_accuracy", "min_accuracy_gain")
+
+
 class SelfTestOptions(Section):
     """Which observed cells are hidden to see how well they are filled, and what must come out."""
 
@@ -765,32 +795,42 @@ class SelfTestOptions(Section):
     )
     max_cells: Count = Field(50_000, ge=10, description="Most cells that are hidden.")
     seed: Count = Field(1, ge=0, description="What the choice of the cells begins from.")
-    max_rmse_ratio: Number | None = Field(
+    max_rmse_ratio: Limit[Ratio] | None = Field(
         None,
-        gt=0,
         description="Limit: the root mean squared error over that of the column's mean.",
-        examples=[1.0],
+        examples=[1.0, {"amount": 0.9}],
     )
-    min_coverage_95: Number | None = Field(
+    min_coverage_95: Limit[Share] | None = Field(
         None,
-        gt=0,
-        lt=1,
         description="Limit: the share of hidden cells that lie in their 95% intervals.",
-        examples=[0.9],
+        examples=[0.9, {"amount": 0.8}],
     )
-    max_pit_distance: Number | None = Field(
+    max_pit_distance: Limit[Share] | None = Field(
         None,
-        gt=0,
-        lt=1,
         description="Limit: how far the distribution of the PIT is from the uniform one.",
-        examples=[0.1],
+        examples=[0.1, {"amount": 0.2}],
     )
+    min_accuracy: Limit[Share] | None = Field(
+        None,
+        description="Limit, of categories: the share of hidden cells whose level is right.",
+        examples=[0.7, {"sex": 0.8}],
+    )
+    min_accuracy_gain: Limit[Annotated[Number, Field(gt=-1, lt=1)]] | None = Field(
+        None,
+        description="Limit, of categories: that share less that of the most frequent level.",
+        examples=[0.0, {"sex": 0.1}],
+    )
+
+    @property
+    def limits(self) -> dict[str, float | dict[str, float]]:
+        """The limits that are set, by their names: for all columns, or by column."""
+        named = {name: getattr(self, name) for name in (*NUMBER_LIMITS, *LEVEL_LIMITS)}
+        return {name: limit for name, limit in named.items() if limit is not None}
 
     @property
     def has_limits(self) -> bool:
         """Whether its outcome can keep a table from being published."""
-        limits = (self.max_rmse_ratio, self.min_coverage_95, self.max_pit_distance)
-        return any(limit is not None for limit in limits)
+        return bool(self.limits)
 
     @model_validator(mode="after")
     def _can_be_held(self) -> Self:

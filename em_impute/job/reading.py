@@ -31,7 +31,14 @@ from em_impute.job.mistakes import (
     did_you_mean,
     dotted,
 )
-from em_impute.job.models import KINDS_OF_TABLE, Job, Schedule, Section, file_or_database
+from em_impute.job.models import (
+    KINDS_OF_TABLE,
+    LIMIT_KINDS,
+    Job,
+    Schedule,
+    Section,
+    file_or_database,
+)
 from em_impute.roots import OutsideError, confined
 
 # Far above any job; reading a file of this size takes seconds, and the time grows with the size.
@@ -339,8 +346,10 @@ def _is_unicode(text: str) -> bool:
 def _loc_in_yaml(loc: Loc, data: Any) -> Loc:
     """Give the path in the file: there a check's fields stand under its expectation's name.
 
-    In pydantic's path, the kind of a source, target or schedule stands after its key.
+    In pydantic's path, the kind of a source, target, schedule or limit stands after its key.
     """
+    if loc[:1] == ("self_test",) and len(loc) > 2 and loc[2] in LIMIT_KINDS:
+        return (*loc[:2], *loc[3:])
     kinds = {**KINDS_OF_TABLE, "schedule": ("one", "several")}
     if len(loc) > 1 and loc[1] in kinds.get(str(loc[0]), ()):
         return (loc[0], *loc[2:])

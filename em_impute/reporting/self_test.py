@@ -11,14 +11,14 @@ aggregates, never the value of a cell.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, kolmogorov, stdtrit
+from scipy.special import bdtr, kolmogorov, ndtri, stdtrit
 
 from em_impute.gaussian.truncated import truncated_crps, truncated_probability
 
@@ -30,6 +30,9 @@ CHANCE = 0.01
 # The normal model does not fit if the PIT is this far from uniform, or the 95% intervals hold no
 # more than this, and chance explains that with less than this probability over all columns.
 MISFIT_DISTANCE, MISFIT_COVERAGE, MISFIT_CHANCE = 0.08, 0.90, 0.001
+# Columns are filled no better than by their mean if the cells say that the error is at least this
+# share of the mean's, and if chance does not hide that it is less than the other (`CHANCE`).
+NO_BETTER, NOT_HIDDEN = 0.98, 0.95
 MAX_NAMED = 3
 
 Floats = NDArray[np.float64]
@@ -106,22 +109,44 @@ class NumberScores:
 class LevelScores:
     """Hidden cells of a column of levels: how many, and for how many the level was right.
 
-    `right_by_mode` counts those that hold the column's most frequent level.
+    `right_by_mode` counts those that hold the column's most frequent level, and `mended` those for
+    which the level is right and that one is not; None where it was not counted.
     """
 
     column: str
     cells: int
     right: int
     right_by_mode: int
+    mended: int | None = None
+
+    @property
+    def gain(self) -> float:
+        """The share that is right, less the share that the most frequent level gets right."""
+        return (self.right - self.right_by_mode) / self.cells
+
+    @property
+    def gain_error(self) -> float:
+        """Its standard error: of pairs, with one more that differ, so that it is never 0."""
+        better = self.right - self.right_by_mode
+        mended = max(better, 0) if self.mended is None else self.mended
+        return math.sqrt(2 * mended - better + 1) / self.cells
+
+
+Limit = float | Mapping[str, float] | None
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What must hold for a table to be published; None for no limit."""
+    """What must hold for a table to be published, for all columns or by column; None for no limit.
 
-    max_rmse_ratio: float | None = None
-    min_coverage_95: float | None = None
-    max_pit_distance: float | None = None
+    The last two are of categories, the others of numbers.
+    """
+
+    max_rmse_ratio: Limit = None
+    min_coverage_95: Limit = None
+    max_pit_distance: Limit = None
+    min_accuracy: Limit = None
+    min_accuracy_gain: Limit = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +174,8 @@ class SelfTest:
     refusal : str or None
         Why the table must not be published.
     warnings : tuple of str
+    no_better : tuple of str
+        Columns that are filled no better than by their mean, or by their most frequent level.
     """
 
     method: Literal["fill", "refit"]
@@ -163,6 +190,7 @@ class SelfTest:
     note: str = ""
     refusal: str | None = None
     warnings: tuple[str, ...] = ()
+    no_better: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,8 +280,9 @@ def score_numbers(
 
 def score_levels(column: str, truth: Ints, filled: Ints, mode: int) -> LevelScores:
     """Score the hidden cells of a column of levels by their codes; `mode` is the usual one."""
-    right, usual = (int(np.count_nonzero(truth == said)) for said in (filled, mode))
-    return LevelScores(column, len(truth), right, usual)
+    right, usual = truth == filled, truth == mode
+    counts = (int(np.count_nonzero(which)) for which in (right, usual, right & ~usual))
+    return LevelScores(column, len(truth), *counts)
 
 
 def _errors(off: Floats) -> Errors:
@@ -312,9 +341,15 @@ def judge(
     """
     cells = sum(s.cells for s in numbers) + sum(s.cells for s in levels)
     coverage, (ratio, _) = _overall_coverage(numbers), _overall_ratio(numbers)
-    refused, doubtful = _held(numbers, limits)
-    misfits = _misfits(numbers)
-    warnings = (doubt, *doubtful, _advice(misfits))
+    refused, doubtful = _held(numbers, levels, limits)
+    misfits, usual, frequent = _misfits(numbers), _as_the_mean(numbers), _as_the_mode(levels)
+    warnings = (
+        doubt,
+        *doubtful,
+        _no_better(usual, len(numbers), "mean"),
+        _no_better(frequent, len(levels), "most frequent level"),
+        _advice(misfits),
+    )
     return SelfTest(
         method,
         cells,
@@ -328,6 +363,7 @@ def judge(
         _note(cells, untested),
         " ".join(refused) or None,
         tuple(filter(None, warnings)),
+        (*usual, *frequent),
     )
 
 
@@ -393,49 +429,99 @@ def _overall_ratio(numbers: Sequence[NumberScores]) -> tuple[float | None, float
 
 @dataclass(frozen=True)
 class _Finding:
-    """A number beyond a limit: whose it is, by how much, and whether that is more than chance."""
+    """A number beyond a limit: whose it is, by how much, and whether that is more than chance.
+
+    `limit` is that of the column, where it has one of its own.
+    """
 
     column: str
     shown: str
     excess: float
     surely: bool
+    limit: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.shown} in {self.column or 'all columns together'}"
+        own = "" if self.limit is None else f" (limit {self.limit:g})"
+        return f"{self.shown} in {self.column or 'all columns together'}{own}"
 
 
-def _held(numbers: Sequence[NumberScores], limits: Limits) -> tuple[list[str], list[str]]:
+def _held(
+    numbers: Sequence[NumberScores], levels: Sequence[LevelScores], limits: Limits
+) -> tuple[list[str], list[str]]:
     """What the limits refuse, and what they leave in doubt, in sentences."""
     refused, doubtful = [], []
-    for name, find, number in (
-        ("max_rmse_ratio", _ratios_above, "the RMSE over that of the mean"),
-        ("min_coverage_95", _coverages_below, "the share of hidden cells in 95% intervals"),
-        ("max_pit_distance", _distances_above, "the distance of the PIT from uniform"),
+    for name, find, scores, number in (
+        ("max_rmse_ratio", _ratios_above, numbers, "the RMSE over that of the mean"),
+        (
+            "min_coverage_95",
+            _coverages_below,
+            numbers,
+            "the share of hidden cells in 95% intervals",
+        ),
+        ("max_pit_distance", _distances_above, numbers, "the distance of the PIT from uniform"),
+        ("min_accuracy", _accuracies_below, levels, "the share of levels that are right"),
+        (
+            "min_accuracy_gain",
+            _gains_below,
+            levels,
+            "the share of levels that are right, less that of the most frequent one,",
+        ),
     ):
-        limit = getattr(limits, name)
+        limit: Limit = getattr(limits, name)
         if limit is None:
             continue
-        found = list(find(numbers, limit))
+        what = "levels" if scores is levels else "numbers"
+        for untested in _untested(scores, limit, what):
+            doubtful.append(f"The self-test hid no {untested}, so {name} was not looked at.")
+        found = _beyond(find, scores, limit)
         surely = [finding for finding in found if finding.surely]
-        overall = [finding for finding in found if not finding.column]
-        if not numbers:
-            doubtful.append(f"The self-test hid no numbers, so {name} was not looked at.")
-        elif surely:
+        told = [finding for finding in found if not finding.column or finding.limit is not None]
+        shown = "" if isinstance(limit, Mapping) else f" ({limit:g})"
+        if surely:
             refused.append(
-                f"The self-test does not hold {name} ({limit:g}): {number} is {_worst(surely)}."
+                f"The self-test does not hold {name}{shown}: {number} is {_worst(surely)}."
             )
-        elif overall:
+        elif told:
             doubtful.append(
-                f"The self-test is beyond {name} ({limit:g}), though by no more than chance "
-                f"explains: {number} is {_worst(overall)}."
+                f"The self-test is beyond {name}{shown}, though by no more than chance "
+                f"explains: {number} is {_worst(told)}."
             )
     return refused, doubtful
 
 
-def _ratios_above(numbers: Sequence[NumberScores], limit: float) -> Iterator[_Finding]:
+_Find = Callable[[Sequence[Any], float, float], Iterator[_Finding]]
+
+
+def _untested(
+    scores: Sequence[NumberScores] | Sequence[LevelScores], limit: Limit, what: str
+) -> Iterator[str]:
+    """What a limit is about of which no cell was hidden."""
+    if not isinstance(limit, Mapping):
+        yield from () if scores else (what,)
+        return
+    tested = {one.column for one in scores}
+    if lacking := [column for column in limit if column not in tested]:
+        yield f"cell of {_listed(lacking)}"
+
+
+def _beyond(
+    find: _Find, scores: Sequence[NumberScores] | Sequence[LevelScores], limit: Limit
+) -> list[_Finding]:
+    """What is beyond a limit: of all columns together and of each, or of those that it names."""
+    if not isinstance(limit, Mapping):
+        return list(find(scores, limit or 0.0, CHANCE / max(len(scores), 1)))
+    return [
+        replace(finding, limit=limit[one.column])
+        for one in scores
+        if one.column in limit
+        for finding in find([one], limit[one.column], CHANCE / len(limit))
+        if finding.column
+    ]
+
+
+def _ratios_above(numbers: Sequence[NumberScores], limit: float, each: float) -> Iterator[_Finding]:
     total = sum(scores.cells for scores in numbers)
     ratios = [("", total, *_overall_ratio(numbers), CHANCE)]
-    each = CHANCE / max(len(numbers), 1)
     ratios += [(s.column, s.cells, s.rmse_ratio, s.rmse_ratio_error, each) for s in numbers]
     for column, cells, ratio, error, chance in ratios:
         if ratio is not None and ratio > limit:
@@ -444,10 +530,11 @@ def _ratios_above(numbers: Sequence[NumberScores], limit: float) -> Iterator[_Fi
             yield _Finding(column, f"{ratio:.3g}", off, surely)
 
 
-def _coverages_below(numbers: Sequence[NumberScores], limit: float) -> Iterator[_Finding]:
+def _coverages_below(
+    numbers: Sequence[NumberScores], limit: float, each: float
+) -> Iterator[_Finding]:
     total = sum(scores.spread_cells for scores in numbers)
     coverages = [("", total, _overall_coverage(numbers).at_95, CHANCE)]
-    each = CHANCE / max(len(numbers), 1)
     coverages += [(s.column, s.spread_cells, s.coverage.at_95, each) for s in numbers]
     for column, cells, coverage, chance in coverages:
         if coverage is not None and coverage < limit:
@@ -455,13 +542,46 @@ def _coverages_below(numbers: Sequence[NumberScores], limit: float) -> Iterator[
             yield _Finding(column, f"{coverage:.1%}", limit - coverage, bool(surely))
 
 
-def _distances_above(numbers: Sequence[NumberScores], limit: float) -> Iterator[_Finding]:
+def _distances_above(
+    numbers: Sequence[NumberScores], limit: float, each: float
+) -> Iterator[_Finding]:
     for s in numbers:
         if s.pit_distance is not None and s.pit_distance > limit:
             # Dvoretzky, Kiefer & Wolfowitz (1956), with Massart's (1990) constant.
-            by_chance = math.sqrt(math.log(2 * len(numbers) / CHANCE) / (2 * s.spread_cells))
+            by_chance = math.sqrt(math.log(2 / each) / (2 * s.spread_cells))
             off = s.pit_distance - limit
             yield _Finding(s.column, f"{s.pit_distance:.2g}", off, off > by_chance)
+
+
+def _accuracies_below(
+    levels: Sequence[LevelScores], limit: float, each: float
+) -> Iterator[_Finding]:
+    for s, chance in _with_all(levels, each):
+        if s.right / s.cells < limit:
+            surely = bdtr(s.right, s.cells, limit) < chance
+            off = limit - s.right / s.cells
+            yield _Finding(s.column, f"{s.right / s.cells:.1%}", off, bool(surely))
+
+
+def _gains_below(levels: Sequence[LevelScores], limit: float, each: float) -> Iterator[_Finding]:
+    for s, chance in _with_all(levels, each):
+        if s.gain < limit:
+            off = limit - s.gain
+            surely = off > s.gain_error * -ndtri(chance)
+            yield _Finding(s.column, f"{s.gain:.1%}", off, bool(surely))
+
+
+def _with_all(levels: Sequence[LevelScores], each: float) -> Iterator[tuple[LevelScores, float]]:
+    """All columns together, and each of them, with the probability that chance may have."""
+    if levels:
+        cells, right, usual = (
+            sum(getattr(s, name) for s in levels) for name in ("cells", "right", "right_by_mode")
+        )
+        mended = sum(
+            max(s.right - s.right_by_mode, 0) if s.mended is None else s.mended for s in levels
+        )
+        yield LevelScores("", cells, right, usual, mended), CHANCE
+    yield from ((s, each) for s in levels)
 
 
 def _worst(findings: Sequence[_Finding]) -> str:
@@ -479,6 +599,51 @@ def _misfits(numbers: Sequence[NumberScores]) -> list[NumberScores]:
     chance = MISFIT_CHANCE / max(len(numbers), 1)
     found = [s for s in numbers if s.pit_distance is not None and _is_misfit(s, chance)]
     return sorted(found, key=lambda scores: -(scores.pit_distance or 0.0))
+
+
+def _as_the_mean(numbers: Sequence[NumberScores]) -> list[str]:
+    """The columns that are filled no better than by their mean.
+
+    Where a few large cells make up the error, the absolute one may say that the others are filled
+    better all the same.
+    """
+    chance = CHANCE / max(len(numbers), 1)
+    return [s.column for s in numbers if _is_as_the_mean(s, chance)]
+
+
+def _is_as_the_mean(scores: NumberScores, chance: float) -> bool:
+    ratio, error = scores.rmse_ratio, scores.rmse_ratio_error
+    mae, by_median = scores.filled.mae, scores.by_median.mae
+    if ratio is None or error is None or ratio < NO_BETTER:
+        return False
+    if mae is not None and by_median is not None and mae < NO_BETTER * by_median:
+        return False
+    return bool(math.log(ratio / NOT_HIDDEN) > error * stdtrit(scores.cells - 1, 1 - chance))
+
+
+def _as_the_mode(levels: Sequence[LevelScores]) -> list[str]:
+    """The columns of categories that are filled no better than by their most frequent level."""
+    quantile = -ndtri(CHANCE / max(len(levels), 1))
+    return [
+        s.column
+        for s in levels
+        if s.right - s.right_by_mode <= (1 - NO_BETTER) * (s.cells - s.right_by_mode)
+        and s.gain + quantile * s.gain_error < 1 - NOT_HIDDEN
+    ]
+
+
+def _no_better(columns: Sequence[str], of: int, usual: str) -> str:
+    if not columns:
+        return ""
+    if of == 1:
+        said = f"{columns[0]} is filled no better than by its {usual}"
+    elif len(columns) == 1:
+        said = f"1 of {of} columns is filled no better than by its {usual}: {columns[0]}"
+    else:
+        n = len(columns)
+        said = f"{n} of {of} columns are filled no better than by their {usual}: {_listed(columns)}"
+    it = "them" if len(columns) > 1 else "it"
+    return f"{said}. Add predictors that tell of {it}, or leave {it} out of columns.impute."
 
 
 def _advice(misfits: Sequence[NumberScores]) -> str:

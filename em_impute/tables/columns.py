@@ -344,7 +344,7 @@ def _role_problems(snapshot: Snapshot, job: Job) -> Iterator[Problem]:
 
 def _objection(snapshot: Snapshot, job: Job, name: str, role: str) -> str:
     """Say what keeps a named column from its part; empty if nothing does."""
-    if message := _absence(snapshot, name):
+    if message := absence(snapshot, name):
         return message
     profile = snapshot.profile(name)
     # In a CSV, a column with no observed cell has no type: that is for the preconditions to refuse.
@@ -365,7 +365,8 @@ def _no_group(snapshot: Snapshot, job: Job, name: str) -> str:
     return _no_categories(snapshot, name, "groups")
 
 
-def _absence(snapshot: Snapshot, name: str) -> str:
+def absence(snapshot: Snapshot, name: str) -> str:
+    """Say that the table has no such column, and which it has; empty if it has it."""
     names = [column.name for column in snapshot.columns]
     if name in names:
         return ""
@@ -390,7 +391,7 @@ def _option_problems(snapshot: Snapshot, job: Job) -> Iterator[Problem]:
 
 def _misuse(snapshot: Snapshot, job: Job, option: str, name: str) -> str:
     """Say what keeps a column from having an option; empty if nothing does."""
-    if message := _absence(snapshot, name):
+    if message := absence(snapshot, name):
         return message
     said, profile = job.columns, snapshot.profile(name)
     parts = (said.impute, said.predictors)

@@ -27,6 +27,10 @@ from em_impute.reporting.self_test import (
 Floats = NDArray[np.float64]
 
 
+# Baselines that are off, so that the other columns seem to tell something.
+OFF = {"mean": 2.0, "median": 2.0}
+
+
 def scores_of(
     truth: Floats,
     filled: Floats | float = 0.0,
@@ -51,7 +55,7 @@ def scores_of(
 
 
 def judged(
-    *numbers: NumberScores, levels: tuple[LevelScores, ...] = (), **limits: float
+    *numbers: NumberScores, levels: tuple[LevelScores, ...] = (), **limits: Any
 ) -> self_test.SelfTest:
     return judge("fill", 10_000, 0, numbers, levels, Limits(**limits))
 
@@ -141,7 +145,7 @@ def test_bounded_numbers_have_a_uniform_pit() -> None:
     mean, sd = rng.normal(0.5, 1, size=4000), np.full(4000, 1.0)
     a, b = -mean, 2 - mean
     truth = stats.truncnorm.rvs(a, b, loc=mean, random_state=rng)
-    bounded = scores_of(truth, forecasts=Forecasts(mean, sd, 0.0, 2.0))
+    bounded = scores_of(truth, forecasts=Forecasts(mean, sd, 0.0, 2.0), **OFF)
     assert stats.kstwo.sf(bounded.pit_distance, 4000) > 0.001
     assert not judged(bounded).warnings
     unbounded = scores_of(truth, forecasts=Forecasts(mean, sd))
@@ -178,7 +182,7 @@ def test_huge_cells_give_numbers_or_none(huge: float) -> None:
 
 def test_levels_are_counted() -> None:
     truth, filled = np.array([0, 0, 1, 2, 1]), np.array([0, 1, 1, 2, 0])
-    assert score_levels("sex", truth, filled, mode=1) == LevelScores("sex", 5, 3, 2)
+    assert score_levels("sex", truth, filled, mode=1) == LevelScores("sex", 5, 3, 2, mended=2)
 
 
 # --- All columns -------------------------------------------------------------------------------
@@ -319,13 +323,13 @@ def test_a_single_cell_refuses_nothing() -> None:
 
 @pytest.mark.parametrize("cells", [20, 300, 50_000])
 def test_normal_cells_do_not_alarm(cells: int) -> None:
-    assert judged(scores_of(np.random.default_rng(15).normal(size=cells))).warnings == ()
+    assert judged(scores_of(np.random.default_rng(15).normal(size=cells), **OFF)).warnings == ()
 
 
 def test_many_cells_do_not_alarm_over_little() -> None:
     """With 50,000 cells a t distribution is told from a normal, where it does not matter."""
     truth = stats.t.rvs(8, size=50_000, random_state=16) / stats.t(8).std()
-    scores = scores_of(truth)
+    scores = scores_of(truth, **OFF)
     assert stats.kstwo.sf(scores.pit_distance, 50_000) < 1e-6
     assert judged(scores).warnings == ()
 
@@ -334,13 +338,13 @@ def test_many_cells_do_not_alarm_over_little() -> None:
 def test_skewed_cells_alarm_though_their_intervals_hold(cells: int) -> None:
     truth = np.exp(np.random.default_rng(17).normal(size=cells))
     truth = (truth - truth.mean()) / truth.std()
-    test = judged(scores_of(truth, column="price"), min_coverage_95=0.9)
+    test = judged(scores_of(truth, column="price", **OFF), min_coverage_95=0.9)
     assert test.refusal is None
     assert test.misfits == ("price",)
     (warning,) = test.warnings
     assert "does not fit the hidden cells of price (PIT 0.2" in warning
     assert "Try columns.transform, such as log" in warning
-    other = judged(scores_of(truth, transform="sqrt"))
+    other = judged(scores_of(truth, transform="sqrt", **OFF))
     assert "Try another columns.transform" in other.warnings[0]
 
 
@@ -352,3 +356,166 @@ def test_too_narrow_intervals_alarm() -> None:
 def test_doubt_comes_first() -> None:
     test = judge("refit", 10, 0, (), (), Limits(max_rmse_ratio=1.0), "The second fit ended early.")
     assert test.warnings[0] == "The second fit ended early."
+
+
+# --- No better than the mean -------------------------------------------------------------------
+
+
+def useless(cells: int, seed: int, column: str = "x", noise: float = 0.05) -> NumberScores:
+    """Cells of which the others tell nothing: the fit to few rows moves them a little."""
+    rng = np.random.default_rng(seed)
+    return scores_of(rng.normal(size=cells), noise * rng.normal(size=cells), column=column)
+
+
+def helped(cells: int, seed: int, column: str = "x", r2: float = 0.3) -> NumberScores:
+    """Cells of which the others tell this share of the variance."""
+    rng = np.random.default_rng(seed)
+    told = math.sqrt(r2) * rng.normal(size=cells)
+    return scores_of(told + math.sqrt(1 - r2) * rng.normal(size=cells), told, column=column)
+
+
+def test_columns_that_are_filled_with_the_mean_are_named() -> None:
+    bad = ["member", "satisfaction", "customer_age"]
+    columns = [useless(500, j, name) for j, name in enumerate(bad)]
+    columns += [helped(500, 10 + j, f"c{j}") for j in range(8)]
+    test = judged(*columns)
+    assert test.no_better == tuple(bad)
+    assert test.warnings == (
+        "3 of 11 columns are filled no better than by their mean: member, satisfaction, "
+        "customer_age. Add predictors that tell of them, or leave them out of columns.impute.",
+    )
+    assert test.refusal is None
+
+
+@pytest.mark.parametrize(
+    ("names", "of", "said"),
+    [
+        ("a", 1, "a is filled no better than by its mean. Add predictors that tell of it,"),
+        ("a", 2, "1 of 2 columns is filled no better than by its mean: a. Add"),
+        ("abcde", 5, "5 of 5 columns are filled no better than by their mean: a, b, c and 2 more."),
+    ],
+)
+def test_the_warning_is_short_whatever_their_number(names: str, of: int, said: str) -> None:
+    columns = [useless(500, 3, name) for name in names]
+    columns += [helped(500, 4, f"c{j}") for j in range(of - len(names))]
+    (warning,) = judged(*columns).warnings
+    assert warning.startswith(said)
+
+
+@pytest.mark.parametrize("cells", [10, 20, 50, 200, 1000])
+def test_columns_that_are_helped_a_little_are_hardly_ever_named(cells: int) -> None:
+    """A tenth of the error less: chance may hide it, and then nothing is said."""
+    columns = [helped(cells, 1000 + seed, f"c{seed}", r2=0.19) for seed in range(300)]
+    named = sum(bool(judged(*columns[i : i + 3]).no_better) for i in range(0, 300, 3))
+    assert named <= 4
+
+
+def test_worse_than_the_mean_is_no_better() -> None:
+    truth = np.random.default_rng(20).normal(size=500)
+    assert judged(scores_of(truth, -0.5 * truth)).no_better == ("x",)
+
+
+def test_a_few_large_cells_do_not_hide_that_the_others_are_filled_well() -> None:
+    """Their squares make up the RMSE; the absolute error tells the rest."""
+    rng = np.random.default_rng(21)
+    told = rng.normal(size=2000)
+    truth = told + 0.3 * rng.normal(size=2000)
+    truth[:4] = 500.0
+    scores = scores_of(truth, told)
+    assert scores.rmse_ratio is not None
+    assert scores.rmse_ratio > 0.99
+    assert judged(scores).no_better == ()
+
+
+def levels(cells: int, right: int, by_mode: int, mended: int, column: str = "sex") -> LevelScores:
+    return LevelScores(column, cells, right, by_mode, mended)
+
+
+@pytest.mark.parametrize(
+    ("scores", "named"),
+    [
+        (levels(500, 400, 400, 0), True),  # always the most frequent one
+        (levels(500, 390, 400, 10), True),
+        (levels(500, 430, 400, 35), False),
+        (levels(2000, 1968, 1960, 10), False),  # a rare level, a fifth of which is found
+        (levels(20, 16, 16, 0), False),  # too few to say it
+        (levels(500, 250, 250, 120), False),  # neither: chance could hide much
+    ],
+)
+def test_categories_are_held_against_their_most_frequent_level(
+    scores: LevelScores, named: bool
+) -> None:
+    test = judged(levels=(scores,))
+    assert test.no_better == (("sex",) if named else ())
+    assert any("no better than by its most frequent level" in w for w in test.warnings) == named
+
+
+# --- Limits by column, and of categories --------------------------------------------------------
+
+
+def test_a_limit_of_one_column_leaves_the_others_alone() -> None:
+    a, b = helped(600, 1, "a", r2=0.7), helped(600, 2, "b", r2=0.2)
+    assert judged(a, b, max_rmse_ratio={"a": 0.8}).refusal is None
+    refusal = judged(a, b, max_rmse_ratio={"b": 0.6, "a": 0.8}).refusal
+    assert refusal == (
+        "The self-test does not hold max_rmse_ratio: the RMSE over that of the mean is "
+        f"{b.rmse_ratio:.3g} in b (limit 0.6)."
+    )
+
+
+@pytest.mark.parametrize(("limit", "sd"), [("min_coverage_95", 0.6), ("max_pit_distance", 0.3)])
+def test_every_limit_can_be_set_by_column(limit: str, sd: float) -> None:
+    rng = np.random.default_rng(11)
+    bad, good = scores_of(rng.normal(size=600), sd=sd, column="bad"), helped(600, 1, "good")
+    refusal = judged(bad, good, **{limit: {"bad": LIMITS[limit]}}).refusal
+    assert refusal is not None
+    assert f"in bad (limit {LIMITS[limit]:g})." in refusal
+    loose = 2 * LIMITS[limit] if limit.startswith("max") else 0.5
+    assert judged(bad, good, **{limit: {"good": loose}}).refusal is None
+
+
+def test_what_may_be_chance_in_a_named_column_is_a_warning() -> None:
+    test = judged(helped(40, 5, "a", r2=0.3), max_rmse_ratio={"a": 0.8})
+    assert test.refusal is None
+    assert "is beyond max_rmse_ratio, though by no more than chance explains" in test.warnings[0]
+    assert "in a (limit 0.8)" in test.warnings[0]
+
+
+def test_a_named_column_of_which_no_cell_was_hidden_is_a_warning() -> None:
+    test = judged(
+        helped(500, 5, "a"), max_rmse_ratio={"a": 0.95, "b": 0.9}, min_accuracy={"s": 0.5}
+    )
+    assert test.warnings == (
+        "The self-test hid no cell of b, so max_rmse_ratio was not looked at.",
+        "The self-test hid no cell of s, so min_accuracy was not looked at.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "said"),
+    [
+        ("min_accuracy", 0.9, "min_accuracy (0.9): the share of levels that are right is 80.0% in"),
+        ("min_accuracy_gain", 0.2, "min_accuracy_gain (0.2): the share of levels that are right,"),
+        ("min_accuracy", {"sex": 0.9}, "min_accuracy: the share of levels that are right is 80.0%"),
+        ("min_accuracy_gain", {"sex": 0.2}, "is 10.0% in sex (limit 0.2)."),
+    ],
+)
+def test_categories_have_limits_of_their_own(limit: str, value: Any, said: str) -> None:
+    scores = levels(1000, 800, 700, 120)
+    refusal = judged(levels=(scores,), **{limit: value}).refusal
+    assert refusal is not None
+    assert said in refusal
+    lower = {"sex": 0.05} if isinstance(value, dict) else 0.05
+    assert judged(levels=(scores,), **{limit: lower}).refusal is None
+    few = levels(10, 8, 7, 2)
+    assert judged(levels=(few,), **{limit: value}).refusal is None
+
+
+def test_a_gain_of_no_more_than_chance_is_not_refused() -> None:
+    rng, refused = np.random.default_rng(22), 0
+    for _ in range(200):
+        truth, mode = rng.random(60) < 0.6, np.ones(60, dtype=bool)
+        filled = rng.random(60) < 0.9
+        scores = score_levels("s", truth.astype(int), np.where(filled, mode, truth).astype(int), 1)
+        refused += judged(levels=(scores,), min_accuracy_gain=0.0).refusal is not None
+    assert refused == 0
