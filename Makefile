@@ -42,10 +42,12 @@ lint: $(VENV)/installed-dev ## Check style and types
 	@$(BIN)/mypy
 
 # The same seed reads the same files: make fuzz SEED=1. Some hundred of them are read by make test, too.
+# INPUTS= job files, and FILES= damaged Parquet, Feather, CSV and JSON lines together.
 fuzz: SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
-fuzz: $(VENV)/installed-dev ## Read 10,000 job files that nobody should write
+fuzz: $(VENV)/installed-dev ## Read 10,000 job files that nobody should write, 6,000 damaged tables
 	@echo "SEED=$(SEED)"
-	@FUZZ_INPUTS=$(or $(INPUTS),10000) OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_fuzz.py \
+	@FUZZ_INPUTS=$(or $(INPUTS),10000) FUZZ_FILES=$(or $(FILES),6000) FUZZ_SEED=$(SEED) \
+		OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_fuzz.py tests/test_damaged_files.py \
 		--quiet --capture=no --timeout=0 --hypothesis-seed=$(SEED)
 
 # Of what users install, not of the tools here. A mirror of OSV, where the network ends:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 
@@ -92,11 +93,36 @@ def read_schema(path: Path) -> pa.Schema:
 def stream_file(
     path: Path, file_format: str, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of a Parquet or Feather file in the order of its rows."""
+    """Yield the batches of a Parquet or Feather file in the order of its rows.
+
+    Raises
+    ------
+    ArrowException
+        If the file is damaged. Arrow itself trusts what a file says of its own lengths and offsets,
+        and would read beyond the memory that it has.
+    """
+    batches = _stream_feather if file_format == "feather" else _stream_parquet
+    for batch in batches(path, columns):
+        _check_sound(batch)
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            yield batch.slice(start, BATCH_ROWS)
+
+
+def _stream_feather(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    # Not by a scanner, which works on a batch before anybody can have a look at it.
+    with pa.OSFile(str(path)) as file:
+        names = pa.ipc.open_file(file).schema.names
+        chosen = names if columns is None else list(columns)
+        options = pa.ipc.IpcReadOptions(included_fields=sorted(map(names.index, chosen)))
+        reader = pa.ipc.open_file(file, options=options)
+        for i in range(reader.num_record_batches):
+            yield reader.get_batch(i).select(chosen)
+
+
+def _stream_parquet(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     # By default Arrow keeps what it has read of a Parquet file, up to the whole of it.
     parquet = pa_dataset.ParquetFileFormat(pre_buffer=False)
-    format_ = parquet if file_format == "parquet" else file_format
-    scanner = pa_dataset.dataset(path, format=format_, partitioning=None).scanner(
+    scanner = pa_dataset.dataset(path, format=parquet, partitioning=None).scanner(
         columns=None if columns is None else list(columns),
         batch_size=BATCH_ROWS,
         # By default Arrow reads 16 batches ahead: gigabytes when a table is wide.
@@ -106,10 +132,34 @@ def stream_file(
     yield from scanner.to_batches()
 
 
+def _check_sound(batch: pa.RecordBatch) -> None:
+    """Refuse rows that do not hold together: what is done with them could end the process."""
+    batch.validate(full=True)
+    for field, cells in zip(batch.schema, batch.columns, strict=True):
+        if not _keeps_promise(field, cells):
+            raise pa.ArrowInvalid(f"{field.name} is declared without nulls, and has some")
+
+
+def _keeps_promise(field: pa.Field, cells: pa.Array, shown: pa.Array | None = None) -> bool:
+    """Whether cells that may not be null are not; those within a null, which is not shown, may."""
+    if cells.null_count and not field.nullable:
+        null = cells.is_null() if shown is None else pc.and_(cells.is_null(), shown)
+        if pc.any(null).as_py():
+            return False
+    if pa.types.is_struct(field.type):
+        inner = cells.is_valid() if shown is None else pc.and_(cells.is_valid(), shown)
+        return all(_keeps_promise(f, cells.field(i), inner) for i, f in enumerate(field.type))
+    if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
+        return _keeps_promise(field.type.value_field, cells.flatten())
+    return True
+
+
 def _checked_schema(file: SourceFile, file_format: str) -> pa.Schema:
     check_kind(file, file_format)
     with _damage_reported(file, file_format):
         schema = pq.read_schema(file.path) if file_format == "parquet" else read_schema(file.path)
+        for field in schema:  # names are decoded only when somebody looks
+            str((field.name, field.type))
     check_names(file, schema.names)
     return schema
 
@@ -125,7 +175,7 @@ def _stream_checked(
 def _damage_reported(file: SourceFile, file_format: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise SourceError(
             f"{file} could not be read as {FORMAT_NAMES[file_format]}: the file is damaged, or "
             "holds a type that pyarrow cannot read. Write it again."
@@ -148,8 +198,10 @@ def _with_wide_code(type_: pa.DataType) -> pa.DataType:
 
 
 def _categorical(schema: pa.Schema) -> list[str]:
-    """Columns that hold categories, at any depth."""
-    return [column.name for column in schema if "dictionary<" in str(column.type)]
+    """Columns that hold categories, at any depth; a category that is null is none."""
+    types = {column.name: str(column.type) for column in schema}
+    empty = "dictionary<values=null"
+    return [name for name, type_ in types.items() if "dictionary<" in type_.replace(empty, "")]
 
 
 def _whole_dictionaries(

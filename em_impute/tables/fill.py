@@ -154,12 +154,15 @@ def _as_floats_in_pandas(
 ) -> dict[bytes, bytes]:
     """Tell pandas, which would make integers of them again, that `columns` are floats now."""
     kept = dict(metadata or {})
-    if b"pandas" in kept:
-        frame = json.loads(kept[b"pandas"])
-        for column in frame["columns"]:
-            if column["field_name"] in columns:
-                column |= {"pandas_type": "float64", "numpy_type": "float64"}
-        kept[b"pandas"] = json.dumps(frame).encode()
+    if b"pandas" in kept and columns:
+        try:
+            frame = json.loads(kept[b"pandas"])
+            for column in frame["columns"]:
+                if column["field_name"] in columns:
+                    column |= {"pandas_type": "float64", "numpy_type": "float64"}
+            kept[b"pandas"] = json.dumps(frame).encode()
+        except (ValueError, LookupError, TypeError, RecursionError):  # not what pandas writes
+            del kept[b"pandas"]
     return kept
 
 

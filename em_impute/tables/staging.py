@@ -52,8 +52,10 @@ def _can_hold(file_format: str, field: pa.Field) -> bool:
     if file_format == "jsonl":
         return _json_type(field.type) is not None
     if file_format == "parquet":
+        # With a row, for some types are refused only then.
+        row = pa.table([pa.nulls(1, field.type)], pa.schema([field.with_nullable(True)]))
         try:
-            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+            pq.write_table(row, pa.BufferOutputStream())
         except (pa.ArrowException, OSError):  # OSError: a decimal of negative scale
             return False
     return True

@@ -70,7 +70,7 @@ def as_type(cells: pa.Array, column: pa.Field, file: SourceFile, rows_before: in
     """
     if cells.type == column.type:
         return cells
-    if pa.types.is_null(cells.type):
+    if _is_empty(cells.type):
         return pa.nulls(len(cells), column.type)
     if (cast := _cast(cells, column.type)) is not None:
         return cast
@@ -162,9 +162,9 @@ def _without_types_in_pandas(
 
 def _joined_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """The type that holds the cells of both, perhaps not all of them; None if there is none."""
-    if one == other or pa.types.is_null(other):
+    if one == other or _is_empty(other):
         return one
-    if pa.types.is_null(one):
+    if _is_empty(one):
         return other
     one, other = _comparable(one, other), _comparable(other, one)
     try:
@@ -175,6 +175,14 @@ def _joined_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if pa.types.is_floating(joined) and one != joined != other:
         joined = pa.float64()
     return joined if _may_become(one, joined) and _may_become(other, joined) else None
+
+
+def _is_empty(type_: pa.DataType) -> bool:
+    """Whether a column of this type holds nulls only, as a categorical of pandas may."""
+    return bool(
+        pa.types.is_null(type_)
+        or (pa.types.is_dictionary(type_) and pa.types.is_null(type_.value_type))
+    )
 
 
 def _comparable(type_: pa.DataType, other: pa.DataType) -> pa.DataType:
