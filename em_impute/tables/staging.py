@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -100,12 +101,43 @@ def open_writer(path: Path, file_format: str, schema: pa.Schema) -> Iterator[Bat
     Raises
     ------
     TargetError
-        If the format cannot hold a column.
+        If the format cannot hold a column, or one of its cells.
     DiskFullError
     """
     check_types(schema, file_format)
     with written_whole(path) as partial, _new_file(partial, file_format, schema) as writer:
-        yield writer
+        yield _Explained(writer, file_format)
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """Says in a sentence, without the cell, what Arrow says of a cell that cannot be written."""
+
+    writer: BatchWriter
+    file_format: str
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        try:
+            self.writer.write_batch(batch)
+        except pa.ArrowException:
+            columns = [n for n in batch.schema.names if not self._holds(batch.select([n]))]
+            raise TargetError(
+                f"{FORMAT_NAMES[self.file_format]} cannot hold every cell of "
+                f"{', '.join(map(repr, columns)) or 'a column'}, such as a time too far away; give "
+                "the target another format, or convert in the source."
+            ) from None
+
+    def _holds(self, column: pa.RecordBatch) -> bool:
+        try:
+            if self.file_format == "parquet":
+                pq.write_table(pa.table(column), pa.BufferOutputStream())
+            elif self.file_format == "csv":
+                _as_plain(column, _csv_schema(column.schema))
+            elif self.file_format == "jsonl":
+                _as_plain(column, _json_schema(column.schema))
+        except pa.ArrowException:
+            return False
+        return True
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from em_impute.tables.columns import Roles, to_matrix
 from em_impute.tables.fill import Staged, fill, filled_schema
 from em_impute.tables.run_folder import DiskFullError, RunFolder
 from em_impute.tables.sources import BATCH_ROWS, Snapshot, take_snapshot
-from em_impute.tables.targets import TargetError, read_staged
+from em_impute.tables.targets import TargetError, open_writer, read_staged
 
 Take = Callable[..., Snapshot]
 
@@ -404,3 +404,17 @@ def test_csv_refuses_a_type_that_it_cannot_hold(
     snapshot = take_table(pa.table({"a": [1], "b": pa.nulls(1, type_)}))
     with pytest.raises(TargetError, match=r"CSV cannot hold 'b' of type .* Parquet or Feather"):
         fill(snapshot, None, roles_of(snapshot), FileTarget(path=tmp_path / "y.csv"), folder)
+
+
+def test_a_cell_that_the_format_cannot_hold_is_told_by_its_column(tmp_path: Path) -> None:
+    """Parquet counts milliseconds where a table counts seconds."""
+    seconds = pa.array([10**18], pa.timestamp("s"))
+    table = pa.table({"x": [1.0], "at": seconds})
+    path = tmp_path / "y.parquet"
+    with (
+        pytest.raises(TargetError, match="Parquet cannot hold every cell of 'at'") as caught,
+        open_writer(path, "parquet", table.schema) as writer,
+    ):
+        writer.write_batch(table.to_batches()[0])
+    assert "10" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
