@@ -13,6 +13,14 @@ from em_impute.gaussian.patterns import Bools, Floats, Ints
 
 # Beyond this condition number the inverse loses digits that the matrix itself keeps.
 ILL_CONDITIONED = 1e6
+# Smaller eigenvalues of a correlation matrix are 0, to rounding: its columns determine each other.
+NO_SPREAD = 1e-12
+# And a variance, in units of the column's own, that is 0 where they do.
+NO_VARIANCE = 1e-11
+INDEFINITE = (
+    "The model's covariance gives a combination of columns a negative variance, so it belongs to "
+    "no distribution. Fit the model again."
+)
 # Up to this size blocks are inverted by sweeping.
 LARGEST_SWEPT = 30
 
@@ -113,6 +121,42 @@ def precision_if_accurate(correlation: Floats, limit: float = ILL_CONDITIONED) -
         return None
     precision: Floats = (vectors / eigenvalues) @ vectors.T
     return precision
+
+
+def is_singular(correlation: Floats) -> bool:
+    """Whether columns of this correlation matrix determine each other exactly.
+
+    Raises
+    ------
+    ValueError
+        If it is none, because some combination of columns has a negative variance.
+    """
+    smallest = eigenvalues_of(correlation)[0]
+    if smallest < -NO_VARIANCE:
+        raise ValueError(INDEFINITE)
+    return bool(smallest < NO_SPREAD)
+
+
+def pseudo_inverses(stack: Floats) -> Floats:
+    """Inverses (s, k, k) of positive semidefinite matrices where they have any spread."""
+    eigenvalues, vectors = np.linalg.eigh(stack)
+    spread = eigenvalues > NO_SPREAD
+    inverse = np.divide(1.0, eigenvalues, out=np.zeros_like(eigenvalues), where=spread)
+    inverses: Floats = (vectors * inverse[:, None]) @ np.swapaxes(vectors, 1, 2)
+    return inverses
+
+
+def semidefinite_factors(stack: Floats) -> Floats:
+    """Lower triangular ``L`` (s, m, m) with ``L L^T = C``; without spread where `C` has none."""
+    left, factors = stack.copy(), np.zeros_like(stack)
+    for j in range(stack.shape[1]):
+        pivot = left[:, j, j, None]
+        some = pivot > NO_VARIANCE
+        column = np.where(some, left[:, :, j] / np.sqrt(np.where(some, pivot, 1.0)), 0.0)
+        column[:, :j] = 0.0
+        left -= column[:, :, None] * column[:, None]
+        factors[:, :, j] = column
+    return factors
 
 
 def runs_of(indices: Ints, length: int) -> Iterator[Ints]:

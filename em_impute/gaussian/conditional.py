@@ -7,6 +7,9 @@ For a row with observed columns O and missing columns M
 
 Each row is a product of one fixed shape, so its answer does not depend, to the last bit, on which
 other rows it is computed with.
+
+Where columns determine each other, Sigma_OO may have no inverse; its pseudo-inverse then gives the
+same answer for rows that obey the relation, and the nearest one for others.
 """
 
 from __future__ import annotations
@@ -16,8 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from em_impute.gaussian.blocks import (
+    INDEFINITE,
+    NO_VARIANCE,
     inverses,
+    is_singular,
     precision_if_accurate,
+    pseudo_inverses,
     runs_of,
     split_columns,
     submatrices,
@@ -29,10 +36,6 @@ from em_impute.gaussian.threads import one_blas_thread, spread
 CHUNK_NUMBERS = 2**17
 # Up to this condition number the inverse of a correlation matrix has half of its digits.
 LARGEST_CONDITION = 1e8
-SINGULAR = (
-    "The model's covariance is singular, so its columns do not determine each other in one way. "
-    'Fit it with a prior (prior_rows="auto").'
-)
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,13 @@ def conditional(X: Floats, mean: Floats, covariance: Floats) -> Conditional:
         NaN where missing.
     mean : ndarray of shape (n_columns,)
     covariance : ndarray of shape (n_columns, n_columns)
-        Positive definite in the columns of non-zero variance. A column of variance zero is
-        filled with its mean and says nothing about the others.
+        A column of variance zero is filled with its mean and says nothing about the others.
+        Columns may determine each other: cells that the observed ones determine have sd 0.
 
     Raises
     ------
     ValueError
-        If the covariance of some observed columns is singular.
+        If the covariance is none: some combination of columns has a negative variance.
     """
     n_columns = X.shape[1]
     scale = np.sqrt(np.diag(covariance))
@@ -112,7 +115,7 @@ def conditional_cells(
     Raises
     ------
     ValueError
-        If the covariance of some observed columns is singular.
+        If the covariance is none: some combination of columns has a negative variance.
     """
     scale = np.sqrt(np.diag(covariance))
     varying = np.flatnonzero(scale > 0)
@@ -132,6 +135,7 @@ def _of_cells(Z: Floats, cells: Ints, correlation: Floats) -> tuple[Floats, Floa
     shown = ~np.isnan(Z)
     Z = np.where(shown, Z, 0.0)
     precision = precision_if_accurate(correlation, LARGEST_CONDITION)
+    singular = precision is None and is_singular(correlation)
     weighted = Z if precision is None else Z @ precision
     n_missing = (~shown).sum(axis=1)
     means, variances = np.empty(cells.shape), np.empty(cells.shape)
@@ -147,10 +151,11 @@ def _of_cells(Z: Floats, cells: Ints, correlation: Floats) -> tuple[Floats, Floa
             variances[rows] = np.einsum("smk,smk->sk", columns, chosen)
             return
         across = submatrices(correlation, seen, cells[rows])
-        slopes = np.linalg.solve(submatrices(correlation, seen, seen), across)
+        among = submatrices(correlation, seen, seen)
+        slopes = pseudo_inverses(among) @ across if singular else np.linalg.solve(among, across)
         z = np.take_along_axis(Z[rows], seen, axis=1)
         means[rows] = np.einsum("sok,so->sk", slopes, z)
-        variances[rows] = 1.0 - np.einsum("sok,sok->sk", slopes, across)
+        variances[rows] = _unexplained(np.einsum("sok,sok->sk", slopes, across), singular)
 
     blocks = [
         rows
@@ -162,8 +167,8 @@ def _of_cells(Z: Floats, cells: Ints, correlation: Floats) -> tuple[Floats, Floa
     try:
         spread(solve, blocks, len(Z) * correlation.size)
     except np.linalg.LinAlgError:
-        raise ValueError(SINGULAR) from None
-    return means, np.sqrt(np.maximum(variances, 0.0))
+        raise ValueError(INDEFINITE) from None
+    return means, np.sqrt(variances)
 
 
 def _of_varying(
@@ -172,6 +177,7 @@ def _of_varying(
     """Mean and sd of the missing cells, in row-major order, where no column is constant."""
     correlation = covariance / np.outer(scale, scale)
     precision = precision_if_accurate(correlation)
+    singular = precision is None and is_singular(correlation)
     patterns, pattern_of_row = distinct_patterns(~np.isnan(X))
     n_missing = (~patterns).sum(axis=1)
     first = np.cumsum(n_missing[pattern_of_row]) - n_missing[pattern_of_row]
@@ -188,7 +194,7 @@ def _of_varying(
     def fill(block: Ints) -> None:
         m = int(n_missing[order[block[0]]])
         shown, hidden = split_columns(patterns[order[block]])
-        slopes, residual_sd = _regressions(correlation, precision, shown, hidden)
+        slopes, residual_sd = _regressions(correlation, precision, singular, shown, hidden)
         start = ends[block[0] - 1] if block[0] else 0
         for rows in runs_of(
             by_rank[start : ends[block[-1]]], CHUNK_NUMBERS // max(slopes[0].size, 1)
@@ -212,7 +218,7 @@ def _of_varying(
 
 
 def _regressions(
-    correlation: Floats, precision: Floats | None, shown: Ints, hidden: Ints
+    correlation: Floats, precision: Floats | None, singular: bool, shown: Ints, hidden: Ints
 ) -> tuple[Floats, Floats]:
     """Slopes (s, k, m) of the missing on the observed columns and residual sd (s, m)."""
     if precision is not None and hidden.shape[1] <= shown.shape[1]:
@@ -220,11 +226,22 @@ def _regressions(
         slopes = -submatrices(precision, shown, hidden) @ uncertain
         return slopes, np.sqrt(np.diagonal(uncertain, axis1=1, axis2=2))
     across = submatrices(correlation, shown, hidden)
+    among = submatrices(correlation, shown, shown)
+    if singular:
+        slopes = pseudo_inverses(among) @ across
+        explained = np.einsum("skm,skm->sm", slopes, across)
+        return slopes, np.sqrt(_unexplained(explained, singular))
     try:
-        lower = np.linalg.cholesky(submatrices(correlation, shown, shown))
+        lower = np.linalg.cholesky(among)
     except np.linalg.LinAlgError:
-        raise ValueError(SINGULAR) from None
+        raise ValueError(INDEFINITE) from None
     whitened = np.linalg.solve(lower, across)
     slopes = np.linalg.solve(np.swapaxes(lower, 1, 2), whitened)
     explained = np.einsum("skm,skm->sm", whitened, whitened)
-    return slopes, np.sqrt(np.maximum(1.0 - explained, 0.0))
+    return slopes, np.sqrt(_unexplained(explained, singular))
+
+
+def _unexplained(explained: Floats, singular: bool) -> Floats:
+    """The rest of a variance of 1; none where that is what rounding leaves of no spread at all."""
+    rest = np.maximum(1.0 - explained, 0.0)
+    return np.where(rest < NO_VARIANCE, 0.0, rest) if singular else rest

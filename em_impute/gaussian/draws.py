@@ -9,7 +9,7 @@ whatever other columns are missing elsewhere.
 The missing cells M of a row are drawn jointly, ``mean + L z`` with ``L L^T`` their conditional
 covariance. That is the inverse of K_MM, ``K = Sigma^-1``; and with the columns in the order O, M, L
 is the lower right block of the Cholesky factor of the whole covariance, which costs more and stands
-any condition.
+any condition. Where columns determine each other it is a factor of what is left of Sigma_MM.
 """
 
 from __future__ import annotations
@@ -24,8 +24,12 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from em_impute.gaussian.blocks import (
+    INDEFINITE,
+    is_singular,
     precision_if_accurate,
+    pseudo_inverses,
     runs_of,
+    semidefinite_factors,
     split_columns,
     submatrices,
 )
@@ -95,8 +99,7 @@ def conditional_noise(missing: Bools, covariance: Floats, normals: Floats) -> Fl
     ----------
     missing : ndarray of shape (n_rows, n_columns), bool
     covariance : ndarray of shape (n_columns, n_columns)
-        Positive definite in the columns of non-zero variance. A column of variance zero does not
-        deviate.
+        A column of variance zero does not deviate, nor does one that the observed ones determine.
     normals : ndarray of shape (n_missing,)
         Independent standard normals, in row-major order.
 
@@ -108,7 +111,7 @@ def conditional_noise(missing: Bools, covariance: Floats, normals: Floats) -> Fl
     Raises
     ------
     ValueError
-        If the covariance is singular.
+        If the covariance is none: some combination of columns has a negative variance.
     """
     z = np.zeros(missing.shape)
     z[missing] = normals
@@ -132,11 +135,12 @@ def _correlated(missing: Bools, correlation: Floats, z: Floats) -> Floats:
     correlated = np.zeros_like(z)
     patterns, pattern_of_row = distinct_patterns(~missing)
     precision = precision_if_accurate(correlation)
+    singular = precision is None and is_singular(correlation)
     n_missing = (~patterns).sum(axis=1)
     for m in np.unique(n_missing[n_missing > 0]):
         members = np.flatnonzero(n_missing == m)
         for block in runs_of(members, CHUNK_NUMBERS // correlation.size):
-            hidden, factors = _factors(correlation, precision, patterns[block])
+            hidden, factors = _factors(correlation, precision, singular, patterns[block])
             position = np.full(len(patterns), -1)
             position[block] = np.arange(len(block))
             for chunk in runs_of(
@@ -148,7 +152,9 @@ def _correlated(missing: Bools, correlation: Floats, z: Floats) -> Floats:
     return correlated
 
 
-def _factors(correlation: Floats, precision: Floats | None, patterns: Bools) -> tuple[Ints, Floats]:
+def _factors(
+    correlation: Floats, precision: Floats | None, singular: bool, patterns: Bools
+) -> tuple[Ints, Floats]:
     """Missing columns (s, m) and Cholesky factors (s, m, m) of their conditional covariances."""
     shown, hidden = split_columns(patterns)
     k = shown.shape[1]
@@ -157,14 +163,16 @@ def _factors(correlation: Floats, precision: Floats | None, patterns: Bools) -> 
         backwards = hidden[:, ::-1]
         lower = np.linalg.cholesky(submatrices(precision, backwards, backwards))
         return hidden, np.ascontiguousarray(np.linalg.inv(lower).transpose(0, 2, 1)[:, ::-1, ::-1])
+    if singular:
+        across = submatrices(correlation, shown, hidden)
+        slopes = pseudo_inverses(submatrices(correlation, shown, shown)) @ across
+        rest = submatrices(correlation, hidden, hidden) - np.swapaxes(across, 1, 2) @ slopes
+        return hidden, semidefinite_factors(rest)
     order = np.concatenate([shown, hidden], axis=1)
     try:
         lower = np.linalg.cholesky(submatrices(correlation, order, order))
     except np.linalg.LinAlgError:
-        raise ValueError(
-            "The model's covariance is singular, so nothing can be drawn from it. Fit it with a "
-            'prior (prior_rows="auto").'
-        ) from None
+        raise ValueError(INDEFINITE) from None
     return hidden, np.ascontiguousarray(lower[:, k:, k:])
 
 

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from em_impute.gaussian.acceleration import METHODS
-from em_impute.gaussian.blocks import cholesky_factor
+from em_impute.gaussian.blocks import cholesky_factor, correlation_of
 from em_impute.gaussian.completion import complete
 from em_impute.gaussian.expectation import ExpectedMoments, WeightedRows, e_step
 from em_impute.gaussian.information import MissingInformation, missing_information
 from em_impute.gaussian.model import GaussianModel
 from em_impute.gaussian.patterns import Bools, Floats, Ints, PatternSummary
+from em_impute.gaussian.relations import Relation, find_relations, make_exact
 from em_impute.gaussian.result import (
     ConvergenceWarning,
     EMResult,
@@ -39,8 +40,10 @@ from em_impute.gaussian.threads import at_most, one_blas_thread
 SINGULAR_EIGENVALUE = 1e-10
 # The start's correlations are drawn towards zero until no eigenvalue is below this.
 START_EIGENVALUE = 0.01
-# What prior_rows="auto" tries when there is no maximum, in pseudo-rows per row.
-AUTO_PRIORS = (0.001, 0.01, 0.05)
+# What prior_rows="auto" tries when there is no maximum, in pseudo-rows per row. The first is for
+# columns that determine each other: it ends soon, or the data are too few, which takes more.
+AUTO_PRIORS = (1e-6, 0.001, 0.01, 0.05)
+FIRST_PRIOR_EVALUATIONS = 200
 # Relative rounding error of a log-likelihood, and absolute one of the EM map.
 LOGLIK_ROUNDING = 1e-13
 MAP_ROUNDING = 1e-13
@@ -105,8 +108,9 @@ def fit_gaussian(
         slow and a step of scoring is cheap.
     prior_rows : float or "auto"
         Pseudo-rows of a ridge prior towards independent columns at the observed variances. "auto"
-        is none unless the likelihood has no maximum; then the smallest of 0.1%, 1% and 5% of the
-        rows that ends well.
+        is none unless the likelihood has no maximum; then the smallest of 0.0001%, 0.1%, 1% and 5%
+        of the rows that ends well. Linear relations that hold in every row (a total and its parts)
+        are then found, named in `decisions`, and kept to by whatever the model fills.
     start : GaussianModel, optional
         Where to start instead, for instance the model of an earlier result.
     n_starts : int
@@ -174,9 +178,9 @@ def _fitted(
     if not len(columns.varying):
         return _all_constant(columns, summary)
     rows = WeightedRows.of(summary, columns.varying, columns.centre, columns.scale)
-    ending, decisions, starts = _highest(
+    ending, relations, decisions, starts = _highest(
         rows,
-        _observed_moments(rows) if start is None else columns.standardise(start),
+        _observed_moments(rows) if start is None else _with_spread(columns.standardise(start)),
         options,
         columns,
         prior_rows,
@@ -188,8 +192,11 @@ def _fitted(
     decisions += _undetermined(rows.unseen, columns.varying_names, ending.prior_rows)
     if information.at_a_saddle:
         decisions += (_SADDLE,)
+    parameters = ending.point.parameters
+    if relations:
+        parameters = make_exact(parameters, relations, columns)
     return EMResult(
-        model=columns.model(ending.point.parameters),
+        model=columns.model(parameters),
         status=ending.status,
         message=ending.sentence(columns, options),
         loglik=ending.point.loglik,
@@ -391,6 +398,18 @@ def _advance(
     return ("rejected" if lower else "accelerated"), trial
 
 
+def _with_spread(start: Parameters) -> Parameters:
+    """A start whose columns may determine each other, with some spread in every direction."""
+    mean, covariance = start
+    try:
+        smallest = np.linalg.eigvalsh(correlation_of(covariance))[0]
+    except np.linalg.LinAlgError:
+        return start  # which the climb refuses
+    if abs(smallest) > SINGULAR_EIGENVALUE:
+        return start
+    return mean, covariance + AUTO_PRIORS[0] * np.diag(covariance.diagonal())
+
+
 def _observed_moments(rows: WeightedRows) -> Parameters:
     """Where to start: no mean moves, and columns correlate as in the rows that show both.
 
@@ -566,33 +585,49 @@ def _highest(
     columns: Standardisation,
     prior_rows: float | Literal["auto"],
     n_starts: int,
-) -> tuple[_Ending, tuple[str, ...], Starts | None]:
+) -> tuple[_Ending, tuple[Relation, ...], tuple[str, ...], Starts | None]:
     """Climb with the prior and from the starts that were asked for; say what was decided."""
+    relations: tuple[Relation, ...] = ()
+    said: tuple[str, ...] = ()
     if prior_rows == "auto":
-        ending, said = _climb_with_smallest_prior(rows, start, options, columns)
+        ending, relations, said = _climb_with_smallest_prior(rows, start, options, columns)
     else:
-        ending, said = _climb(rows, start, prior_rows, options), ()
+        ending = _climb(rows, start, prior_rows, options)
     if n_starts > 1:
         ending, starts = _climb_from_further_starts(rows, ending, n_starts, options)
-        return ending, (*said, starts.sentence), starts
-    return ending, said, None
+        return ending, relations, (*said, starts.sentence), starts
+    return ending, relations, said, None
 
 
 def _climb_with_smallest_prior(
     rows: WeightedRows, start: Parameters, options: _Options, columns: Standardisation
-) -> tuple[_Ending, tuple[str, ...]]:
-    """Climb without a prior and, where there is no maximum, with the smallest that makes one."""
+) -> tuple[_Ending, tuple[Relation, ...], tuple[str, ...]]:
+    """Climb without a prior and, where there is no maximum, with the smallest that makes one.
+
+    And find the relations between columns that are why there is none.
+    """
     ending = _climb(rows, start, 0.0, options)
     if ending.status is not Status.SINGULAR:
-        return ending, ()
+        return ending, (), ()
     reason = columns.dependent_columns(ending.point.image[1])
-    for share in AUTO_PRIORS:
-        ending = _climb(rows, start, share * rows.n, options)
+    relations: tuple[Relation, ...] = ()
+    for share in AUTO_PRIORS[rows.n <= len(columns.varying) :]:
+        first = share == AUTO_PRIORS[0]
+        most = min(options.max_iter, FIRST_PRIOR_EVALUATIONS) if first else options.max_iter
+        ending = _climb(rows, start, share * rows.n, replace(options, max_iter=most))
+        if first:
+            relations = find_relations(rows, ending.point.parameters[1], columns)
         if ending.status is Status.CONVERGED:
             break
-    return ending, (
-        f"Without a prior the likelihood has no maximum: {reason}. A ridge prior worth "
-        f"{ending.prior_rows:.3g} rows ({share:.1%} of {rows.n}) was added.",
+    names = columns.varying_names
+    return (
+        ending,
+        relations,
+        (
+            f"Without a prior the likelihood has no maximum: {reason}. A ridge prior worth "
+            f"{ending.prior_rows:.3g} rows ({100 * share:g}% of {rows.n}) was added.",
+            *(relation.sentence(names) for relation in relations),
+        ),
     )
 
 

@@ -118,7 +118,7 @@ class GaussianModel:
         Raises
         ------
         ValueError
-            If there are not as many keys as rows, or the covariance is singular.
+            If there are not as many keys as rows, or the covariance is that of no distribution.
         TypeError
             If a key is of another kind.
         """

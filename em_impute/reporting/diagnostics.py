@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
+from em_impute.gaussian.blocks import NO_SPREAD
 from em_impute.gaussian.threads import one_blas_thread
 from em_impute.reporting.drift import Drift
 from em_impute.reporting.matrices import Correlations, Together
@@ -570,7 +571,7 @@ def _condition(model: GaussianModel) -> float | None:
     if not np.isfinite(correlation).all():  # of spreads whose product is no number any more
         return None
     eigenvalues = np.linalg.eigvalsh(correlation)
-    return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else None
+    return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > NO_SPREAD else None
 
 
 def describe_groups(groups: Sequence[GroupRow]) -> Groups | None:

@@ -209,6 +209,6 @@ def test_mistakes_are_sentences() -> None:
         model.draw(X, seed=1, keys=[1, 2, 3, 4])
     with pytest.raises(TypeError, match="Keys must be numbers, text, dates"):
         model.draw(X, seed=1, keys=[object()] * 5)
-    singular = GaussianModel(np.zeros(2), np.ones((2, 2)), ("a", "b"))
-    with pytest.raises(ValueError, match="covariance is singular"):
-        singular.draw(np.array([[1.0, np.nan]]), seed=1)
+    impossible = GaussianModel(np.zeros(2), 2 - np.eye(2), ("a", "b"))
+    with pytest.raises(ValueError, match="a negative variance"):
+        impossible.draw(np.array([[1.0, np.nan]]), seed=1)

@@ -115,10 +115,10 @@ def test_auto_prior_rescues_marijuana_and_says_what_it_did() -> None:
     known = reference("marijuana")
     result = fit_gaussian(PatternSummary.from_array(known.X, known.columns), prior_rows="auto")
     assert result.status is Status.CONVERGED
-    assert result.prior_rows == pytest.approx(0.009)
+    assert result.prior_rows == pytest.approx(9e-6)
     assert len(result.decisions) == 1
     assert "'Plac.15'" in result.decisions[0]
-    assert "0.1% of 9" in result.decisions[0]
+    assert "0.0001% of 9" in result.decisions[0]
 
 
 def test_auto_prior_leaves_data_with_a_maximum_alone() -> None:
@@ -420,12 +420,12 @@ def test_data_without_anything_to_learn_from_are_refused() -> None:
         fit_gaussian(np.array([[1.0, np.nan], [2.0, np.nan]]))
 
 
-def test_a_start_of_other_columns_or_without_spread_is_refused() -> None:
+def test_a_start_of_other_columns_or_of_no_distribution_is_refused() -> None:
     X = factor_table(20, 2, 0.0, seed=27)
     with pytest.raises(ValueError, match="start has columns"):
         fit_gaussian(X, start=GaussianModel(np.zeros(2), np.eye(2), ("a", "b")))
     with pytest.raises(ValueError, match="start must be positive definite"):
-        fit_gaussian(X, start=GaussianModel(np.zeros(2), np.ones((2, 2)), ("x0", "x1")))
+        fit_gaussian(X, start=GaussianModel(np.zeros(2), 2 - np.eye(2), ("x0", "x1")))
 
 
 def start_of(X: Floats) -> tuple[Floats, Floats]:

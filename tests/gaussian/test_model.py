@@ -106,9 +106,18 @@ def test_columns_of_wildly_different_scale() -> None:
     np.testing.assert_allclose(other.impute(X * scale) / scale, one.impute(X), rtol=1e-7)
 
 
-def test_a_singular_covariance_is_a_sentence() -> None:
+def test_columns_that_determine_each_other_fill_each_other() -> None:
     model = GaussianModel(np.zeros(3), np.ones((3, 3)), ("a", "b", "c"))
-    with pytest.raises(ValueError, match="covariance is singular"):
+    X = np.array([[2.0, 2.0, np.nan], [2.0, np.nan, np.nan], [1.0, 2.0, np.nan]])
+    given = model.conditional(X)
+    # What contradicts the model is taken for the nearest that does not.
+    np.testing.assert_allclose(given.mean, [2.0, 2.0, 2.0, 1.5], atol=1e-12)
+    np.testing.assert_array_equal(given.sd, 0.0)
+
+
+def test_a_covariance_of_no_distribution_is_a_sentence() -> None:
+    model = GaussianModel(np.zeros(3), 2 - np.eye(3), ("a", "b", "c"))
+    with pytest.raises(ValueError, match="a negative variance"):
         model.impute(np.array([[1.0, 2.0, np.nan]]))
 
 

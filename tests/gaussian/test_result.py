@@ -46,7 +46,7 @@ def test_summary_of_airquality() -> None:
 def test_summary_tells_what_was_decided() -> None:
     text = fitted("marijuana", prior_rows="auto").summary()
     assert "Without a prior the likelihood has no maximum" in text
-    assert number_after("Ridge prior", text) == "0.009 pseudo-rows"
+    assert number_after("Ridge prior", text) == "9e-06 pseudo-rows"
 
 
 def test_summary_of_a_fit_that_was_stopped() -> None:
