@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 from em_impute.job import CannotRun
 from em_impute.reporting import diagnostics
 from em_impute.reporting.brief import Brief, in_brief
-from em_impute.tables.run_folder import RunFolder, reason, written_whole
+from em_impute.tables.run_folder import RunFolder, read_json, reason, written_whole
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-\w+")
 
@@ -71,8 +70,7 @@ def read_report(folder: RunFolder) -> diagnostics.Report:
     """
     expected = "expected the folder of a finished run, such as runs/<job>/<run>"
     try:
-        values = json.loads(folder.numbers.read_text(encoding="utf-8"))
-        return diagnostics.Report.from_dict(values)
+        return diagnostics.Report.from_dict(read_json(folder.numbers))
     except FileNotFoundError:
         raise CannotRun(f"{folder.path} has no report.json; {expected}.") from None
     except OSError as error:
@@ -143,7 +141,7 @@ def run_without_folder(trouble: str) -> PastRun:
 
 def _finished(folder: RunFolder) -> str | None:
     try:
-        finished = json.loads(folder.manifest.read_text(encoding="utf-8"))["finished"]
+        finished = read_json(folder.manifest)["finished"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return finished if isinstance(finished, str) else None

@@ -6,7 +6,6 @@ the last run that published. No Prefect in here.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,7 +36,7 @@ from em_impute.tables.columns import Roles, assign_roles, to_matrix
 from em_impute.tables.encoding import Nominal, Number, Ordinal, ceil_or_inf, floor_or_inf
 from em_impute.tables.fill import Staged
 from em_impute.tables.groups import GroupFit
-from em_impute.tables.run_folder import Manifest, RunFolder, read_manifests
+from em_impute.tables.run_folder import Manifest, RunFolder, read_json, read_manifests
 from em_impute.tables.sources import Snapshot, read_batches
 from em_impute.tables.summarise import count_patterns
 from em_impute.tables.transforms import IDENTITY
@@ -469,7 +468,7 @@ def _drift(
     )
     for folder, manifest in _published_before(run):
         # What an older version or a damaged disk left is no reason to have no report.
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
             before = _estimated_before(folder, manifest, run, found.fitted.roles)
             return drift.describe_drift(before, now, run.job.report.drift)
     return None
@@ -489,7 +488,7 @@ def _estimated_before(
     folder: RunFolder, manifest: Mapping[str, Any], run: Run, roles: Roles
 ) -> drift.Estimated:
     """What an earlier run estimated, of the columns that take part in the model as they do now."""
-    report = diagnostics.Report.from_dict(json.loads(folder.numbers.read_text(encoding="utf-8")))
+    report = diagnostics.Report.from_dict(read_json(folder.numbers))
     model, known = GaussianModel.load(folder.model), {column.name for column in report.columns}
     options = run.job.model_dump(mode="json")["columns"], manifest["definition"]["columns"]
     alike = [

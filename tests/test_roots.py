@@ -261,7 +261,17 @@ def test_verifying_a_run_whose_job_leads_out(inside: Path, outside: Path) -> Non
     }
     run = inside / "runs"
     run.mkdir()
-    (run / "manifest.json").write_text(json.dumps({"definition": definition, "versions": {}}))
+    content = {
+        "run": "run",
+        "definition": definition,
+        "source": {"path": "in.csv", "fingerprint": "sha256:..."},
+        "target": None,
+        "outputs": {},
+        "versions": {},
+        "machine": {},
+        "started": "2026-01-01T00:00:00+00:00",
+    }
+    (run / "manifest.json").write_text(json.dumps(content))
     with pytest.raises(CannotRun, match=r"^A path of the run's job leads out of the folders"):
         verify(run)
 

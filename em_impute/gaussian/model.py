@@ -157,5 +157,5 @@ class GaussianModel:
                 np.array(content["covariance"], dtype=np.float64),
                 tuple(str(name) for name in content["columns"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not a model that can be read: {error}") from error

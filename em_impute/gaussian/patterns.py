@@ -11,9 +11,11 @@ Golub & LeVeque 1979).
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +28,7 @@ Ints = NDArray[np.int64]
 Numbers = NDArray[np.float64] | NDArray[np.float32]
 
 FORMAT_VERSION = 1
+_STORED = {"version", "columns", "patterns", "counts", "shift", "rows", "weights", "pattern_of_row"}
 # Rows are taken in chunks of at most so many rows and cells, which bounds the memory needed
 # beyond the input: some 100 bytes per row and one per cell of a chunk; nine per cell where the
 # rows of the input do not lie one behind the other.
@@ -279,16 +282,18 @@ class PatternSummary:
         ValueError
             If the file was written by a newer version, or is no summary.
         """
-        with np.load(path, allow_pickle=False) as file:
-            if "version" not in file or int(file["version"]) != FORMAT_VERSION:
-                raise ValueError(
-                    f"{path} is no pattern summary of format version {FORMAT_VERSION}."
-                )
-            summary = cls([str(name) for name in file["columns"]])
-            summary.patterns, summary.counts = file["patterns"], file["counts"]
-            summary._shift, summary._rows = file["shift"], file["rows"]
-            summary._weights = file["weights"]
-            summary._pattern_of_row = file["pattern_of_row"]
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                kept = {name: file[name] for name in file.files}
+        except (ValueError, EOFError, KeyError, BadZipFile, zlib.error):
+            kept = {}
+        if not kept.keys() >= _STORED or not np.array_equal(kept["version"], FORMAT_VERSION):
+            raise ValueError(f"{path} is no pattern summary of format version {FORMAT_VERSION}.")
+        summary = cls([str(name) for name in kept["columns"]])
+        summary.patterns, summary.counts = kept["patterns"], kept["counts"]
+        summary._shift, summary._rows = kept["shift"], kept["rows"]
+        summary._weights = kept["weights"]
+        summary._pattern_of_row = kept["pattern_of_row"]
         return summary
 
     def __repr__(self) -> str:

@@ -506,6 +506,16 @@ class FileTarget(TableFile):
             raise ValueError("expected a local path: a target at a URL is not supported")
         return path
 
+    @field_validator("partition_by")
+    @classmethod
+    def _is_seen_by_readers(cls, names: Names | None) -> Names | None:
+        if hidden := [name for name in names or () if name.startswith((".", "_"))]:
+            raise ValueError(
+                f"{hidden[0]}: readers pass over folders whose names begin with . or _; rename the "
+                "column in the source"
+            )
+        return names
+
     @model_validator(mode="after")
     def _versions_are_of_folders(self) -> Self:
         if self.keep_versions is not None and not self.is_folder:

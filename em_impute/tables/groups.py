@@ -16,6 +16,7 @@ from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
 from em_impute.job import CannotRun, ModelOptions
 from em_impute.tables.columns import Roles
 from em_impute.tables.encoding import as_labels
+from em_impute.tables.run_folder import read_json
 from em_impute.tables.sources import Snapshot, read_batches
 from em_impute.tables.summarise import fit_model
 
@@ -143,7 +144,7 @@ def save_models(models: Mapping[str, GaussianModel], path: Path) -> None:
 
 def load_models(path: Path, columns: tuple[str, ...]) -> dict[str, GaussianModel]:
     """Read what `save_models` wrote, bit by bit."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     return {
         label: GaussianModel(np.array(model["mean"]), np.array(model["covariance"]), columns)
         for label, model in content.items()

@@ -19,6 +19,20 @@ class TargetBusyError(CannotRun):
     """Another run is publishing to the same target."""
 
 
+def check_lock(lock: Path, target: str) -> None:
+    """Make sure that a lock can be held: that it is not there yet, or a plain file.
+
+    Raises
+    ------
+    CannotRun
+    """
+    if lock.is_symlink() or (lock.exists() and not lock.is_file()):
+        raise CannotRun(
+            f"The lock of {target}, {lock}, is not a plain file but a link, a folder or the like; "
+            "remove it and run the job again."
+        )
+
+
 @contextmanager
 def one_writer(lock: Path, target: str, seconds: float) -> Iterator[None]:
     """Hold the lock file of a target; wait for another run that holds it.
@@ -27,7 +41,10 @@ def one_writer(lock: Path, target: str, seconds: float) -> Iterator[None]:
     ------
     TargetBusyError
         If the other run has not finished after so many seconds.
+    CannotRun
+        If something else stands where the lock should.
     """
+    check_lock(lock, target)
     try:
         with FileLock(lock, timeout=seconds):
             yield

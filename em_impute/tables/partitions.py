@@ -18,6 +18,8 @@ from em_impute.tables.staging import (
 )
 from em_impute.tables.staging import stored_columns as stored_columns_of_file
 
+# Of a file or folder, on nearly every file system.
+LONGEST_NAME = 255
 # Beyond this, files are closed, and further rows of their partitions begin others.
 MOST_OPEN_FILES = 200
 
@@ -93,7 +95,13 @@ def stored_columns(
     folder: Path, file_format: str, schema: pa.Schema
 ) -> tuple[pa.Schema, pa.Schema]:
     """The columns that a folder has, and those it would have if it held a table of this schema."""
-    file = members(folder)[0]
+    files = members(folder)
+    if not files:
+        raise TargetError(
+            f"The table at {folder}, to which this run would add, has no files any more; bring "
+            "them back, or publish with `mode: replace`."
+        )
+    file = files[0]
     found, expected = stored_columns_of_file(
         file.path, file_format, _rest(schema, list(file.partition))
     )
@@ -131,7 +139,7 @@ def _parts(
     keys = pa.table([*names, pa.array(range(batch.num_rows))], [*partition_by, ""])
     groups = keys.group_by(list(partition_by), use_threads=False).aggregate([("", "list")])
     for group in groups.to_pylist():
-        folders = (f"{quote(name, safe='')}={_quoted(group[name])}" for name in partition_by)
+        folders = (_folder(name, group[name]) for name in partition_by)
         yield "/".join(folders), rest.take(pa.array(group["_list"]))
 
 
@@ -141,8 +149,14 @@ def _texts(column: pa.Array) -> pa.Array:
     return column.cast(pa.string())
 
 
-def _quoted(value: str | None) -> str:
-    return HIVE_NULL if value is None else quote(value, safe="")
+def _folder(name: str, value: str | None) -> str:
+    folder = f"{quote(name, safe='')}={HIVE_NULL if value is None else quote(value, safe='')}"
+    if len(folder) > LONGEST_NAME:
+        raise TargetError(
+            f"target.partition_by: a text of {name!r} is too long to name a folder; partition by "
+            "another column."
+        )
+    return folder
 
 
 class _Files(ExitStack):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 from threadpoolctl import threadpool_info
 
 from em_impute.job import CannotRun, Job, KeptRuns
@@ -78,6 +79,21 @@ def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that may have been damaged since it was written.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, or nested without end.
+    OSError
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def sha256(path: Path) -> str:
@@ -171,17 +187,25 @@ class RunFolder:
             If there is none, or none that says enough.
         """
         try:
-            content: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
+            content: dict[str, Any] = read_json(self.manifest)
         except (OSError, ValueError):
             raise CannotRun(
                 f"{self.path} has no manifest.json that can be read; expected the folder of a "
                 "finished run, such as runs/<job>/<run>."
             ) from None
-        if "definition" not in content:
+        if isinstance(content, dict) and "definition" not in content:
             raise CannotRun(
                 f"{self.manifest} does not hold the whole job, as those of em_impute before "
                 "em-impute verify do; run the job again."
             )
+        try:
+            _Manifest.model_validate_json(json.dumps(content), strict=True)
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors()[0]["loc"])) or "the whole"
+            raise CannotRun(
+                f"{self.manifest} was damaged or changed by hand ({place}); the run cannot be read "
+                "from it."
+            ) from None
         return content
 
     @property
@@ -189,7 +213,7 @@ class RunFolder:
         """Whether another run of the job has ended since this one read its source."""
         read = self.read.stat().st_mtime_ns
         ended = (path for path in self.path.parent.glob("*/manifest.json") if path != self.manifest)
-        return any(manifest.stat().st_mtime_ns > read for manifest in ended)
+        return any(manifest.lstat().st_mtime_ns > read for manifest in ended)
 
     def hold(self) -> None:
         """Let other processes see that the run goes on; they do until it ends, however it does."""
@@ -245,6 +269,36 @@ def clear_dead_runs(folder: Path) -> int:
     return len(dead)
 
 
+class _Source(BaseModel):
+    path: str
+    fingerprint: str
+
+
+class _Target(BaseModel):
+    target: str
+    sha256: str
+
+
+class _Definition(BaseModel):
+    target: dict[str, Any]
+    columns: dict[str, Any] = Field({})
+
+
+class _Manifest(BaseModel):
+    """What of a manifest others than its reader go by; there is more in it."""
+
+    run: str
+    day: date = Field(date.min, alias="date")
+    definition: _Definition
+    source: _Source
+    target: _Target | None
+    table: str | None = None
+    outputs: dict[str, str]
+    versions: dict[str, str]
+    machine: dict[str, str]
+    started: AwareDatetime
+
+
 def prune(folder: Path, keep: KeptRuns, now: datetime) -> int:
     """Remove the run folders in a job's folder that are not to be kept; how many there were.
 
@@ -275,7 +329,7 @@ def _days_ago(moment: str, now: datetime) -> float:
 
 
 def _is_left(path: Path, now: datetime) -> bool:
-    latest = max(file.stat().st_mtime for file in (path, *path.iterdir()))
+    latest = max(file.lstat().st_mtime for file in (path, *path.iterdir()))
     return now.timestamp() - latest > LEFT_AFTER.total_seconds()
 
 

@@ -112,12 +112,13 @@ class Snapshot:
 
     @classmethod
     def load(cls, path: Path) -> Snapshot | None:
-        """Read what `save` wrote; None if it, or the snapshot that it is of, is not there."""
+        """Read what `save` wrote; None if it, or the snapshot that it is of, is not as it was."""
         try:
             snapshot = _SNAPSHOT.validate_json(path.read_bytes())
+            whole = snapshot.fingerprint == f"sha256:{sha256(snapshot.path)}"
         except (OSError, ValidationError):
             return None
-        return snapshot if snapshot.path.exists() else None
+        return snapshot if whole else None
 
 
 _SNAPSHOT = TypeAdapter(Snapshot)

@@ -8,6 +8,7 @@ have published what: a run that comes again changes nothing.
 
 from __future__ import annotations
 
+import csv
 import errno
 import glob
 import hashlib
@@ -16,19 +17,21 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from em_impute.job import DatabaseTarget, FileTarget
 from em_impute.roots import OutsideError, confined
 from em_impute.tables import merging, partitions
 from em_impute.tables.arrow_files import read_schema, stream_file
-from em_impute.tables.locks import one_writer
-from em_impute.tables.run_folder import reason, sha256, written_whole
+from em_impute.tables.locks import check_lock, one_writer
+from em_impute.tables.run_folder import read_json, reason, sha256, written_whole
+from em_impute.tables.source_files import FORMAT_NAMES, SourceError
 from em_impute.tables.staging import TargetError as TargetError
 from em_impute.tables.staging import check_types as check_types
 from em_impute.tables.staging import open_writer as open_writer
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 
 KEPT_VERSIONS = 3
 CURRENT, VERSIONS, RECORD = "current", "versions", "_em_impute.json"
+# Bytes that the names of the files beside a target are longer: `.<name>.<run>.part`.
+ROOM_IN_NAMES = 40
 # Runs that a target remembers, so that none of them publishes twice.
 REMEMBERED = 1000
 
@@ -84,10 +89,13 @@ def check_target(target: FileTarget | DatabaseTarget) -> None:
         return
     place = _place(target)
     try:
+        _check_name(target, place)
+        _check_is_no_device(target, place)
         if target.is_folder:
             _check_is_ours(target)
         else:
             _check_is_no_folder(target)
+        check_lock(_lock(target, place), str(target))
         _check_writable(place if target.is_folder else place.parent)
     except OSError as error:
         raise _unwritable(target, error) from error
@@ -104,6 +112,26 @@ def check_schema(schema: pa.Schema, target: FileTarget | DatabaseTarget) -> None
     check_types(schema, target.file_format)
     if isinstance(target, FileTarget) and target.partition_by:
         partitions.check_columns(schema, target.partition_by)
+
+
+def _check_name(target: FileTarget, place: Path) -> None:
+    """Refuse a name that leaves no room for those of the files beside it."""
+    there = next(folder for folder in place.parents if folder.exists())
+    room = 0 if target.is_folder else ROOM_IN_NAMES
+    most = os.pathconf(there, "PC_NAME_MAX") - room
+    if len(os.fsencode(place.name)) > most:
+        raise TargetError(
+            f"The target {target} has a name that is too long: there it may have {most} bytes, for "
+            "the names of the files that are written beside it are longer. Choose a shorter one."
+        )
+
+
+def _check_is_no_device(target: FileTarget, place: Path) -> None:
+    if place.exists() and not place.is_file() and not place.is_dir():
+        raise TargetError(
+            f"The target {target} is a device, a pipe or a socket, whose place a file would take; "
+            "name a file."
+        )
 
 
 def _check_is_no_folder(target: FileTarget) -> None:
@@ -123,6 +151,12 @@ def _check_is_ours(target: FileTarget) -> None:
         )
     if place.exists() and not place.is_dir():
         raise TargetError(f"The target {target} is a file; with partition_by it is a folder.")
+    current = place / CURRENT
+    if current.exists() and not current.is_symlink():
+        raise TargetError(
+            f"{current} is not the link to a version that em_impute has made; move it away, or "
+            "name another target."
+        )
 
 
 def _check_writable(folder: Path) -> None:
@@ -182,10 +216,9 @@ def publish(staged: Staged, target: FileTarget | DatabaseTarget, run_id: str) ->
 def _publish_files(staged: Staged, target: FileTarget, run_id: str) -> Published:
     place = _place(target)
     put = _put_folder if target.is_folder else _put_file
-    lock = place / ".em_impute.lock" if target.is_folder else _beside(place, "lock")
     try:
-        with one_writer(lock, str(target), target.lock_timeout):
-            history = _history(place)
+        with one_writer(_lock(target, place), str(target), target.lock_timeout):
+            history = _history(place, strict=target.mode == "append")
             found = next((entry for entry in history if entry.run == run_id), None)
             if not found and not staged.path.exists():
                 raise TargetError(
@@ -211,16 +244,42 @@ def _beside(place: Path, suffix: str) -> Path:
     return place.with_name(f".{place.name}.em_impute.{suffix}")
 
 
-def _history(place: Path) -> list[_Entry]:
-    """Which runs have published to a place."""
+def _lock(target: FileTarget, place: Path) -> Path:
+    return place / ".em_impute.lock" if target.is_folder else _beside(place, "lock")
+
+
+def _history(place: Path, strict: bool) -> list[_Entry]:
+    """Which runs have published to a place.
+
+    A record that somebody has damaged is passed over, unless `strict`: then a run that comes again
+    would add its rows twice.
+    """
     record = place / CURRENT / RECORD if place.is_dir() else _beside(place, "json")
     try:
-        entries = [_Entry(**entry) for entry in json.loads(record.read_text())["published"]]
+        entries = list(_RECORD.validate_python(read_json(record)).published)
     except FileNotFoundError:
+        return []
+    except (OSError, ValueError):
+        if strict:
+            raise TargetError(
+                f"The record {record} of what was appended cannot be read; it was damaged or "
+                "changed by hand. See which rows the target holds, then remove the record and run "
+                "the job again: without it, rows that were appended before would be again."
+            ) from None
+        return []
+    if not entries:
         return []
     # A file's record is written just before the file is: the newest run may not have come so far.
     holds = place.is_dir() or (place.is_file() and sha256(place) == entries[0].sha256)
     return entries if holds else entries[1:]
+
+
+@dataclass(frozen=True)
+class _Record:
+    published: tuple[_Entry, ...]
+
+
+_RECORD = TypeAdapter(_Record)
 
 
 def _record(path: Path, entries: Sequence[_Entry]) -> None:
@@ -255,7 +314,8 @@ def _merged_file(staged: Staged, target: FileTarget, place: Path) -> tuple[Path,
         return read_staged(place, file_format, schema) if place.exists() else iter(())
 
     if place.exists():
-        found, expected = stored_columns(place, file_format, schema)
+        with _damage_told(str(target), file_format):
+            found, expected = stored_columns(place, file_format, schema)
         merging.check_same_columns(found, expected, str(target))
     rows = 0
     with open_writer(path, file_format, schema) as writer:
@@ -263,6 +323,19 @@ def _merged_file(staged: Staged, target: FileTarget, place: Path) -> tuple[Path,
             writer.write_batch(batch)
             rows += batch.num_rows
     return path, rows
+
+
+@contextmanager
+def _damage_told(target: str, file_format: str) -> Iterator[None]:
+    """Say of a table that is there, and is to be added to, that it cannot be read."""
+    try:
+        yield
+    except (pa.ArrowException, csv.Error, SourceError, ValueError, TypeError, RecursionError):
+        raise TargetError(
+            f"The table at {target}, to which this run would add, cannot be read as "
+            f"{FORMAT_NAMES[file_format]}; it was damaged or changed by another program. Bring it "
+            "back, or publish with `mode: replace`."
+        ) from None
 
 
 def _merged(
@@ -334,7 +407,8 @@ def _write_version(staged: Staged, target: FileTarget, current: Path, partial: P
     schema, by = read_schema(staged.path), target.partition_by or ()
     exists = target.mode != "replace" and current.exists()
     if exists:
-        found, expected = partitions.stored_columns(current, target.file_format, schema)
+        with _damage_told(str(target), target.file_format):
+            found, expected = partitions.stored_columns(current, target.file_format, schema)
         merging.check_same_columns(found, expected, str(target))
 
     def old() -> Iterator[pa.RecordBatch]:
@@ -344,10 +418,20 @@ def _write_version(staged: Staged, target: FileTarget, current: Path, partial: P
 
 
 def _remove_versions(versions: Path, keep: Sequence[str]) -> None:
-    """Remove all versions but some, and what a run that was stopped has left."""
+    """Remove all versions but some, and what a run that was stopped has left.
+
+    What others have put there stays.
+    """
     for folder in versions.iterdir():
-        if folder.name not in keep:
+        if folder.name not in keep and _is_version(folder):
             shutil.rmtree(folder)
+
+
+def _is_version(path: Path) -> bool:
+    """Whether a run has written it, wholly or in part."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    return (path / RECORD).exists() or (path.name.startswith(".") and path.name.endswith(".part"))
 
 
 def _point(link: Path, version: Path) -> None:

@@ -220,8 +220,17 @@ def leave_run(folder: Path, days_ago: float, published: bool | None) -> str:
     run.mkdir(parents=True)
     (run / "report.html").touch()
     if published is not None:
-        target = {"target": "out.csv"} if published else None
-        content = {"definition": {}, "started": started.isoformat(), "target": target}
+        target = {"target": "out.csv", "sha256": "..."} if published else None
+        content = {
+            "run": run.name,
+            "definition": {"target": {}, "columns": {}},
+            "source": {"path": "in.csv", "fingerprint": "sha256:..."},
+            "target": target,
+            "outputs": {},
+            "versions": {},
+            "machine": {},
+            "started": started.isoformat(),
+        }
         (run / "manifest.json").write_text(json.dumps(content))
     os.utime(run / "report.html", (started.timestamp(), started.timestamp()))
     os.utime(run, (started.timestamp(), started.timestamp()))
