@@ -78,6 +78,20 @@ def test_a_target_that_is_no_file(what: str, partition_by: list[str] | None) -> 
     assert os.lstat("out/it") == before
 
 
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+@pytest.mark.parametrize("what", [*ODD, "folder"])
+@pytest.mark.parametrize("part", ["source", "target"])
+def test_a_database_that_is_no_file(engine: str, what: str, part: str) -> None:
+    (ODD | {"folder": Path.mkdir})[what](Path("it"))
+    Path("in.csv").write_text("a,b\n1,2\n,3\n2,4\n4,7\n")
+    database = {"url": f"{engine}:///it", "table": "t"}
+    parts = {"source": {"path": "in.csv"}, "target": {"path": "y.csv"}} | {part: database}
+    Path("job.yaml").write_text(json.dumps({"name": "x", **parts}))
+    said = CliRunner().invoke(cli.main, ["check", "job.yaml"])
+    assert said.exit_code == 2
+    assert "it is a folder, a device or a pipe, not the file of a database" in said.output
+
+
 @pytest.mark.parametrize("name", ["x" * 220, "é" * 110, "x" * 300, f"{'x' * 300}/y"])
 def test_a_name_that_leaves_no_room(name: str) -> None:
     said = checked(path=f"out/{name}")

@@ -172,8 +172,11 @@ def _file(parts: SplitResult) -> Path:
 
 def _check_there(path: Path, write: bool) -> None:
     """See that a file to read exists, and make the folder of one to write."""
-    if not write and not os.path.exists(path):  # noqa: PTH110, which says no to any wrong name
+    exists = os.path.exists(path)  # noqa: PTH110, which says no to any wrong name
+    if not write and not exists:
         raise DatabaseError(f"there is no file {path} in {Path.cwd()}")
+    if exists and not path.is_file():  # a pipe would be waited for without end
+        raise DatabaseError(f"{path} is a folder, a device or a pipe, not the file of a database")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
