@@ -69,6 +69,8 @@ class Run:
         Whether it is tried again if its process is lost, with what is in its folder.
     seconds : dict of str to float
         How long each step took, in their order; filled in as they end.
+    dated : bool
+        Whether the source or the target is another one for each date.
     """
 
     id: str
@@ -79,6 +81,7 @@ class Run:
     publication: str
     is_deployed: bool = False
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
+    dated: bool = False
 
     @property
     def key(self) -> str:

@@ -36,6 +36,7 @@ from em_impute.tables.columns import Roles, assign_roles, to_matrix
 from em_impute.tables.encoding import Nominal, Number, Ordinal, ceil_or_inf, floor_or_inf
 from em_impute.tables.fill import Staged
 from em_impute.tables.groups import GroupFit
+from em_impute.tables.hints import columns_that_move_on
 from em_impute.tables.run_folder import Manifest, RunFolder, read_json, read_manifests
 from em_impute.tables.sources import Snapshot, read_batches
 from em_impute.tables.summarise import count_patterns
@@ -452,40 +453,72 @@ def _drift(
     found: Found,
     columns: Sequence[diagnostics.Column],
 ) -> drift.Drift | None:
-    """What has changed since the last published run; None if there is none that can be read."""
+    """What has changed since the run of the date before; None if there is none to be read."""
     result = found.fitted.result if found.fitted else None
     if found.snapshot is None or found.fitted is None or result is None:
         return None
     if result.status is Status.SINGULAR:
         return None  # these are no estimates
+    earlier = _published_before(run)
+    move_on = columns_that_move_on(found.snapshot, found.fitted.roles) if earlier else ()
+    roles = found.fitted.roles
+    names = [name for name in roles.model_columns if name not in move_on]
     now = _estimated(
         run.id,
         run.started.isoformat(timespec="seconds"),
         found.snapshot.rows,
-        result.model,
-        found.fitted.roles,
+        _part_of(result.model, [d for name in names for d in roles.encoding(name).dimensions]),
+        roles,
         columns,
     )
-    for folder, manifest in _published_before(run):
+    for folder, manifest in earlier:
         # What an older version or a damaged disk left is no reason to have no report.
         with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
-            before = _estimated_before(folder, manifest, run, found.fitted.roles)
-            return drift.describe_drift(before, now, run.job.report.drift)
+            before = _estimated_before(folder, manifest, run, roles, names)
+            day = _data_date(manifest)
+            return replace(
+                drift.describe_drift(before, now, run.job.report.drift),
+                date=day if day < run.date.isoformat() else "",
+                move_on=move_on,
+            )
     return None
 
 
 def _published_before(run: Run) -> list[tuple[RunFolder, dict[str, Any]]]:
-    """The job's runs that published, the last one first."""
+    """The job's runs that published an earlier data date, the latest one first.
+
+    A job whose table is the same for every date may have no earlier one: then what was published
+    of this date comes before.
+    """
     runs = [
         (RunFolder(path), manifest)
         for path, manifest in read_manifests(run.folder.path.parent)
         if manifest.get("target") is not None and path.name != run.folder.path.name
     ]
-    return sorted(runs, key=lambda known: str(known[1].get("finished")), reverse=True)
+    day = run.date.isoformat()
+    earlier = [known for known in runs if _data_date(known[1]) < day]
+    if not earlier and not run.dated:
+        earlier = [known for known in runs if _data_date(known[1]) == day]
+    return sorted(
+        earlier,
+        key=lambda known: (_data_date(known[1]), str(known[1].get("finished"))),
+        reverse=True,
+    )
+
+
+def _data_date(manifest: Mapping[str, Any]) -> str:
+    """The day that a run was about; of early versions, the one on which it began."""
+    return str(manifest.get("date") or str(manifest.get("started"))[:10])
+
+
+def _part_of(model: GaussianModel, dimensions: Sequence[str]) -> GaussianModel:
+    """The model of some of its columns."""
+    at = [model.columns.index(dimension) for dimension in dimensions]
+    return GaussianModel(model.mean[at], model.covariance[np.ix_(at, at)], tuple(dimensions))
 
 
 def _estimated_before(
-    folder: RunFolder, manifest: Mapping[str, Any], run: Run, roles: Roles
+    folder: RunFolder, manifest: Mapping[str, Any], run: Run, roles: Roles, names: Sequence[str]
 ) -> drift.Estimated:
     """What an earlier run estimated, of the columns that take part in the model as they do now."""
     report = diagnostics.Report.from_dict(read_json(folder.numbers))
@@ -493,7 +526,7 @@ def _estimated_before(
     options = run.job.model_dump(mode="json")["columns"], manifest["definition"]["columns"]
     alike = [
         dimension
-        for name in roles.model_columns
+        for name in names
         if name in known
         and all(
             options[0].get(option, {}).get(name) == options[1].get(option, {}).get(name)
@@ -502,8 +535,7 @@ def _estimated_before(
         for dimension in roles.encoding(name).dimensions
         if dimension in model.columns
     ]
-    at = [model.columns.index(dimension) for dimension in alike]
-    kept = GaussianModel(model.mean[at], model.covariance[np.ix_(at, at)], tuple(alike))
+    kept = _part_of(model, alike)
     return _estimated(report.run, report.started, report.rows, kept, roles, report.columns)
 
 

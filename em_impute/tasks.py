@@ -160,7 +160,8 @@ def _run(
     # The rows of a day are appended once, whichever run does it.
     once_a_day = job.is_dated and job.target.mode == "append"
     publication = f"{job.name}-{day}" if once_a_day else run_id
-    return Run(run_id, job.at(day), RunFolder(runs / job.name / run_id), started, day, publication)
+    folder = RunFolder(runs / job.name / run_id)
+    return Run(run_id, job.at(day), folder, started, day, publication, dated=job.is_dated)
 
 
 # Files and databases may be back in a moment; others should not knock at the same time.

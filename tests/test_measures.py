@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,15 @@ def ran(tmp_path: Path) -> Callable[..., Ran]:
     """Take a table through the steps of a run, without Prefect and without checks."""
     numbers = iter(range(100))
 
-    def run_on(frame: pd.DataFrame, *, fit: bool = True, publish: bool = True, **job: Any) -> Ran:
+    def run_on(
+        frame: pd.DataFrame,
+        *,
+        fit: bool = True,
+        publish: bool = True,
+        day: date = date(2026, 11, 22),
+        dated: bool = False,
+        **job: Any,
+    ) -> Ran:
         frame.to_parquet(tmp_path / "in.parquet")
         whole = {
             "name": "job",
@@ -44,7 +52,8 @@ def ran(tmp_path: Path) -> Callable[..., Ran]:
         made = Job.model_validate(whole | job)
         started = datetime(2026, 11, 22, 3, next(numbers), tzinfo=UTC)
         folder = open_run_folder(tmp_path / "runs", made.name, f"{started:%Y%m%dT%H%M%SZ}-0a1b2c3d")
-        run = Run(folder.path.name, made, folder, started, started.date(), folder.path.name)
+        name = folder.path.name
+        run = Run(name, made, folder, started, day, name, dated=dated)
         found = Found(
             count_blanks(sources.take_snapshot(made.source, folder.snapshot, 64), made),
             stopped_by=None if fit and publish else Refused("It was to be refused."),
@@ -467,6 +476,116 @@ def test_a_column_that_takes_part_in_another_way_is_not_compared(ran: Callable[.
     assert report.drift is not None
     assert report.drift.new_columns == ("amount",)
     assert "amount" not in {change.column for change in report.drift.columns}
+
+
+def night(day: date, *, predictor: str = "day", rows: int = 400) -> pd.DataFrame:
+    """A table of one night: what predicts goes on from night to night, all else is as it was."""
+    frame = table(rows, seed=day.toordinal())[["plain", "steady"]]
+    since, hours = (day - date(2026, 1, 1)).days, np.arange(rows) % 24
+    places = np.random.default_rng(0).permutation(rows)
+    stamps = pd.Timestamp(day) + pd.to_timedelta(hours, "h")
+    return frame.assign(
+        **{
+            "day": {"day": stamps},
+            "date": {"date": [day - timedelta(days=i % 3) for i in range(rows)]},
+            "counter": {"counter": since * rows + np.arange(rows)},
+            "shuffled": {"shuffled": since * rows + places},
+            "order_id": {
+                "order_id": 10**6 * since + 17 * np.random.default_rng(0).permutation(rows)
+            },
+            "epoch": {"created_at": stamps.as_unit("s").astype("int64")},
+            "whole": {"at": [20260000 + day.month * 100 + 1 + i % 5 for i in range(rows)]},
+        }[predictor]
+    )
+
+
+@pytest.mark.parametrize(
+    "predictor", ["day", "date", "counter", "shuffled", "order_id", "epoch", "whole"]
+)
+def test_a_predictor_that_goes_on_is_no_drift(ran: Callable[..., Ran], predictor: str) -> None:
+    name = {"epoch": "created_at", "whole": "at"}.get(predictor, predictor)
+    columns = {"predictors": [name, "steady"]}
+    reports = [
+        ran(night(day, predictor=predictor), day=day, columns=columns)[2]
+        for day in (date(2026, 3, 1), date(2026, 4, 2), date(2026, 5, 3))
+    ]
+    for report in reports[1:]:
+        assert report.drift is not None
+        assert report.drift.move_on == (name,)
+        assert [change.column for change in report.drift.columns] == ["plain", "steady"]
+        assert not report.drift.drifted
+        assert report.verdict.outcome == "published"
+        for page in (render.html(report), render.markdown(report)):
+            assert "Not compared, because every table holds others: " in page
+
+
+def test_a_model_of_nothing_but_what_goes_on_has_nothing_to_compare(
+    ran: Callable[..., Ran],
+) -> None:
+    for n in range(2):
+        frame = pd.DataFrame({"n": np.arange(60.0) + 100 * n})
+        frame.loc[5, "n"] = np.nan
+        _, _, report = ran(frame, day=date(2026, 3, 1 + n))
+    assert report.drift is not None
+    assert (report.drift.columns, report.drift.drifted) == ((), False)
+    rendered(report)
+
+
+DAYS = [date(2026, 3, n) for n in range(1, 6)]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]])
+def test_a_date_is_compared_with_the_date_before_in_whatever_order(
+    ran: Callable[..., Ran], order: list[int]
+) -> None:
+    """As in a backfill; what ran in between does not count."""
+    published: dict[int, str] = {}
+    for n in order:
+        frame = night(DAYS[n])[["plain", "steady"]]
+        frame["plain"] += 0.5 * n
+        run, _, report = ran(frame, day=DAYS[n], dated=True)
+        before = max((m for m in published if m < n), default=None)
+        if before is None:
+            assert report.drift is None
+        else:
+            assert report.drift is not None
+            assert report.drift.run == published[before]
+            assert report.drift.date == DAYS[before].isoformat()
+            assert f"Since the run of {DAYS[before]}" in render.markdown(report)
+        published[n] = run.id
+
+
+def test_a_date_that_is_run_again_is_compared_with_the_date_before(
+    ran: Callable[..., Ran],
+) -> None:
+    def moved(by: float) -> pd.DataFrame:
+        frame = table(seed=1)[["plain", "steady"]]
+        frame["plain"] += by
+        return frame
+
+    first, _, _ = ran(moved(0), day=DAYS[0], dated=True)
+    ran(moved(0), day=DAYS[0], dated=True, publish=False)
+    ran(moved(100), day=DAYS[3], dated=True)
+    ran(moved(50), day=DAYS[1], dated=True)
+    _, _, again = ran(moved(0), day=DAYS[1], dated=True)
+    assert again.drift is not None
+    assert again.drift.run == first.id
+    assert not again.drift.drifted
+    _, _, once_more = ran(moved(80), day=DAYS[0], dated=True)
+    assert once_more.drift is None
+    _, _, later = ran(moved(200), day=DAYS[4], dated=True)
+    assert later.drift is not None
+    assert later.drift.warning.startswith("Drift since the run of 2026-03-04, ")
+
+
+def test_a_run_of_an_early_version_has_the_date_on_which_it_began(ran: Callable[..., Ran]) -> None:
+    first, _, _ = ran(table(seed=1), day=date(2026, 11, 22), **OPTIONS)
+    content = json.loads(first.folder.manifest.read_text())
+    del content["date"]
+    first.folder.manifest.write_text(json.dumps(content))
+    _, _, report = ran(table(seed=3), day=date(2026, 11, 23), dated=True, **OPTIONS)
+    assert report.drift is not None
+    assert (report.drift.run, report.drift.date) == (first.id, "2026-11-22")
 
 
 @pytest.mark.parametrize("harm", ["", "{}", '{"format": "em_impute.gaussian"', "not JSON"])

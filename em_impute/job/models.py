@@ -919,7 +919,7 @@ class ReportOptions(Section):
     drift: Number | None = Field(
         0.25,
         gt=0,
-        description="Change since the last published run, in sd for means, from which on the "
+        description="Change since the run before, in sd for means, from which on the "
         "report warns of it; null: never.",
         examples=[0.25],
     )

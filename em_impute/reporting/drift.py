@@ -1,4 +1,4 @@
-"""How the estimates have changed since the last published run, and whether by more than chance.
+"""How the estimates have changed since an earlier run, and whether by more than chance.
 
 A change is reported as drift if it is larger than the job's threshold *and* larger than two samples
 from one population would be expected to differ. For the latter, standard errors are those of
@@ -111,6 +111,11 @@ class Drift:
         Columns of one model that the other does not have.
     sentences : tuple of str
         What has moved, a sentence each, the most important first; empty if nothing has.
+    date : str
+        The earlier run's data date, where that is an earlier one.
+    move_on : tuple of str
+        Columns that are not compared, because every table holds other cells there: times, counters
+        and identifiers.
     """
 
     run: str
@@ -122,6 +127,13 @@ class Drift:
     new_columns: tuple[str, ...] = ()
     gone_columns: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
+    date: str = ""
+    move_on: tuple[str, ...] = ()
+
+    @property
+    def since(self) -> str:
+        """Which run the estimates are compared with, in words."""
+        return f"the run of {self.date}" if self.date else "the last published run"
 
     @property
     def drifted(self) -> bool:
@@ -136,7 +148,7 @@ class Drift:
         rest = len(self.sentences) - 1
         more = f", and {rest} other change{'s' if rest > 1 else ''}" if rest else ""
         first = self.sentences[0].removesuffix(".")
-        return f"Drift since the last published run, {self.run}: {first}{more}."
+        return f"Drift since {self.since}, {self.run}: {first}{more}."
 
 
 def describe_drift(before: Estimated, now: Estimated, threshold: float | None) -> Drift:
