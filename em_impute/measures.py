@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from em_impute.findings import Found, Run
+from em_impute.findings import Fitted, Found, Run
 from em_impute.gaussian import (
     EMResult,
     GaussianModel,
@@ -165,10 +165,10 @@ def _columns(
     )
     if roles is None or result is None or summary is None:
         return described
-    model, kurtosis = result.model, _kurtosis(snapshot, roles, summary)
+    models, kurtosis = _models(found.fitted, snapshot.rows), _kurtosis(snapshot, roles, summary)
     return tuple(
         replace(
-            _on_its_own_scale(column, snapshot, roles, model, observed),
+            _on_its_own_scale(column, roles, models, observed),
             kurtosis=kurtosis.get(column.name),
         )
         for column in described
@@ -192,27 +192,51 @@ def _parts(snapshot: Snapshot, roles: Roles | None) -> dict[str, diagnostics.Rol
     return parts
 
 
+def _models(fitted: Fitted | None, rows: int) -> list[tuple[int, GaussianModel]]:
+    """The models that fill the rows, and how many rows each."""
+    if fitted is None or fitted.result is None:
+        return []
+    own = [
+        (fit.rows, fit.result.model) for fit in fitted.group_fits if fit.result and fit.own_model
+    ]
+    others = rows - sum(n for n, _ in own)
+    return [*own, *([(others, fitted.result.model)] if others else [])]
+
+
 def _on_its_own_scale(
     column: diagnostics.Column,
-    snapshot: Snapshot,
     roles: Roles,
-    model: GaussianModel,
+    models: Sequence[tuple[int, GaussianModel]],
     observed: Mapping[str, Digest],
 ) -> diagnostics.Column:
-    """A column that the model sees transformed or as scores, as the table shows it."""
+    """A column as the table shows it, and as the models that fill it estimate it there."""
     encoding = roles.encoding(column.name)
     if not isinstance(encoding, Number):
         return replace(column, observed=Moments(column.observed.count), em=Moments(0))
-    if encoding.transform is IDENTITY or column.name not in roles.model_columns:
+    if column.name not in roles.model_columns:
         return column
-    at = roles.at(column.name)
-    mean, sd = encoding.own_moments(model.mean[at], model.sd[at])
+    column = replace(column, em=_estimated_moments(encoding, roles.at(column.name).start, models))
+    if encoding.transform is IDENTITY:
+        return column
     return replace(
-        column,
-        observed=observed[column.name].moments,
-        em=Moments(snapshot.rows, mean, sd),
-        transform=encoding.transform.name,
+        column, observed=observed[column.name].moments, transform=encoding.transform.name
     )
+
+
+def _estimated_moments(
+    encoding: Number, at: int, models: Sequence[tuple[int, GaussianModel]]
+) -> Moments:
+    """Of a column for all rows: the models' own moments, mixed by the rows that each fills."""
+    rows = np.array([n for n, _ in models])
+    means, sds = encoding.own_moments(
+        np.array([model.mean[at] for _, model in models]),
+        np.array([model.sd[at] for _, model in models]),
+    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.average(means, weights=rows)
+        sd = np.sqrt(np.average(sds**2 + (means - mean) ** 2, weights=rows))
+    known = [float(value) if np.isfinite(value) else None for value in (mean, sd)]
+    return Moments(int(rows.sum()), *known)
 
 
 def _transformed(roles: Roles) -> list[str]:

@@ -616,6 +616,60 @@ def report_of_an_older_version() -> Report:
     return Report.from_dict(json.loads(path.read_text()))
 
 
+# --- What the models say of whole columns -------------------------------------------------------
+
+
+def in_groups(rows: int = 900) -> pd.DataFrame:
+    """Amounts that are of another size in each group, one of them too small for a model."""
+    frame = table(rows)[["amount", "plain", "share", "steady"]]
+    frame["site"] = np.where(np.arange(rows) < 30, "few", np.where(np.arange(rows) % 3, "a", "b"))
+    frame.loc[frame["site"] == "b", "amount"] *= 6
+    frame.loc[frame["site"] == "b", "plain"] += 40
+    return frame
+
+
+def test_estimates_of_columns_are_those_of_the_models_that_fill_them(
+    ran: Callable[..., Ran],
+) -> None:
+    """By simulation: each group's rows from its model, the others from that of all rows."""
+    frame = in_groups()
+    transform = {"amount": "log", "share": {"logit": [0, 100]}}
+    _, found, report = ran(frame, columns={"group_by": ["site"], "transform": transform})
+    assert found.fitted is not None
+    assert found.fitted.result is not None
+    assert set(found.fitted.groups) == {"a", "b"}
+    rng, parts = np.random.default_rng(0), []
+    for site, rows in frame["site"].value_counts().items():
+        model = found.fitted.groups.get(str(site), found.fitted.result.model)
+        drawn = rng.multivariate_normal(model.mean, model.covariance, 500_000)
+        parts.append(pd.DataFrame(drawn, columns=list(model.columns)).assign(weight=rows))
+    cells = pd.concat(parts)
+    cells["amount"] = np.exp(cells["amount"])
+    cells["share"] = 100 / (1 + np.exp(-cells["share"]))
+    columns = {column.name: column for column in report.columns}
+    for name in ("plain", "steady", "share", "amount"):
+        em, tolerance = columns[name].em, 0.03 if name == "amount" else 0.01
+        mean = np.average(cells[name], weights=cells["weight"])
+        sd = np.sqrt(np.average((cells[name] - mean) ** 2, weights=cells["weight"]))
+        assert em.count == len(frame)
+        assert em.mean == pytest.approx(mean, rel=tolerance, abs=0.01)
+        assert em.sd == pytest.approx(sd, rel=tolerance)
+    # The model of all rows, which takes the groups' distance for spread, says something else.
+    alone = found.fitted.result.model
+    at = alone.columns.index("amount")
+    by_all = np.exp(alone.mean[at] + alone.covariance[at, at] / 2)
+    assert columns["amount"].em.mean != pytest.approx(by_all, rel=0.05)
+    assert "models of the groups estimate" in render.html(report)
+    rendered(report)
+
+
+def test_a_root_has_an_estimate_on_the_column_s_own_scale(ran: Callable[..., Ran]) -> None:
+    _, _, report = ran(table()[["amount", "steady"]], columns={"transform": {"amount": "sqrt"}})
+    amount = next(column for column in report.columns if column.name == "amount")
+    assert amount.em.mean == pytest.approx(amount.observed.mean, rel=0.2)
+    assert amount.em.sd == pytest.approx(amount.observed.sd, rel=0.5)
+
+
 # --- What is left missing ----------------------------------------------------------------------
 
 

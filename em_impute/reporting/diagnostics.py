@@ -67,11 +67,12 @@ class Moments:
 class Column:
     """One column of the table.
 
-    `em` describes the column as the model estimates it for all rows, seen or not; it counts no
-    rows where the column is not in the model or nothing was fitted. `transform` is what the model
-    sees of it, such as log; empty if that is the column as it is. `kurtosis` is the fourth
-    standardised moment of what the model sees of the observed cells; 3 is the normal's. `left` says
-    why the missing cells are left missing; empty if there are none or they are filled.
+    `em` describes the column as the models that fill it estimate it for all rows, seen or not, on
+    its own scale; it counts no rows where the column is not in the model or nothing was fitted.
+    `transform` is what the model sees of it, such as log; empty if that is the column as it is.
+    `kurtosis` is the fourth standardised moment of what the model sees of the observed cells; 3 is
+    the normal's. `left` says why the missing cells are left missing; empty if there are none or
+    they are filled.
     """
 
     name: str

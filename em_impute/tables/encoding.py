@@ -180,11 +180,17 @@ class Number:
         with np.errstate(over="ignore", invalid="ignore"):
             return truncated_moments(self.transform.inverse, mean[:, 0], sd[:, 0], *self.ends)[1]
 
-    def own_moments(self, mean: Floats, sd: Floats) -> tuple[float, float]:
-        """Mean and sd of the whole column, given those of the model's scale, of shape (1,)."""
+    def own_moments(self, mean: Floats, sd: Floats) -> tuple[Floats, Floats]:
+        """Means and sd of whole columns on their own scale, given those of the model's, (n,).
+
+        Not cut at the bounds, which are about what is filled in, but at the ends of the
+        transform's domain, beyond which there is no column: `sqrt` has one.
+        """
+        if self.transform is IDENTITY:
+            return mean, sd
         with np.errstate(over="ignore", invalid="ignore"):
-            moments = truncated_moments(self.transform.inverse, mean, sd)
-        return float(moments[0][0]), float(moments[1][0])
+            ends = self.transform.ends(-inf, inf)
+            return truncated_moments(self.transform.inverse, mean, sd, *ends)
 
     def published_as(self, values: Floats) -> tuple[Floats, Floats]:
         """Between which two numbers of the model's scale lies what is published as these values.

@@ -271,3 +271,28 @@ def test_integers_of_a_typed_source_stay_integers(take_table: Take, tmp_path: Pa
         {"name": "a", "source": {"path": "x.feather"}, "target": {"path": "y.csv"}}
     )
     assert assign_roles(snapshot, typed).encoding("n") == Number("n", whole=True, keeps_type=True)
+
+
+@pytest.mark.parametrize("option", [None, "log", "log1p", "sqrt", "cbrt", Logit(logit=(0, 100))])
+@pytest.mark.parametrize(("mean", "sd"), [(0.8, 1.0), (3.0, 0.2), (1.5, 0.0)])
+def test_moments_of_the_column_are_those_of_a_simulation(
+    option: str | Logit | None, mean: float, sd: float
+) -> None:
+    """A normal of the model's scale, transformed back; of sqrt, the part of it that is above 0."""
+    transform = transform_of(option)
+    drawn = mean + sd * np.random.default_rng(0).normal(size=2_000_000)
+    low, high = transform.ends(-np.inf, np.inf)
+    own = transform.inverse(drawn[(drawn >= low) & (drawn <= high)])
+    means, sds = Number("x", transform).own_moments(np.array([mean, 0.0]), np.array([sd, 0.5]))
+    assert means[0] == pytest.approx(own.mean(), rel=5e-3)
+    assert sds[0] == pytest.approx(own.std(), rel=1e-2, abs=1e-9)
+    assert np.isfinite([means, sds]).all()
+
+
+@pytest.mark.parametrize("sd", [0.1, 1.0, 3.0])
+def test_moments_of_a_log_normal_column_are_exact(sd: float) -> None:
+    ((mean,), (spread,)) = Number("x", transform_of("log")).own_moments(
+        np.array([0.3]), np.array([sd])
+    )
+    assert mean == pytest.approx(np.exp(0.3 + sd**2 / 2), rel=1e-12)
+    assert spread == pytest.approx(mean * np.sqrt(np.expm1(sd**2)), rel=1e-9)
