@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -45,7 +46,8 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         Whether missing cells are drawn, those of a row jointly, instead of filled with their
         means: for tables whose variances and correlations are to be those of the population.
     random_state : int, RandomState instance or None, default=None
-        What the draws come from. After `fit` they are fixed: they depend on `seed_`, the row's
+        What the draws come from: a whole number is their seed, as in a job (``imputation.seed``)
+        and in `GaussianModel.draw`. After `fit` they are fixed: they depend on `seed_`, the row's
         number and the column, so that transforming the same table again gives the same result.
     add_indicator : bool, default=False
         Whether a column ``missingindicator_<name>`` follows for every column that had missing
@@ -147,7 +149,9 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
             # They cost more than the fit; `fit_gaussian` has them for whoever asks.
             diagnostics=False,
         )
-        self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        random = check_random_state(self.random_state)
+        own = self.random_state if isinstance(self.random_state, Integral) else None
+        self.seed_ = int(random.randint(2**31 - 1) if own is None else own)
         self.indicator_ = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(error_on_new=False).fit(matrix)

@@ -1,8 +1,8 @@
 """Draws of missing cells from their conditional distribution, keyed.
 
 The standard normal of a cell depends only on the seed, the key of its row, the name of its column
-and the number of the imputation: they are hashed (BLAKE2b for names and keys, SplitMix64 for the
-cells; Steele, Lea & Flood 2014) and the hash goes through the inverse normal distribution function.
+and the number of the imputation: they are hashed, as `keys` says, and the hash goes through the
+inverse normal distribution function. Rows are counted from 0 and imputations from 1.
 So, given the model, the same cell gets the same draw in any chunk, subset or order of the rows, and
 whatever other columns are missing elsewhere.
 
@@ -14,13 +14,9 @@ any condition. Where columns determine each other it is a factor of what is left
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Hashable, Sequence
-from hashlib import blake2b
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from em_impute.gaussian.blocks import (
@@ -33,11 +29,9 @@ from em_impute.gaussian.blocks import (
     split_columns,
     submatrices,
 )
+from em_impute.gaussian.keys import Keys, mixed, row_words, word_of
 from em_impute.gaussian.patterns import Bools, Floats, Ints, distinct_patterns
 from em_impute.gaussian.threads import one_blas_thread
-
-Words = NDArray[np.uint64]
-Keys = Sequence[Hashable] | NDArray[Any]
 
 # Stacked matrices are built for about this many numbers at a time.
 CHUNK_NUMBERS = 2**20
@@ -66,8 +60,9 @@ def uniforms(
         Names of the columns.
     seed : int
     keys : sequence of hashable or ndarray of shape (n_rows,), optional
-        What tells the rows apart; the row number by default.
+        What tells the rows apart; the row number, from 0, by default.
     imputation : int
+        From 1.
 
     Returns
     -------
@@ -77,15 +72,17 @@ def uniforms(
     Raises
     ------
     ValueError
-        If there are not as many keys as rows.
+        If there are not as many keys as rows, a key is missing, or `imputation` is below 1.
     TypeError
         If a key has nothing stable to be told by.
     """
-    stream = _word(f"{int(seed)} {int(imputation)}".encode())
-    of_row = _mixed(_row_words(keys, len(missing)) ^ np.uint64(stream))
-    of_column = np.array([_word(name.encode()) for name in columns], dtype=np.uint64)
+    if imputation < 1:
+        raise ValueError(f"Imputations are counted from 1, got {imputation}.")
+    stream = word_of((int(seed), int(imputation)))
+    of_row = mixed(row_words(keys, len(missing)) ^ stream)
+    of_column = np.array([word_of(name) for name in columns], dtype=np.uint64)
     i, j = np.nonzero(missing)
-    cells = _mixed(of_row[i] ^ of_column[j])
+    cells = mixed(of_row[i] ^ of_column[j])
     # 52 bits and a half: never 0, never 1, and no rounding.
     fractions: Floats = ((cells >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return fractions
@@ -174,57 +171,3 @@ def _factors(
     except np.linalg.LinAlgError:
         raise ValueError(INDEFINITE) from None
     return hidden, np.ascontiguousarray(lower[:, k:, k:])
-
-
-def _row_words(keys: Keys | None, n_rows: int) -> Words:
-    """64 bits for each row; equal keys have equal ones, however they are passed."""
-    if keys is None:
-        return np.arange(n_rows, dtype=np.uint64)
-    if len(keys) != n_rows:
-        raise ValueError(f"Expected one key for each of the {n_rows} rows, got {len(keys)}.")
-    if isinstance(keys, np.ndarray) and keys.ndim == 1 and keys.dtype.kind in "iu":
-        return keys.astype(np.uint64)
-    return np.array([_key_word(key) for key in keys], dtype=np.uint64)
-
-
-def _key_word(key: object) -> int:
-    key = _plain(key)
-    if isinstance(key, int) and -(2**63) <= key < 2**64:
-        return key % 2**64
-    return _word(_key_bytes(key))
-
-
-def _plain(key: object) -> object:
-    """Numbers as Python's, whole ones as int: a column of keys with a hole reads them as floats."""
-    if isinstance(key, numbers.Integral):
-        return int(key)
-    if isinstance(key, numbers.Real):
-        return int(float(key)) if float(key).is_integer() else float(key)
-    return key
-
-
-def _key_bytes(key: object) -> bytes:
-    """Bytes that are the same for equal keys, in every process."""
-    if isinstance(key, str):
-        return b"text " + key.encode("utf-8", "surrogatepass")
-    if isinstance(key, tuple):
-        parts = [_key_bytes(_plain(part)) for part in key]
-        return b"tuple " + b"".join(len(part).to_bytes(8, "big") + part for part in parts)
-    if type(key).__repr__ is object.__repr__:
-        raise TypeError(
-            f"Keys must be numbers, text, dates or tuples of these, got {type(key).__name__}."
-        )
-    return b"other " + repr(key).encode()
-
-
-def _word(content: bytes) -> int:
-    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big")
-
-
-def _mixed(words: Words) -> Words:
-    """SplitMix64: each bit of the argument changes each bit of the result half of the time."""
-    z = words + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: Words = z ^ (z >> np.uint64(31))
-    return mixed

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from em_impute.gaussian.conditional import Conditional, conditional
-from em_impute.gaussian.draws import Keys, conditional_noise, standard_normals
+from em_impute.gaussian.draws import conditional_noise, standard_normals
+from em_impute.gaussian.keys import Keys
 from em_impute.gaussian.patterns import Floats, as_matrix
 
 FORMAT = "em_impute.gaussian"
@@ -96,7 +97,7 @@ class GaussianModel:
         return filled
 
     def draw(
-        self, X: ArrayLike, seed: int, keys: Keys | None = None, imputation: int = 0
+        self, X: ArrayLike, seed: int, keys: Keys | None = None, imputation: int = 1
     ) -> Floats:
         """Copy of `X` with every missing cell drawn from its distribution given the observed ones.
 
@@ -110,15 +111,18 @@ class GaussianModel:
             NaN where missing. Observed cells come back bit by bit.
         seed : int
         keys : sequence of hashable or ndarray of shape (n_rows,), optional
-            What tells the rows apart: whole numbers, text, dates or tuples of these; the row
-            number by default. Rows with equal keys share their noise.
-        imputation : int, default=0
-            Another number gives an independent draw of every cell.
+            What tells the rows apart: numbers, text, bytes, dates, times or tuples of these, also
+            as a Series, an Index or a DataFrame; the row number, from 0, by default. Rows with
+            equal keys share their noise. With the key's columns of a job, its seed and its model
+            the draws are those of the job.
+        imputation : int, default=1
+            Another number, from 1, gives an independent draw of every cell.
 
         Raises
         ------
         ValueError
-            If there are not as many keys as rows, or the covariance is that of no distribution.
+            If there are not as many keys as rows, a key is missing, `imputation` is below 1, or
+            the covariance is that of no distribution.
         TypeError
             If a key is of another kind.
         """

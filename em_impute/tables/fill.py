@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from em_impute.gaussian import GaussianModel
 from em_impute.gaussian.draws import conditional_noise, standard_normals, uniforms
+from em_impute.gaussian.keys import Words
 from em_impute.job import MASK, DatabaseTarget, FileTarget, Imputation
 from em_impute.tables.columns import Roles
 from em_impute.tables.encoding import Filling, Nominal, Number, to_numbers
 from em_impute.tables.groups import group_rows
-from em_impute.tables.keys import Words, row_keys
+from em_impute.tables.keys import row_keys
 from em_impute.tables.ledger import IMPUTATION, Cells, ledger_rows, ledger_schema
 from em_impute.tables.run_folder import RunFolder, sha256
 from em_impute.tables.sources import Snapshot, read_batches, read_schema
@@ -102,7 +103,7 @@ def fill(
         open_writer(folder.cells, "parquet", ledger_of) as ledger,
     ):
         for batch in read_batches(snapshot.path):
-            keys = row_keys(batch, roles.key, rows + 1)
+            keys = row_keys(batch, roles.key, rows)
             columns, cells = _filled(batch, model, groups or {}, roles, imputation, keys)
             if roles.mask:
                 columns.append(_mask(cells, batch.num_rows))
