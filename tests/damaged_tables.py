@@ -65,7 +65,7 @@ def table(rng: np.random.Generator) -> pa.Table:
         "s": with_holes([f"text {i}" for i in range(n)], rng),
         "large": with_holes([f"é{i}" for i in range(n)], rng, pa.large_string()),
         "b": with_holes([i % 3 == 0 for i in range(n)], rng),
-        "c": with_holes(["abc"[i % 3] for i in range(n)], rng).dictionary_encode(),
+        "c": with_holes(["abc"[i % 3] for i in range(n)], rng, pa.string()).dictionary_encode(),
         "d": with_holes([Decimal(i) / 4 for i in range(n)], rng, pa.decimal128(9, 2)),
         "day": with_holes([date(2024, 1, 1 + i % 28) for i in range(n)], rng),
         "at": with_holes([datetime(2024, 1, 1, i % 24) for i in range(n)], rng),
@@ -200,8 +200,11 @@ def _in_a_child(work: Callable[[], Iterator[Ending]]) -> tuple[list[Ending], str
             with os.fdopen(writer, "w") as pipe:
                 for ending in work():
                     print(json.dumps(asdict(ending)), file=pipe, flush=True)
-        finally:
             os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
     os.close(writer)
     with os.fdopen(reader) as pipe:
         said = [Ending(**json.loads(line)) for line in pipe]

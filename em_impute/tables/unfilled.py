@@ -89,6 +89,8 @@ def _unfilled(snapshot: Snapshot, column: ColumnProfile, type_: pa.DataType, job
         return Unfilled(name, cells, part)
     if job.columns.impute is not None:
         return Unfilled(name, cells, "not named in columns.impute")
+    if column.in_folders:
+        return Unfilled(name, cells, "in folders' names", "name it in columns.impute to fill it")
     return Unfilled(name, cells, *_by_type(snapshot, name, type_))
 
 
@@ -106,7 +108,10 @@ def _by_type(snapshot: Snapshot, name: str, type_: pa.DataType) -> tuple[str, st
         return "no cell of it is observed", "leave the column out of the source"
     if pa.types.is_temporal(plain):
         return "dates or times", "convert it to a number in the source to fill it"
-    text = "string" in str(plain)
+    is_type = pa.types
+    text = (
+        is_type.is_string(plain) or is_type.is_large_string(plain) or is_type.is_string_view(plain)
+    )
     if not (text or pa.types.is_boolean(plain)):
         return f"of type {type_}", "convert it to numbers or text in the source to fill it"
     kind = "text" if text else "true or false"

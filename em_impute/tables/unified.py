@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from em_impute.tables.source_files import SourceError, SourceFile
 
 # Decimal digits of whole numbers, by their bits; Arrow asks for so many before it casts them.
 _DIGITS = {8: 3, 16: 5, 32: 10, 64: 20}
+_UTC = ("UTC", "Etc/UTC", "+00:00", "Z", "GMT")
 Found = Sequence[tuple[SourceFile, pa.Schema]]
 
 
@@ -84,6 +86,9 @@ def as_type(cells: pa.Array, column: pa.Field, file: SourceFile, rows_before: in
 
 def _cast(cells: pa.Array, type_: pa.DataType) -> pa.Array | None:
     """The cells in another type; None if that does not hold them."""
+    if _may_be_empty(cells.type, type_):
+        empty = pc.all(pc.is_null(cells, nan_is_null=True)).as_py()
+        return pa.nulls(len(cells), type_) if empty else None
     try:
         if pa.types.is_dictionary(cells.type) and not pa.types.is_dictionary(type_):
             cells = cells.dictionary_decode()
@@ -166,6 +171,10 @@ def _joined_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return one
     if _is_empty(one):
         return other
+    if _may_be_empty(one, other):
+        return other
+    if _may_be_empty(other, one):
+        return one
     one, other = _comparable(one, other), _comparable(other, one)
     try:
         fields = [pa.schema([("", type_)]) for type_ in (one, other)]
@@ -185,6 +194,16 @@ def _is_empty(type_: pa.DataType) -> bool:
     )
 
 
+def _may_be_empty(type_: pa.DataType, other: pa.DataType) -> bool:
+    """Whether all that a column can share with another is that its cells are missing.
+
+    pandas makes floats, all of them NaN, of a column that is empty in a file.
+    """
+    is_type = pa.types
+    reckoned = is_type.is_floating(other) or is_type.is_integer(other)
+    return bool(is_type.is_floating(type_) and not reckoned)
+
+
 def _comparable(type_: pa.DataType, other: pa.DataType) -> pa.DataType:
     """The type as Arrow joins it with another: text that is not coded, and is no view."""
     if pa.types.is_dictionary(type_) and not pa.types.is_dictionary(other) and not type_.ordered:
@@ -193,6 +212,8 @@ def _comparable(type_: pa.DataType, other: pa.DataType) -> pa.DataType:
         return pa.large_string()
     if pa.types.is_binary_view(type_):
         return pa.large_binary()
+    if pa.types.is_timestamp(type_) and type_.tz in _UTC:
+        return pa.timestamp(type_.unit, "UTC")
     if pa.types.is_floating(other) and pa.types.is_integer(type_):
         return pa.float64()
     if pa.types.is_decimal(other) and pa.types.is_integer(type_):

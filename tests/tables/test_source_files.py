@@ -129,8 +129,8 @@ def test_nulls_and_categories_of_files_join(place: Path, read: Read, suffix: str
             "'B', which none of these has. A file may have more columns than others, or fewer",
         ),
         (
-            {"a": [1], "b": ["x"]},
-            "2.parquet: column 'b' is of type string, but of type double in {0}/1.parquet or a "
+            {"a": [1], "b": [True]},
+            "2.parquet: column 'b' is of type bool, but of type int64 in {0}/1.parquet or a "
             "file after it, and no type holds both; all files need",
         ),
     ],
@@ -138,7 +138,7 @@ def test_nulls_and_categories_of_files_join(place: Path, read: Read, suffix: str
 def test_files_that_are_not_one_table(
     place: Path, refusal: Callable[..., str], second: dict[str, list[object]], message: str
 ) -> None:
-    put(place / "1.parquet", pa.table({"a": [1], "b": [1.0]}))
+    put(place / "1.parquet", pa.table({"a": [1], "b": [1]}))
     put(place / "2.parquet", pa.table(second))
     assert refusal(place, "parquet").startswith(f"{place}/{message.format(place)}")
 
@@ -167,6 +167,11 @@ DIFFERENT = [
         pa.array([1], pa.timestamp("ms", "UTC")),
         pa.array([5], pa.timestamp("ns", "UTC")),
         pa.timestamp("ns", "UTC"),
+    ),
+    (
+        pa.array([1], pa.timestamp("us", "UTC")),
+        pa.array([5], pa.timestamp("us", "+00:00")),
+        pa.timestamp("us", "UTC"),
     ),
     (pa.array([1], pa.duration("s")), pa.array([5], pa.duration("ns")), pa.duration("ns")),
     (pa.array([1], pa.time32("s")), pa.array([5], pa.time64("us")), pa.time64("us")),
@@ -211,6 +216,27 @@ def test_files_that_differ_without_loss_are_one_table(
         assert f"{place}/0.{suffix}" in snapshot.notes[0]
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["a", None],
+        [True],
+        [date(2024, 1, 1)],
+        pa.array(["a"]).dictionary_encode(),
+        [Decimal("1.5")],
+    ],
+    ids=["text", "bool", "date", "category", "decimal"],
+)
+def test_an_empty_column_of_pandas_is_of_any_type(place: Path, read: Read, cells: Any) -> None:
+    """It is one of floats, all of them NaN."""
+    table = pa.table({"x": cells})
+    put(place / "1.parquet", pa.table({"x": [float("nan"), None]}))
+    put(place / "2.parquet", table)
+    found = read(place, "parquet")
+    assert found["x"].to_pylist() == [None, None, *table["x"].to_pylist()]
+    assert not pa.types.is_floating(found.schema.field("x").type)
+
+
 def test_a_file_may_have_more_columns_than_others(place: Path, folder: RunFolder) -> None:
     put(place / "1.parquet", pa.table({"a": [1], "b": pa.array(["u"]).dictionary_encode()}))
     put(place / "2.parquet", pa.table({"c": pa.array(["v"]).dictionary_encode(), "a": [2]}))
@@ -232,6 +258,8 @@ def test_a_file_may_have_more_columns_than_others(place: Path, folder: RunFolder
     ("one", "other", "row"),
     [
         ([1.5], [1, 2**53 + 1], 2),
+        (["a"], [float("nan"), 1.5], 2),
+        (pa.array([Decimal("1.25")], pa.decimal128(5, 2)), [None, None, 1.5], 3),
         (pa.array([1], pa.int64()), pa.array([2**63], pa.uint64()), 1),
         (
             pa.array([1], pa.timestamp("ns")),
@@ -239,7 +267,7 @@ def test_a_file_may_have_more_columns_than_others(place: Path, folder: RunFolder
             3,
         ),
     ],
-    ids=["int64", "uint64", "timestamp"],
+    ids=["int64", "text", "decimal", "uint64", "timestamp"],
 )
 def test_a_cell_that_no_common_type_holds(
     place: Path, refusal: Callable[..., str], one: Any, other: Any, row: int
@@ -254,7 +282,6 @@ def test_a_cell_that_no_common_type_holds(
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ([1.5], pa.array([Decimal("1.25")], pa.decimal128(5, 2))),
         (["a"], [b"a"]),
         ([True], [1]),
         ([date(2024, 1, 1)], pa.array([1], pa.timestamp("us"))),

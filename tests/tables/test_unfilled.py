@@ -13,7 +13,8 @@ import pytest
 
 from em_impute.job import FileSource, Job
 from em_impute.tables.columns import assign_roles, count_blanks
-from em_impute.tables.sources import Snapshot
+from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.sources import Snapshot, take_snapshot
 from em_impute.tables.unfilled import Unfilled, find_unfilled, unfilled_in_words
 
 ROWS = 60
@@ -63,6 +64,14 @@ COLUMNS: dict[str, tuple[pa.Array, str]] = {
         pa.array(holed([[1, 2]] * ROWS)),
         "of type list<item: int64>; convert it to numbers or text in the source to fill it",
     ),
+    "texts": (
+        pa.array(holed([["a"]] * ROWS)),
+        "of type list<item: string>; convert it to numbers or text in the source to fill it",
+    ),
+    "struct": (
+        pa.array(holed([{"a": "b"}] * ROWS)),
+        "of type struct<a: string>; convert it to numbers or text in the source to fill it",
+    ),
     "nothing": (
         pa.nulls(ROWS),
         "no cell of it is observed; leave the column out of the source",
@@ -78,6 +87,16 @@ def test_what_the_model_cannot_take_is_told_with_its_remedy(
     table = pa.table({"x": holed([*range(len(cells))]), "other": cells})
     [one] = found(take_table(table), typed(job()))
     assert (one.column, one.cells, one.told) == ("other", cells.null_count, told)
+
+
+def test_what_folders_names_do_not_say_is_told(tmp_path: Path, folder: RunFolder) -> None:
+    for year in ("1", "__HIVE_DEFAULT_PARTITION__"):
+        (tmp_path / f"in/year={year}").mkdir(parents=True)
+        (tmp_path / f"in/year={year}/x.csv").write_text("v\n1\n")
+    source = {"path": tmp_path / "in", "format": "csv"}
+    job = Job.model_validate({"name": "x", "source": source, "target": {"path": "out.csv"}})
+    [one] = found(take_snapshot(job.source, folder.snapshot), job)
+    assert one.told == "in folders' names; name it in columns.impute to fill it"
 
 
 def test_what_is_filled_or_has_no_holes_is_not_told(take_table: Take, job: MakeJob) -> None:
