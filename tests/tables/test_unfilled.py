@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from em_impute.job import FileSource, Job
@@ -133,6 +134,18 @@ def test_empty_cells_of_text_in_a_csv_are_missing(take_csv: Take, job: MakeJob) 
 def test_an_empty_text_is_a_text_where_there_are_nulls(take_table: Take, job: MakeJob) -> None:
     table = pa.table({"x": [1.0, None, 3.0], "note": ["", "NA", "a"]})
     assert found(take_table(table), typed(job())) == ()
+
+
+def test_what_folders_do_not_say_is_told(tmp_path: Path, folder: RunFolder, job: MakeJob) -> None:
+    """It is filled only if the job names it."""
+    for place in ("year=2025", "year=__HIVE_DEFAULT_PARTITION__"):
+        (tmp_path / "data" / place).mkdir(parents=True)
+        pq.write_table(pa.table({"x": [1.0, None]}), tmp_path / "data" / place / "p.parquet")
+    source = FileSource(path=tmp_path / "data", format="parquet")
+    made = job().model_copy(update={"source": source})
+    [one] = found(take_snapshot(source, folder.snapshot), made)
+    assert (one.column, one.cells) == ("year", 2)
+    assert one.told == "from folders' names; name it in columns.impute to fill it"
 
 
 # --- In words ----------------------------------------------------------------------------------
