@@ -156,7 +156,11 @@ class ExpectMissingnessToBeMcar(InWords, BatchExpectation):
         return (
             "p = {observed_value:.3g}, Little's test: {details[statistic]:.4g} on {details[df]} "
             "degrees of freedom, {details[patterns]} patterns"
-        ).format_map(result)
+        ).format_map(result) + (
+            f" without {left_out} rows that are alone in theirs"
+            if (left_out := result["details"].get("left_out"))
+            else ""
+        )
 
     def _validate(
         self,
@@ -170,7 +174,9 @@ class ExpectMissingnessToBeMcar(InWords, BatchExpectation):
             "success": p_value is None or p_value >= self.min_p_value,
             "result": {
                 "observed_value": p_value,
-                "details": {name: found[name] for name in ("statistic", "df", "patterns")},
+                "details": {
+                    name: found[name] for name in ("statistic", "df", "patterns", "left_out")
+                },
             },
         }
 
@@ -201,6 +207,7 @@ class _LittleTest(TableMetricProvider):
             "statistic": test.statistic,
             "df": test.df,
             "patterns": test.n_patterns,
+            "left_out": test.left_out,
         }
 
 

@@ -66,6 +66,7 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
         *unfilled_in_words(unfilled, planned=found.published is None),
         *([moved.warning] if moved and moved.drifted else []),
     )
+    at_random, not_tested = _completely_at_random(result, summary)
     return diagnostics.Report(
         job=run.job.name,
         run=run.id,
@@ -91,7 +92,8 @@ def report_numbers(run: Run, found: Found) -> diagnostics.Report:
         warnings=warnings,
         missingness=missingness.describe_map(counted) if counted else None,
         together=matrices.describe_together(counted) if counted else None,
-        completely_at_random=_completely_at_random(result, summary),
+        completely_at_random=at_random,
+        not_tested=not_tested,
         groups=diagnostics.describe_groups(
             [_group(fit) for fit in found.fitted.group_fits] if found.fitted else []
         ),
@@ -441,17 +443,20 @@ def _own_means(
 
 def _completely_at_random(
     result: EMResult | None, summary: PatternSummary | None
-) -> missingness.CompletelyAtRandom | None:
-    """Little's test, where there is a maximum and patterns are not about as many as rows."""
+) -> tuple[missingness.CompletelyAtRandom | None, str]:
+    """Little's test, where there is a maximum, or why it has no answer."""
     if result is None or summary is None or not result.converged or result.prior_rows:
-        return None
-    if not 1 < len(summary.counts) <= MOST_TESTED:
-        return None
-    with suppress(ValueError):  # a column that is determined by others
+        return None, ""
+    if len(summary.counts) > MOST_TESTED:
+        return None, f"Little's test is not made of more than {MOST_TESTED:,} patterns."
+    try:
         test = little_mcar_test(summary, result.model)
-        if test.df:
-            return missingness.CompletelyAtRandom(test.statistic, test.df, test.p_value)
-    return None
+    except ValueError as error:
+        return None, str(error)
+    if not test.df:
+        return None, ""
+    told = missingness.CompletelyAtRandom(test.statistic, test.df, test.p_value, test.left_out)
+    return told, ""
 
 
 # --- The fit and the estimates -----------------------------------------------------------------

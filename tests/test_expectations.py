@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +333,16 @@ def test_a_job_finds_the_bit_of_the_mask() -> None:
     assert own.kwargs == given
     with pytest.raises(JobError, match=rf"checks.output.0: {MATCH}: y is not imputed by this job"):
         output_checks(asked, ["x"])
+
+
+def test_rows_that_are_alone_in_their_pattern_are_no_test_and_say_so() -> None:
+    pairs = np.array(list(combinations(range(12), 2)))
+    X = np.random.default_rng(14).normal(size=(len(pairs), 12))
+    np.put_along_axis(X, pairs, np.nan, axis=1)
+    frame = pd.DataFrame(X).rename(columns="c{}".format)
+    [alone] = check_input(frame, (Check(expectation=MCAR, severity="warning"),), ()).results
+    assert not alone.success
+    assert alone.observed.startswith("cannot be judged: Little's test compares the means of pat")
 
 
 def test_their_results_are_in_the_jobs_report() -> None:

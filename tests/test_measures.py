@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,16 @@ def test_little_s_test_is_told(mixed: tuple[Ran, pd.DataFrame, pd.DataFrame]) ->
     assert told.p_value < 0.001
     assert "Little&#39;s test" not in (page := render.html(report))
     assert f"χ² {told.statistic:.1f} with {told.df} degrees of freedom, p below 0.001" in page
+
+
+def test_why_little_s_test_was_not_made_is_told(ran: Callable[..., Ran]) -> None:
+    """Every row lacks two other columns than all others do."""
+    pairs = np.array(list(combinations(range(20), 2)))
+    X = np.random.default_rng(14).normal(size=(len(pairs), 20))
+    np.put_along_axis(X, pairs, np.nan, axis=1)
+    _, _, report = ran(pd.DataFrame(X).rename(columns="c{}".format))
+    assert report.completely_at_random is None
+    assert "nearly every row has a pattern of its own" in report.not_tested
 
 
 def test_what_goes_missing_together_is_that_of_pandas(

@@ -17,6 +17,14 @@ from em_impute.gaussian.patterns import Bools, Floats, PatternSummary
 from em_impute.gaussian.result import ConvergenceWarning, Status
 from em_impute.gaussian.threads import one_blas_thread
 
+# Rows that are alone in their pattern are compared with others up to so many, or this share of all.
+FEW_ALONE, SHARE_ALONE = 10, 0.05
+TOO_SPARSE = (
+    "Little's test compares the means of patterns of several rows, and here nearly every row has "
+    "a pattern of its own: the statistic would be the number of observed cells, whatever the "
+    "truth. Test fewer columns."
+)
+
 
 @dataclass(frozen=True)
 class LittleTest:
@@ -32,13 +40,16 @@ class LittleTest:
     p_value : float
         Probability of a statistic as large as this; NaN without degrees of freedom.
     n_patterns : int
-        Missingness patterns that show any column.
+        Missingness patterns that were compared.
+    left_out : int
+        Rows that are alone in their pattern and were left out; 0 where they were compared, too.
     """
 
     statistic: float
     df: int
     p_value: float
     n_patterns: int
+    left_out: int = 0
 
 
 @one_blas_thread()
@@ -55,6 +66,11 @@ def little_mcar_test(
     A small p-value speaks against *completely* at random. It does not tell missing at random, which
     imputation assumes, from missing not at random, and a large one proves neither. Where patterns
     have few rows, or columns are far from normal, the p-value is only a rough one.
+
+    A row that is alone in its pattern has no scatter to compare its distance with: were all rows
+    alone, ``d^2`` would be the number of observed cells, whatever the truth. Where more than 10
+    rows and 5% of them, or more than half, are alone, they are left out, the mean of the others is
+    estimated afresh given the model's covariance, and ``df = sum |O| - (columns that are shown)``.
 
     Parameters
     ----------
@@ -73,8 +89,9 @@ def little_mcar_test(
     Raises
     ------
     ValueError
-        If there is no model of the data, if `model` is of other columns, or if among the columns
-        that some pattern shows one is determined by the others.
+        If there is no model of the data, if `model` is of other columns, if among the columns
+        that some pattern shows one is determined by the others, or if there are no two patterns of
+        several rows to compare.
 
     Examples
     --------
@@ -93,10 +110,20 @@ def little_mcar_test(
         )
     varying = model.sd > 0
     shown = summary.patterns & varying
-    distances = _distances(summary, model, shown)
-    statistic, df = float(distances.sum()), int(shown.sum() - varying.sum())
+    compared: Bools = np.logical_or.reduce(shown, axis=1)
+    alone: Bools = compared & (summary.counts == 1)
+    n_alone, n_rows = int(alone.sum()), int(summary.counts[compared].sum())
+    if n_alone > min(max(FEW_ALONE, SHARE_ALONE * n_rows), n_rows / 2):
+        compared = compared & ~alone
+        if len(np.unique(shown[compared], axis=0)) < 2:
+            raise ValueError(TOO_SPARSE)
+    else:
+        n_alone = 0
+    statistic = _statistic(summary, model, shown, compared, afresh=n_alone > 0)
+    seen = shown[compared].any(axis=0).sum() if n_alone else varying.sum()
+    df = int(shown[compared].sum() - seen)
     p_value = float(chdtrc(df, statistic)) if df else np.nan
-    return LittleTest(statistic, df, p_value, int(shown.any(axis=1).sum()))
+    return LittleTest(statistic, df, p_value, int(compared.sum()), n_alone)
 
 
 def _fitted(summary: PatternSummary) -> GaussianModel:
@@ -112,25 +139,35 @@ def _fitted(summary: PatternSummary) -> GaussianModel:
     return result.model
 
 
-def _distances(summary: PatternSummary, model: GaussianModel, shown: Bools) -> Floats:
-    """Each pattern's part of the statistic, of shape (n_patterns,)."""
+def _statistic(
+    summary: PatternSummary, model: GaussianModel, shown: Bools, compared: Bools, afresh: bool
+) -> float:
+    """The squared distance of the means of the patterns that are compared from the model's mean.
+
+    Or, `afresh`, from the mean that is nearest to them.
+    """
     scale = np.where(model.sd > 0, model.sd, 1.0)
     rows, weights, pattern_of_row = summary.weighted_rows(model.mean, scale)
     sums = np.zeros(summary.patterns.shape)
     np.add.at(sums, pattern_of_row, weights[:, None] * rows)
     covariance = model.covariance / np.outer(scale, scale)
-    distances = np.zeros(len(sums))
-    for s in np.flatnonzero(shown.any(axis=1)):
+    p, total = len(scale), 0.0
+    information, score = np.zeros((p, p)), np.zeros(p)
+    for s in np.flatnonzero(compared):
         observed = np.flatnonzero(shown[s])
         block = covariance[np.ix_(observed, observed)]
-        whitened = solve_triangular(
-            _definite_factor(block, [model.columns[j] for j in observed]),
-            sums[s, observed],
-            lower=True,
-            check_finite=False,
-        )
-        distances[s] = whitened @ whitened / summary.counts[s]
-    return distances
+        factor = _definite_factor(block, [model.columns[j] for j in observed])
+        whitened = solve_triangular(factor, sums[s, observed], lower=True, check_finite=False)
+        total += float(whitened @ whitened) / summary.counts[s]
+        if afresh:
+            root = solve_triangular(factor, np.eye(len(observed)), lower=True, check_finite=False)
+            information[np.ix_(observed, observed)] += summary.counts[s] * (root.T @ root)
+            score[observed] += root.T @ whitened
+    if afresh:
+        seen = np.flatnonzero(information.diagonal())
+        nearest = np.linalg.solve(information[np.ix_(seen, seen)], score[seen])
+        total -= float(nearest @ score[seen])
+    return total
 
 
 def _definite_factor(correlation: Floats, names: list[str]) -> Floats:

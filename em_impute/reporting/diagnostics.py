@@ -257,7 +257,8 @@ class Report:
     """All that a report says.
 
     `columns` holds every column of the table, in its order; `drawn` says whether the imputed cells
-    are draws, not means. `warnings` are the sentences behind the verdict, the most important first;
+    are draws, not means. `not_tested` says why the data allow no test of `completely_at_random`,
+    where they do not. `warnings` are the sentences behind the verdict, the most important first;
     some of them are `decisions`, too. `self_test` is None where no cell was hidden. `manifest` has
     names and values of what the run was made of.
     """
@@ -280,6 +281,7 @@ class Report:
     missingness: MissingnessMap | None = None
     together: Together | None = None
     completely_at_random: CompletelyAtRandom | None = None
+    not_tested: str = ""
     groups: Groups | None = None
     correlations: Correlations | None = None
     drift: Drift | None = None

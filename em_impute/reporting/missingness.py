@@ -128,11 +128,15 @@ class MissingnessMap:
 
 @dataclass(frozen=True)
 class CompletelyAtRandom:
-    """Little's test of cells missing completely at random, chi-squared with `df` degrees."""
+    """Little's test of cells missing completely at random, chi-squared with `df` degrees.
+
+    Without the `left_out` rows that are alone in their pattern.
+    """
 
     statistic: float
     df: int
     p_value: float
+    left_out: int = 0
 
 
 def missing_cells(counted: Counted) -> Ints:

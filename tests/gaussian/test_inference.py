@@ -126,6 +126,47 @@ def test_missing_at_random_is_noticed() -> None:
     assert rejected > 0.95 * (ROUNDS // 4)
 
 
+def ten_columns(rng: np.random.Generator) -> NDArray[np.float64]:
+    """300 rows, of which some hundred show what no other row shows."""
+    return rng.normal(size=(300, 2)) @ LOADINGS + rng.normal(size=(300, 10))
+
+
+LOADINGS = np.random.default_rng(14).normal(size=(2, 10))
+
+
+def test_rows_that_are_alone_do_not_spoil_the_p_value() -> None:
+    """With them the statistic hardly varies, and p is never small or large."""
+    rng = np.random.default_rng(9)
+    p_values = []
+    for _ in range(ROUNDS // 4):
+        X = ten_columns(rng)
+        X[rng.random(X.shape) < 0.2] = np.nan
+        test = little_mcar_test(X)
+        assert 50 < test.left_out < 150
+        p_values.append(test.p_value)
+    assert stats.kstest(p_values, "uniform").pvalue > 0.01
+    assert min(p_values) < 0.1
+    assert max(p_values) > 0.9
+
+
+def test_missing_at_random_is_noticed_beside_rows_that_are_alone() -> None:
+    rng = np.random.default_rng(10)
+    rejected = 0
+    for _ in range(ROUNDS // 8):
+        X = ten_columns(rng)
+        chance = 0.4 / (1 + np.exp(-1.5 * X[:, :1]))
+        X[:, 1:][rng.random((300, 9)) < chance] = np.nan
+        test = little_mcar_test(X)
+        assert test.left_out > 20
+        rejected += test.p_value < 0.05
+    assert rejected > 0.7 * (ROUNDS // 8)
+
+
+def test_a_few_rows_that_are_alone_are_compared_as_elsewhere() -> None:
+    """Five of 748 boys, as in other programs."""
+    assert little_mcar_test(reference("boys").X).left_out == 0
+
+
 # --- What cannot be tested ---------------------------------------------------------------------
 
 
@@ -164,3 +205,23 @@ def test_no_row_and_no_observed_cell_are_refused() -> None:
         little_mcar_test(np.empty((0, 2)))
     with pytest.raises(ValueError, match="No cell is observed in 'x1'"):
         little_mcar_test(np.array([[1.0, np.nan], [2.0, np.nan], [4.0, np.nan]]))
+
+
+@pytest.mark.parametrize("missing", [0.4, 0.5])
+def test_patterns_of_one_row_each_are_refused(missing: float) -> None:
+    X = factor_table(200, 30, missing, seed=14)
+    assert (PatternSummary.from_array(X).counts == 1).all()
+    model = GaussianModel(np.zeros(30), np.eye(30), tuple(f"x{j}" for j in range(30)))
+    with pytest.raises(ValueError, match="nearly every row has a pattern of its own"):
+        little_mcar_test(X, model)
+
+
+@pytest.mark.parametrize("n_alone", [100, 8])
+def test_complete_rows_and_others_that_are_alone_are_refused(n_alone: int) -> None:
+    """What is left is one pattern, which has nothing to be compared with."""
+    X = factor_table(n_alone + 7, 8, 0.0, seed=15)
+    patterns = np.unpackbits(np.arange(1, n_alone + 1, dtype=np.uint8)[:, None], axis=1)
+    X[:n_alone][patterns.astype(bool)] = np.nan
+    model = GaussianModel(np.zeros(8), np.eye(8), tuple(f"x{j}" for j in range(8)))
+    with pytest.raises(ValueError, match="pattern of its own"):
+        little_mcar_test(X, model)
