@@ -11,25 +11,27 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import MissingIndicator
-from sklearn.utils import check_random_state, estimator_html_repr
+from sklearn.utils import check_array, check_random_state, estimator_html_repr
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from em_impute.gaussian import PatternSummary, fit_gaussian
 from em_impute.gaussian.patterns import Floats
+from em_impute.gaussian.table import Table, default_names, require_finite
 from em_impute.gaussian.threads import at_most
 
-FLOAT_OF_ARROW = pd.ArrowDtype(pa.float64())
+Columns = Floats | list[NDArray[Any]]
+"""The columns of a table: a matrix where they are of one type, else one by one."""
 
 
 class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped scikit-learn
     """Fill missing cells from their distribution under a multivariate Gaussian fitted by EM.
 
     Each row's missing cells become their mean given its observed cells, or a draw. A DataFrame of
-    pandas or polars comes back as one, with its index and, where the values allow, its dtypes;
+    pandas or polars comes back as one, with its index and labels, and so does a table of Arrow;
     anything else as an array.
 
     Parameters
@@ -42,6 +44,12 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
     acceleration : {"anderson", "squarem", "none"}, default="anderson"
     prior_rows : float or "auto", default="auto"
         Pseudo-rows of a ridge prior; "auto" uses one only where the likelihood has no maximum.
+    n_starts : int, default=1
+        Starts to climb the likelihood from; the highest ending is kept. With few rows and many
+        missing cells there may be several maxima: ``result_.decisions`` says what was found.
+    diagnostics : bool, default=False
+        Whether to find, at the maximum, the worst fraction of missing information
+        (``result_.worst_fraction``); it can take longer than the fit.
     sample : bool, default=False
         Whether missing cells are drawn, those of a row jointly, instead of filled with their
         means: for tables whose variances and correlations are to be those of the population.
@@ -94,6 +102,8 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         max_iter: int = 1000,
         acceleration: Literal["anderson", "squarem", "none"] = "anderson",
         prior_rows: float | Literal["auto"] = "auto",
+        n_starts: int = 1,
+        diagnostics: bool = False,
         sample: bool = False,
         random_state: int | np.random.RandomState | None = None,
         add_indicator: bool = False,
@@ -104,6 +114,8 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         self.max_iter = max_iter
         self.acceleration = acceleration
         self.prior_rows = prior_rows
+        self.n_starts = n_starts
+        self.diagnostics = diagnostics
         self.sample = sample
         self.random_state = random_state
         self.add_indicator = add_indicator
@@ -121,15 +133,22 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         Parameters
         ----------
         X : array_like or DataFrame of shape (n_samples, n_features)
-            Numbers; NaN, None or pd.NA where missing.
+            Numbers of any type, booleans included; missing is what is NaN, None, NA or masked.
         y : ignored
 
         Raises
         ------
         ValueError
-            If a column is not numeric or holds infinities, or no cell at all is observed.
+            If an option is out of its range, a column is not numeric, or holds infinities or
+            integers beyond 2**53, or no cell at all is observed.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the fit did not end at a maximum of the likelihood, but before one or at a saddle.
         """
-        matrix = self._numbers(_as_pandas(X), reset=True)
+        self._require_switches()
+        _, matrix = self._numbers(X, reset=True)
         self._shown: NDArray[np.bool_] = np.logical_not(np.isnan(matrix).all(axis=0))
         if not self._shown.any():
             raise ValueError("No cell of X is observed, so there is nothing to learn from.")
@@ -145,9 +164,9 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
             max_iter=self.max_iter,
             acceleration=self.acceleration,
             prior_rows=self.prior_rows,
+            n_starts=self.n_starts,
             n_jobs=self.n_jobs,
-            # They cost more than the fit; `fit_gaussian` has them for whoever asks.
-            diagnostics=False,
+            diagnostics=self.diagnostics,
         )
         random = check_random_state(self.random_state)
         own = self.random_state if isinstance(self.random_state, Integral) else None
@@ -169,21 +188,25 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         Returns
         -------
         ndarray or DataFrame of shape (n_samples, n_features_out)
-            Observed cells are bit-identical to those of `X`.
+            Observed cells are those of `X`, bit by bit. Floats of 32 bits keep their type, unless a
+            number does not fit, and so do the integers of a frame in columns without missing cells.
+            All else comes back as float64: nullable types too, as nothing is missing any more.
         """
         check_is_fitted(self)
-        frame = _as_pandas(X)
-        matrix = self._numbers(frame, reset=False)
-        kept = self._shown | self.keep_empty_features
+        table, matrix = self._numbers(X, reset=False)
+        kept: NDArray[np.bool_] = np.logical_or(self._shown, self.keep_empty_features)
         filled = _columns(self._filled(matrix), kept)
-        if not isinstance(frame, pd.DataFrame):
-            return self._with_indicator(filled, matrix)
-        holes = np.isnan(_columns(matrix, kept))
-        result = _filled_frame(frame.iloc[:, np.flatnonzero(kept)], filled, holes)
-        result = self._with_indicator(result, matrix)
-        # Asked for polars, scikit-learn makes it of pandas itself; the other way it cannot.
-        wanted = _get_output_config("transform", self)["dense"]
-        return result if frame is X or wanted == "pandas" else _as_polars(result)
+        marks = None if self.indicator_ is None else self.indicator_.transform(matrix)
+        if table.names is None:
+            array = _narrowed(filled, np.result_type(*map(_filled_dtype, table.dtypes)))
+            return array if marks is None else np.hstack([array, marks])
+        whole = np.logical_not(np.isnan(matrix).any(axis=0))
+        dtypes = [_filled_dtype(table.dtypes[j], bool(whole[j])) for j in np.flatnonzero(kept)]
+        columns: Columns = filled
+        if marks is not None or any(dtype != np.float64 for dtype in dtypes):
+            columns = [_narrowed(*column) for column in zip(filled.T, dtypes, strict=True)]
+            columns += [] if marks is None else list(marks.T.astype(np.float64))
+        return self._framed(X, columns, kept)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the columns that `transform` returns.
@@ -201,6 +224,7 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
     def _show_estimates(self) -> None:
@@ -224,15 +248,23 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         whole[:, self._shown] = filled
         return whole
 
-    def _with_indicator(self, filled: Any, matrix: Floats) -> Any:
-        """The array or frame `filled` with the indicator's columns, where there are to be any."""
-        if self.indicator_ is None:
-            return filled
-        marks = self.indicator_.transform(matrix)
-        if not isinstance(filled, pd.DataFrame):
-            return np.hstack([filled, marks])
-        marks = pd.DataFrame(marks, index=filled.index, columns=self._indicator_names())
-        return pd.concat([filled, marks], axis=1)
+    def _framed(self, X: Any, columns: Columns, kept: NDArray[np.bool_]) -> Any:
+        """Columns, the indicator's last, as a frame of the library of `X`, or as one of pandas."""
+        names = self.get_feature_names_out()
+        each = list(columns.T) if isinstance(columns, np.ndarray) else columns
+        if isinstance(X, pd.DataFrame):
+            labels = X.columns[kept] if self.indicator_ is None else pd.Index(names)
+            if hasattr(self, "feature_names_in_"):
+                labels = labels.rename(X.columns.name)
+            return _pandas_frame(columns, X.index, labels)
+        # Asked for polars, scikit-learn makes it of pandas itself; the other way it cannot.
+        wanted = _get_output_config("transform", self)["dense"]
+        polars = sys.modules.get("polars")
+        if wanted != "pandas" and polars is not None and isinstance(X, polars.DataFrame):
+            return polars.DataFrame(dict(zip(names, each, strict=True)))
+        if wanted == "default" and isinstance(X, (pa.Table, pa.RecordBatch)):
+            return type(X).from_arrays(list(map(pa.array, each)), names=names.tolist())
+        return _pandas_frame(columns, None, pd.Index(names))
 
     def _indicator_names(self, input_features: Any = None) -> NDArray[np.object_]:
         if self.indicator_ is None:
@@ -242,15 +274,22 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         )
         return names
 
-    def _numbers(self, X: Any, *, reset: bool) -> Floats:
-        """`X` as a float64 matrix, checked against what `fit` has seen."""
-        if isinstance(X, pd.DataFrame):
-            _require_numeric(X)
-            X = _without_decimals(X)
-        matrix: Floats = validate_data(
-            self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan"
+    def _numbers(self, X: Any, *, reset: bool) -> tuple[Table, Floats]:
+        """`X`, checked against what `fit` has seen, and its cells as a float64 matrix."""
+        if issparse(X) or getattr(getattr(X, "dtype", None), "kind", None) == "c":
+            check_array(X, estimator=self)  # scikit-learn's own words for what none of it takes
+        table = Table.of(X)
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        require_finite(table.values, table.names or default_names(table.values.shape[1]))
+        matrix: Floats = check_array(
+            table.values, dtype=np.float64, ensure_all_finite="allow-nan", estimator=self
         )
-        return matrix
+        return table, matrix
+
+    def _require_switches(self) -> None:
+        for name in ("sample", "add_indicator", "keep_empty_features", "diagnostics"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
 
     def _report_empty_features(self) -> None:
         if self._shown.all():
@@ -265,56 +304,23 @@ def _columns(matrix: Floats, chosen: NDArray[np.bool_]) -> Floats:
     return matrix if chosen.all() else matrix.compress(chosen, axis=1)
 
 
-def _as_pandas(X: Any) -> Any:
-    """A polars frame as a pandas one on the same Arrow memory; anything else as it is."""
-    polars = sys.modules.get("polars")
-    if polars is None or not isinstance(X, polars.DataFrame):
-        return X
-    return X.to_pandas(use_pyarrow_extension_array=True)
+def _filled_dtype(dtype: np.dtype[Any], all_observed: bool = False) -> np.dtype[Any]:
+    """The type that holds conditional means beside cells of `dtype`: they are no integers."""
+    if dtype.kind == "f":
+        return np.dtype(np.float32 if dtype.itemsize <= 4 else np.float64)
+    return dtype if all_observed else np.dtype(np.float64)
 
 
-def _as_polars(frame: pd.DataFrame) -> Any:
-    import polars as pl
-
-    return pl.from_pandas(frame)
-
-
-def _require_numeric(frame: pd.DataFrame) -> None:
-    other = [
-        str(name)
-        for name, dtype in frame.dtypes.items()
-        # Arrow's booleans are not numeric to pandas, its other ones are.
-        if not (is_numeric_dtype(dtype) or is_bool_dtype(dtype))
-    ]
-    if other:
-        raise ValueError(
-            f"Expected numeric columns, got others: {other}. Leave them out (for instance with a "
-            "ColumnTransformer) or turn them into numbers first."
-        )
+def _narrowed(filled: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """`filled` in the type `dtype`, or as it is where a number would be infinite in that."""
+    with np.errstate(over="ignore"):
+        narrow = filled.astype(dtype, copy=False)
+    return narrow if np.isfinite(narrow).all() else filled
 
 
-def _without_decimals(frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with Arrow's decimals as floats: NumPy makes none of those with holes."""
-    decimals = [
-        name
-        for name, dtype in frame.dtypes.items()
-        if isinstance(dtype, pd.ArrowDtype) and pa.types.is_decimal(dtype.pyarrow_dtype)
-    ]
-    return frame.astype(dict.fromkeys(decimals, FLOAT_OF_ARROW)) if decimals else frame
-
-
-def _filled_frame(frame: pd.DataFrame, filled: Floats, missing: NDArray[np.bool_]) -> pd.DataFrame:
-    """`frame` with its missing cells filled; columns without any keep their dtype."""
-    columns = [frame.iloc[:, j] for j in range(frame.shape[1])]
-    for j in np.flatnonzero(missing.any(axis=0)).tolist():
-        columns[j] = columns[j].astype(_float_dtype(columns[j].dtype)).copy()
-        holes = np.flatnonzero(missing[:, j])
-        columns[j].iloc[holes] = pd.array(filled[holes, j]).astype(columns[j].dtype)
-    return pd.concat(columns, axis=1) if columns else frame.copy()
-
-
-def _float_dtype(dtype: Any) -> Any:
-    """The dtype that holds conditional means beside cells of `dtype`: they are no integers."""
-    if is_float_dtype(dtype):
-        return dtype
-    return FLOAT_OF_ARROW if isinstance(dtype, pd.ArrowDtype) else "Float64"
+def _pandas_frame(columns: Columns, index: Any, labels: Any) -> pd.DataFrame:
+    if isinstance(columns, np.ndarray):
+        return pd.DataFrame(columns, index=index, columns=labels, copy=False)
+    frame = pd.DataFrame(dict(enumerate(columns)), index=index)
+    frame.columns = labels
+    return frame

@@ -173,12 +173,14 @@ class Found:
         """Sentences on what a reader should know before trusting the table, by importance."""
         result = self.fitted.result if self.fitted else None
         calming = result.starts.sentence if result and result.starts and result.starts.agree else ""
+        ending = [result.message] if result and not result.converged else []
+        said = {calming, *ending}
         return (
-            *([result.message] if result and not result.converged else ()),
+            *ending,
             *(self.tested.warnings if self.tested else ()),
             *(self.after.warnings if self.after else ()),
             *([_APPENDED_BEFORE] if self.published and self.published.before else ()),
-            *(s for s in (self.fitted.decisions if self.fitted else ()) if s != calming),
+            *(s for s in (self.fitted.decisions if self.fitted else ()) if s not in said),
             *(self.before.warnings if self.before else ()),
         )
 

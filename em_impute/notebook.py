@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from em_impute.gaussian import EMResult, PatternSummary
-from em_impute.gaussian.patterns import Floats, default_names
+from em_impute.gaussian.patterns import Floats
+from em_impute.gaussian.table import default_names
 from em_impute.reporting import diagnostics, missingness, plots
 
 if TYPE_CHECKING:
@@ -134,8 +135,7 @@ def _page(result: EMResult) -> Iterator[str]:
     if not np.isnan(fraction):
         facts["Worst fraction of missing information"] = f"{fraction:.4f}"
     yield "<div><p><strong>Multivariate Gaussian, estimated by EM</strong></p>"
-    yield f"<p>{escape(result.message)}</p>"
-    yield from (f"<p>{escape(sentence)}</p>" for sentence in result.decisions)
+    yield from (f"<p>{escape(sentence)}</p>" for sentence in result.remarks)
     yield "<table>"
     left = 'style="text-align: left"'
     for name, value in facts.items():

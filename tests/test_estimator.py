@@ -13,13 +13,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from holed_tables import REFERENCE, factor_table, reference
-from pandas.api.types import is_bool_dtype
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV, KFold
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from em_impute import ConvergenceWarning, EMImputer, Status
@@ -59,18 +58,32 @@ def test_a_frame_comes_back_as_a_frame_with_observed_cells_untouched(air: pd.Dat
 
 
 @pytest.mark.parametrize("backend", ["numpy_nullable", "pyarrow"])
-def test_integers_with_holes_become_floats_of_the_same_family(
-    air: pd.DataFrame, backend: Any
-) -> None:
+def test_nullable_columns_come_back_as_numbers_of_numpy(air: pd.DataFrame, backend: Any) -> None:
+    """Nothing is missing any more, and an array of it would be one of objects."""
     filled = EMImputer().fit_transform(air.convert_dtypes(dtype_backend=backend))
-    whole, filled_dtype = (
-        ("Int64", "Float64")
-        if backend == "numpy_nullable"
-        else ("int64[pyarrow]", "double[pyarrow]")
-    )
-    assert filled.dtypes["Temp"] == whole
-    assert filled.dtypes["Ozone"] == filled_dtype
-    assert filled["Ozone"].notna().all()
+    assert filled.dtypes["Temp"] == np.int64
+    assert filled.dtypes["Ozone"] == np.float64
+    assert np.isfinite(np.asarray(filled)).all()
+
+
+@pytest.mark.parametrize("indicator", [False, True])
+@pytest.mark.parametrize("dtype", ["Int64", "Float32", "boolean", "bool", "int64[pyarrow]"])
+def test_arrays_of_what_comes_back_are_numeric(dtype: str, indicator: bool) -> None:
+    """Through a ColumnTransformer and a FeatureUnion, too, as of SimpleImputer."""
+    rng = np.random.default_rng(0)
+    first = pd.Series(rng.integers(2, size=50)).astype(dtype)
+    if dtype != "bool":
+        first[5] = pd.NA
+    X = pd.DataFrame({"a": first, "b": rng.normal(size=50)})
+    X.loc[7, "b"] = np.nan
+    imputer = EMImputer(add_indicator=indicator)
+    for array in (
+        np.asarray(imputer.fit_transform(X)),
+        make_column_transformer((imputer, ["a", "b"])).fit_transform(X),
+        make_union(imputer, clone(imputer)).fit_transform(X),
+    ):
+        assert array.dtype == np.float64
+        assert np.isfinite(array).all()
 
 
 def test_float32_columns_stay_float32(air: pd.DataFrame) -> None:
@@ -179,7 +192,7 @@ def test_indicator_columns_are_those_of_scikit_learn(air: pd.DataFrame) -> None:
         filled = ours.transform(test)
         assert filled.columns.tolist() == names
         marks = [name for name in names if name.startswith("missingindicator_")]
-        assert filled.dtypes[marks].map(is_bool_dtype).all()
+        assert (filled.dtypes[marks] == np.float64).all()
         assert filled.index.equals(test.index)
         expected = theirs.set_output(transform="pandas").transform(test)
         np.testing.assert_array_equal(filled[marks], expected[marks])
@@ -273,14 +286,14 @@ def test_polars_is_the_users_to_bring() -> None:
 @pytest.mark.parametrize(
     ("dtype", "filled_dtype"),
     [
-        ("Int8", "Float64"),
-        ("Float32", "Float32"),
-        ("Float64", "Float64"),
-        ("boolean", "Float64"),
-        ("int8[pyarrow]", "double[pyarrow]"),
-        ("float[pyarrow]", "float[pyarrow]"),
-        ("bool[pyarrow]", "double[pyarrow]"),
-        (pd.ArrowDtype(pa.decimal128(30, 2)), "double[pyarrow]"),
+        ("Int8", "float64"),
+        ("Float32", "float32"),
+        ("Float64", "float64"),
+        ("boolean", "float64"),
+        ("int8[pyarrow]", "float64"),
+        ("float[pyarrow]", "float32"),
+        ("bool[pyarrow]", "float64"),
+        (pd.ArrowDtype(pa.decimal128(30, 2)), "float64"),
     ],
 )
 def test_dtypes_with_holes(dtype: Any, filled_dtype: str) -> None:

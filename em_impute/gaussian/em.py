@@ -11,10 +11,10 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from em_impute.gaussian.acceleration import METHODS
 from em_impute.gaussian.blocks import cholesky_factor, correlation_of
@@ -65,14 +65,10 @@ CREEPING_FALL = 0.994
 CREEPING_GAIN = 0.2
 # Two endings this many tol apart or less are the same maximum: each may be off by tol.
 SAME_MAXIMUM = 10
-_SADDLE = (
-    "The fit ended at a saddle point of the likelihood, not at a maximum: there are several "
-    "maxima. Further starts (n_starts) find one of them."
-)
 
 
 def fit_gaussian(
-    data: PatternSummary | ArrayLike,
+    data: PatternSummary | Any,
     *,
     tol: float = 1e-6,
     max_iter: int = 1000,
@@ -96,8 +92,8 @@ def fit_gaussian(
 
     Parameters
     ----------
-    data : PatternSummary or array_like of shape (n_rows, n_columns)
-        Numbers, NaN where missing.
+    data : PatternSummary, or array_like or DataFrame of shape (n_rows, n_columns)
+        Numbers; missing is what is NaN, None, NA or masked. The model has a frame's names.
     tol : float
         Stop when no mean is estimated to be further than this from the maximum in standard
         deviations, and no covariance in correlation units.
@@ -124,7 +120,7 @@ def fit_gaussian(
         last bit.
     diagnostics : bool
         Whether to find, at the maximum, the worst fraction of missing information; it takes up to
-        30 more evaluations of the EM map.
+        30 more evaluations of the EM map. Without, a few tell a maximum from a saddle point.
     on_iteration : callable, optional
         Called with the `Iteration` after each evaluation.
     on_checkpoint : callable, optional
@@ -152,7 +148,7 @@ def fit_gaussian(
     >>> result.status.value, result.model.mean.round(3).tolist()
     ('converged', [2.5, 4.964])
     """
-    _require_options(tol, max_iter, acceleration, prior_rows, n_starts)
+    _require_options(tol, max_iter, acceleration, prior_rows, start, n_starts, time_limit)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     with at_most(n_jobs), one_blas_thread():
         summary = data if isinstance(data, PatternSummary) else PatternSummary.from_array(data)
@@ -186,12 +182,11 @@ def _fitted(
         prior_rows,
         n_starts,
     )
-    information = MissingInformation(np.nan)
-    if diagnostics:
-        information = _information(rows, ending, columns.varying_names, options)
+    information = _information(rows, ending, columns.varying_names, options, diagnostics)
     decisions += _undetermined(rows.unseen, columns.varying_names, ending.prior_rows)
     if information.at_a_saddle:
-        decisions += (_SADDLE,)
+        ending = replace(ending, status=Status.SADDLE)
+        decisions += (ending.sentence(columns, options),)
     parameters = ending.point.parameters
     if relations:
         parameters = make_exact(parameters, relations, columns)
@@ -206,7 +201,7 @@ def _fitted(
         trace=ending.trace,
         decisions=columns.decisions + decisions,
         missingness=Missingness.of(summary),
-        missing_information=information,
+        missing_information=information if diagnostics else MissingInformation(np.nan),
         starts=starts,
     )
 
@@ -288,6 +283,11 @@ class _Ending:
             return (
                 f"The likelihood has no maximum: {columns.dependent_columns(self.point.image[1])}. "
                 f"{self.status.advice}"
+            )
+        if self.status is Status.SADDLE:
+            return (
+                f"The fit ended at a saddle point of the likelihood after {self.n_iter} "
+                f"iterations, not at a maximum. {self.status.advice}"
             )
         out_of_iterations = self.status is Status.MAX_ITERATIONS
         limit = f"max_iter={options.max_iter}" if out_of_iterations else "the time limit"
@@ -527,9 +527,16 @@ class _Trace:
 
 
 def _information(
-    rows: WeightedRows, ending: _Ending, columns: tuple[str, ...], options: _Options
+    rows: WeightedRows,
+    ending: _Ending,
+    columns: tuple[str, ...],
+    options: _Options,
+    diagnostics: bool,
 ) -> MissingInformation:
-    """What is missing at the maximum: nothing without missing cells, unknown without a maximum."""
+    """What is missing at the maximum: nothing without missing cells, unknown without a maximum.
+
+    Without `diagnostics` only whether it is a maximum is certain.
+    """
     if rows.n_cells == rows.n * len(columns):
         return MissingInformation(0.0)
     if ending.status is not Status.CONVERGED:
@@ -545,6 +552,7 @@ def _information(
         ending.prior_rows / rows.n,
         columns,
         lambda: options.out_of_time,
+        closely=diagnostics,
     )
 
 
@@ -710,18 +718,36 @@ def _below_diagonal(p: int) -> Ints:
 
 
 def _require_options(
-    tol: float, max_iter: int, acceleration: str, prior_rows: float | str, n_starts: int
+    tol: Any,
+    max_iter: Any,
+    acceleration: Any,
+    prior_rows: Any,
+    start: Any,
+    n_starts: Any,
+    time_limit: Any,
 ) -> None:
-    if not 0 < tol < 1:
-        raise ValueError(f"tol must lie between 0 and 1, got {tol}.")
-    if max_iter < 1:
-        raise ValueError(f"max_iter must be at least 1, got {max_iter}.")
-    if n_starts < 1:
-        raise ValueError(f"n_starts must be at least 1, got {n_starts}.")
-    if acceleration not in METHODS:
+    if not (_is_number(tol) and 0 < tol < 1):
+        raise ValueError(f"tol must lie between 0 and 1, got {tol!r}.")
+    for name, number in (("max_iter", max_iter), ("n_starts", n_starts)):
+        if not _is_number(number, Integral):
+            raise ValueError(f"{name} must be a whole number, got {number!r}.")
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number!r}.")
+    if not (isinstance(acceleration, str) and acceleration in METHODS):
         raise ValueError(f"acceleration must be one of {list(METHODS)}, got {acceleration!r}.")
-    if isinstance(prior_rows, str):
-        if prior_rows != "auto":
+    if not _is_number(prior_rows):
+        if not (isinstance(prior_rows, str) and prior_rows == "auto"):
             raise ValueError(f'prior_rows must be a number or "auto", got {prior_rows!r}.')
     elif not (0 <= prior_rows < np.inf):
-        raise ValueError(f"prior_rows must not be negative, got {prior_rows}.")
+        raise ValueError(f"prior_rows must not be negative, got {prior_rows!r}.")
+    if not (start is None or isinstance(start, GaussianModel)):
+        raise ValueError(
+            f"start must be a GaussianModel, as in result.model, got {type(start).__name__}."
+        )
+    if not (time_limit is None or (_is_number(time_limit) and time_limit >= 0)):
+        raise ValueError(f"time_limit must be a number of seconds or None, got {time_limit!r}.")
+
+
+def _is_number(value: object, kind: type[Real] | type[Integral] = Real) -> bool:
+    # True is a number to Python, and a mistake here.
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
 from scipy.special import chdtrc
 
@@ -53,9 +53,7 @@ class LittleTest:
 
 
 @one_blas_thread()
-def little_mcar_test(
-    data: PatternSummary | ArrayLike, model: GaussianModel | None = None
-) -> LittleTest:
+def little_mcar_test(data: PatternSummary | Any, model: GaussianModel | None = None) -> LittleTest:
     """Test whether cells are missing completely at random (Little 1988).
 
     If they are, the means of the rows of each missingness pattern s differ from the model's by
@@ -74,11 +72,12 @@ def little_mcar_test(
 
     Parameters
     ----------
-    data : PatternSummary or array_like of shape (n_rows, n_columns)
-        Numbers, NaN where missing. Rows that show nothing take no part; of a constant column it
-        counts only where it is missing.
+    data : PatternSummary, or array_like or DataFrame of shape (n_rows, n_columns)
+        Numbers; missing is what is NaN, None, NA or masked. Rows that show nothing take no part; of
+        a constant column it counts only where it is missing.
     model : GaussianModel, optional
-        The maximum-likelihood estimate from these data; by default it is fitted. Its covariance has
+        The maximum-likelihood estimate from these data; by default it is fitted. The columns of a
+        frame or a summary are found by name. Its covariance has
         divisor n, as in lavaan and naniar; programs with n - 1 print ``(n - 1) / n`` times this
         statistic.
 
@@ -103,11 +102,7 @@ def little_mcar_test(
     True
     """
     summary = data if isinstance(data, PatternSummary) else PatternSummary.from_array(data)
-    model = _fitted(summary) if model is None else model
-    if model.columns != summary.columns:
-        raise ValueError(
-            f"The model has columns {list(model.columns)}, the data {list(summary.columns)}."
-        )
+    model = _fitted(summary) if model is None else model.in_order_of(summary.columns)
     varying = model.sd > 0
     shown = summary.patterns & varying
     compared: Bools = np.logical_or.reduce(shown, axis=1)

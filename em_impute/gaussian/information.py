@@ -20,6 +20,9 @@ from em_impute.gaussian.standardise import Parameters
 MAX_EVALUATIONS = 30
 # The eigenvalue is known to the square of this, over the gap to the next one.
 RESIDUAL = 3e-3
+# After so many evaluations, an eigenvalue that is so many residuals below 1 is the largest of all.
+LEAST_EVALUATIONS = 5
+DECIDED = 4.0
 # Step of the finite differences, in complete-data standard errors times sqrt(n).
 STEP = 1e-6
 # What is below this share of the largest loading is left out of a combination, and all after five.
@@ -59,6 +62,7 @@ def missing_information(
     prior_share: float,
     columns: Sequence[str],
     out_of_time: Callable[[], bool],
+    closely: bool = True,
 ) -> MissingInformation:
     """Worst fraction of missing information at a fixed point of `em_map`.
 
@@ -81,6 +85,9 @@ def missing_information(
         Names of the p columns.
     out_of_time : callable
         Asked before each evaluation.
+    closely : bool
+        Whether the fraction is asked for, or only on which side of 1 it is: whether the point is a
+        maximum or a saddle. That takes a few evaluations where the fraction is not near 1.
     """
     space = _Whitened(point, prior_share)
     basis, residual = [space.any_direction()], np.inf
@@ -90,7 +97,10 @@ def missing_information(
         images.append(space.difference(moved, image) / STEP)
         value, vector, residual = _largest_eigenpair(np.array(basis), np.array(images))
         following = _orthogonal(images[-1], np.array(basis))
-        if following is None:
+        # The value comes to the largest from below, and from a start that favours no direction.
+        below = len(images) >= LEAST_EVALUATIONS and residual < (1.0 - value) / DECIDED
+        decided = below or value > 1.0 + RESIDUAL
+        if following is None or (decided and not closely):
             break
         basis.append(following)
     if not images:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from em_impute.gaussian.conditional import Conditional, conditional
 from em_impute.gaussian.draws import conditional_noise, standard_normals
 from em_impute.gaussian.keys import Keys
-from em_impute.gaussian.patterns import Floats, as_matrix
+from em_impute.gaussian.patterns import Floats
+from em_impute.gaussian.table import Table, listed, require_finite
 
 FORMAT = "em_impute.gaussian"
 FORMAT_VERSION = 1
+# How far below zero an eigenvalue of a correlation matrix may be by rounding.
+NEGATIVE_BY_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +36,8 @@ class GaussianModel:
     Raises
     ------
     ValueError
-        If the shapes do not fit each other, a number is not finite, or the covariance is not
-        symmetric or has a negative variance.
+        If the shapes or names do not fit each other, a number is not finite, or the covariance is
+        not that of any columns: not symmetric, or with a negative variance of some combination.
     """
 
     mean: Floats
@@ -42,7 +45,17 @@ class GaussianModel:
     columns: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        if isinstance(self.columns, str):
+            raise TypeError(f"Expected a list of columns' names, got the text {self.columns!r}.")
+        for name, value in (
+            ("columns", tuple(map(str, self.columns))),
+            ("mean", np.asarray(self.mean, dtype=np.float64)),
+            ("covariance", np.asarray(self.covariance, dtype=np.float64)),
+        ):
+            object.__setattr__(self, name, value)
         p = len(self.columns)
+        if len(set(self.columns)) != p:
+            raise ValueError(f"Column names must differ from each other, got {list(self.columns)}.")
         if self.mean.shape != (p,) or self.covariance.shape != (p, p):
             raise ValueError(
                 f"For {p} columns the mean must have shape ({p},) and the covariance ({p}, {p}), "
@@ -54,6 +67,13 @@ class GaussianModel:
             raise ValueError("The covariance of a model must be symmetric.")
         if (np.diag(self.covariance) < 0).any():
             raise ValueError("The variances of a model must not be negative.")
+        sd = np.where(self.sd > 0, self.sd, 1.0)
+        smallest = np.linalg.eigvalsh(self.covariance / sd / sd[:, None]).min(initial=0.0)
+        if smallest < -NEGATIVE_BY_ROUNDING:
+            raise ValueError(
+                "The covariance of a model must be positive semidefinite: with this one some "
+                "combination of the columns has a negative variance."
+            )
 
     @property
     def sd(self) -> Floats:
@@ -67,38 +87,61 @@ class GaussianModel:
             matrix: Floats = self.covariance / np.outer(self.sd, self.sd)
         return matrix
 
-    def conditional(self, X: ArrayLike) -> Conditional:
+    def in_order_of(self, columns: Sequence[str]) -> Self:
+        """The same model with its columns in another order.
+
+        Raises
+        ------
+        ValueError
+            If these are not the model's columns.
+        """
+        if sorted(columns) != sorted(self.columns):
+            raise ValueError(
+                f"The model has columns {list(self.columns)}, the data {list(columns)}."
+            )
+        places = [self.columns.index(name) for name in columns]
+        return type(self)(
+            self.mean[places], self.covariance[np.ix_(places, places)], tuple(columns)
+        )
+
+    def conditional(self, X: Any) -> Conditional:
         """Mean and standard deviation of each missing cell given its row's observed cells.
 
         Parameters
         ----------
-        X : array_like of shape (n_rows, n_columns)
-            NaN where missing.
+        X : array_like or DataFrame of shape (n_rows, n_columns)
+            NaN, None, NA or masked where missing. The columns of a frame are found by name.
 
         Returns
         -------
         Conditional
-            One entry per missing cell, in row-major order.
+            One entry per missing cell, in row-major order; rows and columns are those of `X`.
         """
-        matrix = as_matrix(X, n_columns=len(self.columns))
-        return conditional(matrix, self.mean, self.covariance)
+        table = Table.of(X)
+        cells, places = self._conditional(self._cells(table)), table.places(self.columns)
+        if places is None:
+            return cells
+        columns = places[cells.columns]
+        order = np.lexsort((columns, cells.rows))
+        return Conditional(cells.rows, columns[order], cells.mean[order], cells.sd[order])
 
-    def impute(self, X: ArrayLike) -> Floats:
+    def impute(self, X: Any) -> Floats:
         """Copy of `X` with every missing cell replaced by its conditional mean.
 
         Parameters
         ----------
-        X : array_like of shape (n_rows, n_columns)
-            NaN where missing. Observed cells come back bit by bit.
-        """
-        filled = np.array(as_matrix(X, n_columns=len(self.columns)))
-        cells = self.conditional(filled)
-        filled[cells.rows, cells.columns] = cells.mean
-        return filled
+        X : array_like or DataFrame of shape (n_rows, n_columns)
+            NaN, None, NA or masked where missing. The columns of a frame are found by name.
 
-    def draw(
-        self, X: ArrayLike, seed: int, keys: Keys | None = None, imputation: int = 1
-    ) -> Floats:
+        Returns
+        -------
+        ndarray of shape (n_rows, n_columns)
+            In the order of the columns of `X`. Observed cells come back bit by bit.
+        """
+        table = Table.of(X)
+        return self._given_back(self._filled(self._cells(table)), table)
+
+    def draw(self, X: Any, seed: int, keys: Keys | None = None, imputation: int = 1) -> Floats:
         """Copy of `X` with every missing cell drawn from its distribution given the observed ones.
 
         The missing cells of a row are drawn jointly. A draw depends only on the model, the row's
@@ -107,8 +150,8 @@ class GaussianModel:
 
         Parameters
         ----------
-        X : array_like of shape (n_rows, n_columns)
-            NaN where missing. Observed cells come back bit by bit.
+        X : array_like or DataFrame of shape (n_rows, n_columns)
+            As for `impute`, and so is what comes back.
         seed : int
         keys : sequence of hashable or ndarray of shape (n_rows,), optional
             What tells the rows apart: numbers, text, bytes, dates, times or tuples of these, also
@@ -126,11 +169,40 @@ class GaussianModel:
         TypeError
             If a key is of another kind.
         """
-        missing = np.isnan(as_matrix(X, n_columns=len(self.columns)))
+        table = Table.of(X)
+        matrix = self._cells(table)
+        missing = np.isnan(matrix)
         normals = standard_normals(missing, self.columns, seed, keys, imputation)
-        filled = self.impute(X)
+        filled = self._filled(matrix)
         filled[missing] += conditional_noise(missing, self.covariance, normals)
+        return self._given_back(filled, table)
+
+    def _cells(self, table: Table) -> Floats:
+        """The cells of a table in the order of the model's columns."""
+        # Row behind row, as each is worked on.
+        matrix = np.asarray(table.in_order_of(self.columns), dtype=np.float64, order="C")
+        require_finite(matrix, self.columns)
+        return matrix
+
+    def _conditional(self, matrix: Floats) -> Conditional:
+        with np.errstate(over="ignore", invalid="ignore"):
+            cells = conditional(matrix, self.mean, self.covariance)
+        if len(infinite := np.unique(cells.columns[~np.isfinite(cells.mean)])):
+            raise ValueError(
+                f"Missing cells of {listed([self.columns[j] for j in infinite])} would be filled "
+                "with infinities: the observed cells of a row are too far from the model's means."
+            )
+        return cells
+
+    def _filled(self, matrix: Floats) -> Floats:
+        filled, cells = np.array(matrix), self._conditional(matrix)
+        filled[cells.rows, cells.columns] = cells.mean
         return filled
+
+    def _given_back(self, filled: Floats, table: Table) -> Floats:
+        """Cells that are in the order of the model's columns in that of the table's."""
+        places = table.places(self.columns)
+        return filled if places is None else filled[:, np.argsort(places)]
 
     def save(self, path: str | Path) -> None:
         """Write the model to a JSON file; every float comes back bit by bit."""
@@ -156,10 +228,18 @@ class GaussianModel:
             content: Any = json.loads(Path(path).read_text(encoding="utf-8"))
             if (content["format"], content["version"]) != (FORMAT, FORMAT_VERSION):
                 raise ValueError(f"expected format {FORMAT} version {FORMAT_VERSION}")
+            if not all(isinstance(name, str) for name in content["columns"]):
+                raise ValueError("expected columns' names to be text")
             return cls(
-                np.array(content["mean"], dtype=np.float64),
-                np.array(content["covariance"], dtype=np.float64),
-                tuple(str(name) for name in content["columns"]),
+                _numbers(content["mean"]), _numbers(content["covariance"]), content["columns"]
             )
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not a model that can be read: {error}") from error
+
+
+def _numbers(content: Any) -> Floats:
+    """What JSON says are numbers: text that looks like one is none."""
+    array = np.array(content)
+    if array.dtype.kind not in "fiu":
+        raise ValueError("expected mean and covariance to be numbers")
+    return array.astype(np.float64)

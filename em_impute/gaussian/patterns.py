@@ -11,24 +11,23 @@ Golub & LeVeque 1979).
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
-from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from em_impute.gaussian.cells import Numbers
+from em_impute.gaussian.stored import read_stored
+from em_impute.gaussian.table import Table, default_names, listed, require_finite
 from em_impute.gaussian.threads import one_blas_thread, spread
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
-Numbers = NDArray[np.float64] | NDArray[np.float32]
 
 FORMAT_VERSION = 1
-_STORED = {"version", "columns", "patterns", "counts", "shift", "rows", "weights", "pattern_of_row"}
 # Rows are taken in chunks of at most so many rows and cells, which bounds the memory needed
 # beyond the input: some 100 bytes per row and one per cell of a chunk; nine per cell where the
 # rows of the input do not lie one behind the other.
@@ -45,6 +44,8 @@ PACKED_ROWS = 2**14
 STACKED_ROWS, STACKED_NUMBERS = 512, 2**17
 # Parts into which the patterns of a chunk are dealt out to threads.
 SHARES = 4
+# A number that is larger has no square.
+LARGEST_SQUARED = 1e150
 # Below this pivot (in units of the column's own scatter) a Gram matrix has lost half the digits.
 SMALLEST_PIVOT = 1e-6
 
@@ -77,7 +78,9 @@ class PatternSummary:
     """
 
     def __init__(self, columns: Sequence[str]) -> None:
-        self.columns = tuple(columns)
+        if isinstance(columns, str):
+            raise TypeError(f"Expected a list of columns' names, got the text {columns!r}.")
+        self.columns = tuple(map(str, columns))
         if len(set(self.columns)) != len(self.columns):
             raise ValueError(f"Column names must differ from each other, got {list(self.columns)}.")
         p = len(self.columns)
@@ -91,39 +94,65 @@ class PatternSummary:
         self._pattern_of_row: Ints = np.zeros(0, dtype=np.int64)
 
     @classmethod
-    def from_array(cls, X: ArrayLike, columns: Sequence[str] | None = None) -> Self:
-        """Summarise a whole array.
+    def from_array(cls, X: Any, columns: Sequence[str] | None = None) -> Self:
+        """Summarise a whole table.
 
         Parameters
         ----------
-        X : array_like of shape (n_rows, n_columns)
-            Numbers, NaN where missing.
+        X : array_like or DataFrame of shape (n_rows, n_columns)
+            Numbers, as for `update`.
         columns : sequence of str, optional
-            Names of the columns; ``x0, x1, ...`` by default.
+            Names of the columns, by which those of a frame are found; by default the frame's own,
+            or ``x0, x1, ...``.
 
         Raises
         ------
         ValueError
-            If `X` is not two-dimensional, has infinite cells, or does not fit `columns`.
+            If `X` is not two-dimensional, a column is not of numbers or has infinite cells, or it
+            does not fit `columns`.
         """
-        X = _as_numbers(X)
-        return cls(default_names(X.shape[1]) if columns is None else columns).update(X)
+        table = Table.of(X)
+        names = table.names or default_names(table.values.shape[1])
+        return cls(names if columns is None else columns)._add(table)
 
-    @one_blas_thread()
-    def update(self, X: ArrayLike) -> Self:
+    def update(self, X: Any) -> Self:
         """Add rows, in place; returns the summary itself.
 
         Parameters
         ----------
-        X : array_like of shape (n_rows, n_columns)
-            Numbers, NaN where missing.
+        X : array_like or DataFrame of shape (n_rows, n_columns)
+            Numbers; missing is what is NaN, None, NA or masked. The columns of a frame of pandas or
+            polars, or of a table of Arrow, are found by name.
+
+        Raises
+        ------
+        ValueError
+            As `from_array` does; the summary is then as it was.
         """
-        X = _as_numbers(X, len(self.columns))
-        with np.errstate(invalid="ignore"):
-            for chunk in _chunks(X):
-                self._shift = np.where(np.isnan(self._shift), _typical_values(chunk), self._shift)
-                self._absorb(*_summarised(chunk, self._shift))
+        return self._add(Table.of(X))
+
+    @one_blas_thread()
+    def _add(self, table: Table) -> Self:
+        X, before = table.in_order_of(self.columns), dict(vars(self))
+        try:
+            with np.errstate(invalid="ignore", over="ignore"):
+                for chunk in _chunks(X):
+                    unset = np.isnan(self._shift)
+                    self._shift = np.where(unset, _typical_values(chunk), self._shift)
+                    self._absorb(*_summarised(chunk, self._shift))
+        except _NotFinite:
+            vars(self).update(before)
+            require_finite(X, self.columns)
+            raise ValueError(self._too_large(X)) from None
+        except BaseException:
+            vars(self).update(before)
+            raise
         return self
+
+    def _too_large(self, X: Numbers) -> str:
+        largest = np.nanmax(np.abs(X), axis=0, initial=0.0)
+        involved = np.flatnonzero(largest >= min(LARGEST_SQUARED, largest.max()))
+        return too_large([self.columns[j] for j in involved])
 
     @one_blas_thread()
     def __add__(self, other: PatternSummary) -> PatternSummary:
@@ -280,20 +309,14 @@ class PatternSummary:
         Raises
         ------
         ValueError
-            If the file was written by a newer version, or is no summary.
+            If the file was written by a newer version, is no summary, or one that does not hold
+            together.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                kept = {name: file[name] for name in file.files}
-        except (ValueError, EOFError, KeyError, BadZipFile, zlib.error):
-            kept = {}
-        if not kept.keys() >= _STORED or not np.array_equal(kept["version"], FORMAT_VERSION):
-            raise ValueError(f"{path} is no pattern summary of format version {FORMAT_VERSION}.")
-        summary = cls([str(name) for name in kept["columns"]])
-        summary.patterns, summary.counts = kept["patterns"], kept["counts"]
-        summary._shift, summary._rows = kept["shift"], kept["rows"]
-        summary._weights = kept["weights"]
-        summary._pattern_of_row = kept["pattern_of_row"]
+        stored = read_stored(path, FORMAT_VERSION)
+        summary = cls(stored.columns)
+        summary.patterns, summary.counts = stored.patterns, stored.counts
+        summary._shift, summary._rows = stored.shift, stored.rows
+        summary._weights, summary._pattern_of_row = stored.weights, stored.pattern_of_row
         return summary
 
     def __repr__(self) -> str:
@@ -348,43 +371,17 @@ class PatternSummary:
         self._pattern_of_row = self._pattern_of_row[keep]
 
 
-def as_matrix(X: ArrayLike, n_columns: int | None = None) -> Floats:
-    """`X` as a float64 matrix without infinities, or an error that says what is wrong.
-
-    Its rows lie one behind the other.
-    """
-    matrix = np.asarray(X, dtype=np.float64, order="C")
-    _check_shape(matrix, n_columns)
-    if np.isinf(matrix).any():
-        row, column = np.argwhere(np.isinf(matrix))[0]
-        raise ValueError(
-            f"Infinite cells cannot be used: the first is in row {row}, column {column} "
-            "(counted from 0). Replace them by NaN if they mean missing."
-        )
-    return matrix
+class _NotFinite(Exception):
+    """A chunk has an infinite cell, or one whose square is."""
 
 
-def _as_numbers(X: ArrayLike, n_columns: int | None = None) -> Numbers:
-    """`X` as a matrix of its own floating type, or of float64; infinities are found later."""
-    X = np.asarray(X)
-    if X.dtype != np.float32:
-        X = X.astype(np.float64, copy=False)
-    _check_shape(X, n_columns)
-    return X
-
-
-def _check_shape(matrix: Numbers, n_columns: int | None) -> None:
-    if matrix.ndim != 2:
-        raise ValueError(
-            f"Expected a two-dimensional array of rows and columns, got {matrix.ndim} dimension(s)."
-        )
-    if n_columns is not None and matrix.shape[1] != n_columns:
-        raise ValueError(f"Expected {n_columns} columns, got {matrix.shape[1]}.")
-
-
-def default_names(n_columns: int) -> tuple[str, ...]:
-    """Names for the columns of an array that has none: ``x0, x1, ...``."""
-    return tuple(f"x{j}" for j in range(n_columns))
+def too_large(columns: Sequence[str]) -> str:
+    """Say that the numbers of some columns cannot be squared."""
+    return (
+        f"The numbers in {listed(columns)} are so large that their squares, and so the variance, "
+        "are beyond floating point. Divide the column by a power of ten, or see whether such a "
+        "cell is meant to be missing."
+    )
 
 
 def distinct_patterns(observed: Bools) -> tuple[Bools, Ints]:
@@ -541,7 +538,7 @@ def _summarised(X: Numbers, shift: Floats) -> tuple[Bools, Ints, Floats, Floats,
     by_size = longest[np.argsort(-counts[longest], kind="stable")]
     spread(condense, [by_size[i::SHARES] for i in range(SHARES)], X.size)
     if not np.isfinite(rows).all():
-        as_matrix(X)  # says where the infinity is
+        raise _NotFinite
     return patterns, counts, rows, weights, owner
 
 

@@ -33,6 +33,7 @@ class Status(Enum):
     MAX_ITERATIONS = "max_iterations"
     TIME_LIMIT = "time_limit"
     SINGULAR = "singular"
+    SADDLE = "saddle"
 
     @property
     def advice(self) -> str:
@@ -50,6 +51,10 @@ _ADVICE = {
     Status.SINGULAR: (
         "Leave out or combine one of these columns, or use a prior "
         '(prior_rows="auto"; in a job, prior: auto).'
+    ),
+    Status.SADDLE: (
+        "Further starts (n_starts=5; in a job, n_starts: 5) find the maxima beside it, and keep "
+        "the highest."
     ),
 }
 
@@ -195,6 +200,11 @@ class EMResult:
         return self.missing_information.worst_combination
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """The message and the decisions, each once."""
+        return tuple(dict.fromkeys([self.message, *self.decisions]))
+
+    @property
     def converged(self) -> bool:
         """Whether the fit ended at a maximum."""
         return self.status is Status.CONVERGED
@@ -245,8 +255,7 @@ def _data(seen: Missingness, columns: Sequence[str]) -> Iterator[str]:
 
 
 def _ending(result: EMResult) -> Iterator[str]:
-    yield result.message
-    yield from result.decisions
+    yield from result.remarks
     prior = f"{result.prior_rows:.4g} pseudo-rows" if result.prior_rows else "none"
     yield f"Status                                 {result.status.value}"
     yield f"Iterations                             {result.n_iter}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,7 +9,8 @@ import numpy as np
 
 from em_impute.gaussian.blocks import correlation_of
 from em_impute.gaussian.model import GaussianModel
-from em_impute.gaussian.patterns import Floats, Ints, PatternSummary
+from em_impute.gaussian.patterns import Floats, Ints, PatternSummary, too_large
+from em_impute.gaussian.table import listed
 
 Parameters = tuple[Floats, Floats]
 """Mean (p,) and covariance (p, p)."""
@@ -43,17 +43,21 @@ class Standardisation:
         Raises
         ------
         ValueError
-            If there is no row, or a column has no observed cell.
+            If there is no row, or a column has no observed cell or no finite variance.
         """
         if not summary.n_rows:
             raise ValueError("There are no rows to fit a model to.")
         empty = np.flatnonzero(summary.observed_counts == 0)
         if len(empty):
             raise ValueError(
-                f"No cell is observed in {_listed([summary.columns[j] for j in empty])}, so "
+                f"No cell is observed in {listed([summary.columns[j] for j in empty])}, so "
                 "nothing can be estimated there. Leave such columns out."
             )
-        centre, scale = summary.observed_moments()
+        with np.errstate(over="ignore", invalid="ignore"):
+            centre, scale = summary.observed_moments()
+            infinite = np.flatnonzero(~np.isfinite(scale**2))
+        if len(infinite):
+            raise ValueError(too_large([summary.columns[j] for j in infinite]))
         return cls(
             summary.columns,
             summary.n_rows,
@@ -105,13 +109,5 @@ class Standardisation:
         involved = sorted(self.varying[order[direction[order] > 0.1 * direction.max()]])
         return (
             "the data leave no spread in a combination of "
-            f"{_listed([self.names[j] for j in involved])}"
+            f"{listed([self.names[j] for j in involved])}"
         )
-
-
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    """Names in a sentence: 'a', 'b' and 'c'."""
-    quoted = [f"'{name}'" for name in names[:most]]
-    if len(names) > most:
-        quoted.append(f"{len(names) - most} more")
-    return " and ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]]))

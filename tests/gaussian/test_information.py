@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 from holed_tables import MURRAY, REFERENCE, factor_table, reference
 from numpy.typing import NDArray
+from scipy.linalg import hadamard
 
-from em_impute.gaussian import ConvergenceWarning, PatternSummary, fit_gaussian
+from em_impute.gaussian import ConvergenceWarning, PatternSummary, Status, fit_gaussian
 from em_impute.gaussian.em import m_step
 from em_impute.gaussian.expectation import WeightedRows, e_step
-from em_impute.gaussian.information import MAX_EVALUATIONS
-from em_impute.gaussian.standardise import Standardisation
+from em_impute.gaussian.information import (
+    LEAST_EVALUATIONS,
+    MAX_EVALUATIONS,
+    missing_information,
+)
+from em_impute.gaussian.standardise import Parameters, Standardisation
 
 Floats = NDArray[np.float64]
 
@@ -152,9 +157,57 @@ def test_the_fit_itself_is_the_same_with_and_without() -> None:
 
 def test_a_saddle_point_is_no_maximum_and_says_so() -> None:
     """The default start, without correlation, is on the saddle, and EM does not leave it."""
-    result = fit_gaussian(MURRAY)
+    with pytest.warns(ConvergenceWarning, match="saddle point"):
+        result = fit_gaussian(MURRAY)
     assert result.worst_fraction > 1.01
-    assert "saddle point" in result.decisions[-1]
+    assert result.status is Status.SADDLE
+    assert not result.converged
+    assert result.message == result.decisions[-1] == result.remarks[0]
+    assert "ended at a saddle point" in result.message
+    assert result.summary().count("saddle point") == result._repr_html_().count("saddle point") == 1
     further = fit_gaussian(MURRAY, n_starts=4)
     assert abs(further.model.correlation[0, 1]) == pytest.approx(0.5, abs=1e-5)
     assert further.worst_fraction < 1.0
+
+
+@pytest.mark.parametrize("k", [0, 3, 12])
+@pytest.mark.parametrize("prior_rows", [0.0, 0.01])
+def test_a_saddle_is_found_in_a_few_evaluations_without_diagnostics(
+    k: int, prior_rows: float
+) -> None:
+    """Also among further columns that say nothing about the two."""
+    signs = hadamard(16)[:, 1 : k + 1].astype(float)
+    X = np.vstack([np.hstack([np.tile(row, (16, 1)), signs]) for row in MURRAY])
+    with pytest.warns(ConvergenceWarning, match="saddle point"):
+        result = fit_gaussian(X, diagnostics=False, prior_rows=prior_rows)
+    assert result.status is Status.SADDLE
+    assert result.missing_information.evaluations == 0
+    best = fit_gaussian(X, diagnostics=False, n_starts=5)
+    assert best.status is Status.CONVERGED
+    assert abs(best.model.correlation[0, 1]) == pytest.approx(0.5, abs=1e-4)
+    assert best.loglik > result.loglik
+
+
+@pytest.mark.parametrize("name", WITH_NORM2)
+def test_a_maximum_is_not_taken_for_a_saddle(name: str) -> None:
+    assert fit_gaussian(summary_of(name), diagnostics=False, max_iter=10_000).converged
+
+
+def test_which_side_of_1_takes_few_evaluations() -> None:
+    """Five where little is missing, and no more than the whole answer where much is."""
+    looked: list[int] = []
+    for missing in (0.1, 0.3, 0.6):
+        ending = fit_gaussian(X := factor_table(400, 8, missing, seed=2), tol=1e-8)
+        rows = WeightedRows.of(PatternSummary.from_array(X), np.arange(8), np.zeros(8), np.ones(8))
+        point = ending.model.mean, ending.model.covariance
+
+        def em_map(at: Parameters, rows: WeightedRows = rows) -> Parameters:
+            return m_step(e_step(rows, *at), at[0], 0.0)
+
+        found = missing_information(
+            em_map, point, em_map(point), 0.0, ending.model.columns, lambda: False, closely=False
+        )
+        assert found.worst_fraction < 1.0
+        assert found.evaluations <= ending.missing_information.evaluations
+        looked.append(found.evaluations)
+    assert looked[0] == LEAST_EVALUATIONS

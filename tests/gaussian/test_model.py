@@ -148,6 +148,19 @@ def test_saved_model_comes_back_bit_by_bit(tmp_path: Path) -> None:
         ({"covariance": [[-1.0, 0.0], [0.0, 1.0]]}, "negative"),
         ({"mean": [0.0, "x"]}, "not a model"),
         ({"mean": [0.0, float("inf")]}, "finite"),
+        ({"mean": [0.0, "1"]}, "numbers"),
+        ({"mean": [0.0, None]}, "numbers"),
+        ({"mean": {"a": 1}}, "numbers"),
+        ({"covariance": [[1.0, 0.5]]}, "must have shape"),
+        ({"covariance": [[1.0, 0.5], [0.5]]}, "not a model"),
+        ({"covariance": [[1.0, 2.0], [2.0, 1.0]]}, "positive semidefinite"),
+        ({"covariance": [[0.0, 0.5], [0.5, 1.0]]}, "positive semidefinite"),
+        ({"covariance": [[1.0, None], [None, 1.0]]}, "numbers"),
+        ({"columns": ["a", "a"]}, "differ from each other"),
+        ({"columns": ["a"]}, "must have shape"),
+        ({"columns": "ab"}, "list of columns"),
+        ({"columns": ["a", 1]}, "names to be text"),
+        ({"columns": None}, "not a model"),
     ],
 )
 def test_a_file_that_does_not_hold_together_is_refused(
@@ -160,7 +173,17 @@ def test_a_file_that_does_not_hold_together_is_refused(
         GaussianModel.load(path)
 
 
-def test_text_that_is_no_json_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.json").write_text("mean: 1")
+def test_a_model_is_made_of_lists_too() -> None:
+    model = GaussianModel([0, 1], [[1, 0.5], [0.5, 1]], ["a", "b"])  # type: ignore[arg-type]
+    assert model.impute([[1, None]]).tolist() == [[1.0, 1.5]]
+    with pytest.raises(TypeError, match="Expected a list of columns' names"):
+        GaussianModel(np.zeros(2), np.eye(2), "ab")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="differ from each other"):
+        GaussianModel(np.zeros(2), np.eye(2), ("a", "a"))
+
+
+@pytest.mark.parametrize("content", ["mean: 1", "null", "[]", "[" * 100_000, "\x00"])
+def test_text_that_is_no_json_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "model.json").write_text(content)
     with pytest.raises(ValueError, match=r"model\.json is not a model that can be read"):
         GaussianModel.load(tmp_path / "model.json")
