@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from holed_tables import REFERENCE, factor_table, reference
+from holed_tables import MURRAY, REFERENCE, factor_table, reference
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
@@ -21,7 +22,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from em_impute import ConvergenceWarning, EMImputer, Status
+from em_impute import ConvergenceWarning, EMImputer, Status, fit_gaussian
 
 
 @parametrize_with_checks([EMImputer(), EMImputer(sample=True, random_state=0)])
@@ -303,3 +304,175 @@ def test_dtypes_with_holes(dtype: Any, filled_dtype: str) -> None:
     expected = EMImputer().fit_transform(X.astype("float64"))
     assert str(filled.dtypes["a"]) == filled_dtype
     np.testing.assert_allclose(filled.to_numpy(float), expected.to_numpy(), rtol=1e-6)
+
+
+# --- As tables come ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pairs() -> pd.DataFrame:
+    a = np.random.default_rng(0).normal(size=50)
+    return pd.DataFrame({"a": a, "b": 2 * a + np.random.default_rng(1).normal(size=50)})
+
+
+def test_a_record_with_none_is_filled(pairs: pd.DataFrame) -> None:
+    """Serving: pandas makes a column of objects of a field that is None."""
+    imputer = EMImputer().fit(pairs)
+    expected = imputer.transform(pd.DataFrame([{"a": 1.0, "b": np.nan}]))
+    for missing in (None, pd.NA, np.nan):
+        for a in (1, 1.0, Decimal(1), True, np.float32(1)):
+            filled = imputer.transform(pd.DataFrame([{"a": a, "b": missing}], dtype=object))
+            pd.testing.assert_frame_equal(filled.astype(float), expected)
+            assert np.isfinite(np.asarray(filled)).all()
+    polars = imputer.transform(pl.DataFrame([{"a": 1.0, "b": None}]))
+    assert polars.schema == {"a": pl.Float64, "b": pl.Float64}
+    np.testing.assert_array_equal(polars.to_numpy(), expected)
+
+
+def test_columns_of_objects_are_filled_in_fit_as_well(pairs: pd.DataFrame) -> None:
+    pairs.loc[3, "b"] = np.nan
+    objects = pairs.astype(object).where(pairs.notna(), None)
+    pd.testing.assert_frame_equal(
+        EMImputer().fit_transform(objects), EMImputer().fit_transform(pairs)
+    )
+    with pytest.warns(UserWarning, match="left out of the result"):
+        assert list(EMImputer().fit_transform(pairs.assign(c=None)).columns) == ["a", "b"]
+
+
+def test_names_of_columns_in_another_order_are_an_error(pairs: pd.DataFrame) -> None:
+    """The contract of scikit-learn."""
+    imputer = EMImputer().fit(pairs)
+    for frame in (pairs[["b", "a"]], pl.from_pandas(pairs[["b", "a"]])):
+        with pytest.raises(ValueError, match="must be in the same order"):
+            imputer.transform(frame)
+
+
+@pytest.mark.parametrize("kind", ["array", "frame"])
+@pytest.mark.parametrize(
+    ("dtype", "scale", "expected"),
+    [
+        ("float16", 1.0, np.float32),
+        ("float16", 12_000.0, np.float32),
+        ("float32", 1.0, np.float32),
+        ("float32", 6e37, np.float64),
+        ("float64", 1.0, np.float64),
+    ],
+)
+def test_floats_keep_their_type_and_no_fill_is_infinite(
+    kind: str, dtype: str, scale: float, expected: type
+) -> None:
+    """The fills go up to 1.2 times the largest observed cell, which is 5 * scale."""
+    x = np.linspace(1, 5, 50)
+    X = scale * np.column_stack([x, 1.2 * x])
+    X[-9:, 1] = np.nan
+    given: Any = X.astype(dtype)
+    filled = EMImputer().fit_transform(given if kind == "array" else pd.DataFrame(given))
+    assert np.asarray(filled).dtype == expected
+    assert np.isfinite(np.asarray(filled)).all()
+    np.testing.assert_allclose(np.asarray(filled), scale * np.column_stack([x, 1.2 * x]), rtol=2e-3)
+    observed = ~np.isnan(given)
+    np.testing.assert_array_equal(np.asarray(filled)[observed], given[observed])
+
+
+def test_integers_and_floats_of_a_frame_keep_their_types_where_nothing_is_missing() -> None:
+    types = {"i": "int8", "u": "uint16", "f": "float32", "d": "float64", "n": "Int32", "o": "bool"}
+    X = pd.DataFrame(np.random.default_rng(2).integers(0, 2, (40, 6)), columns=list(types)).astype(
+        types
+    )
+    X["d"] = X["d"].where(X.index % 7 != 0)
+    dtypes = EMImputer(prior_rows=1.0).fit_transform(X).dtypes.astype(str).to_dict()
+    assert dtypes == types | {"n": "int32", "o": "float64"}
+
+
+def test_masked_cells_are_missing() -> None:
+    X = factor_table(60, 3, 0.2, seed=1)
+    masked = np.ma.array(np.where(np.isnan(X), -999.0, X), mask=np.isnan(X))
+    filled = EMImputer().fit_transform(masked)
+    assert type(filled) is np.ndarray
+    np.testing.assert_array_equal(filled, EMImputer().fit_transform(X))
+
+
+def test_index_and_labels_are_those_that_came_in(pairs: pd.DataFrame) -> None:
+    pairs.loc[4, "a"] = np.nan
+    index = pd.MultiIndex.from_product([range(5), range(10)], names=["store", "day"])
+    levels = pd.MultiIndex.from_tuples([("x", "a"), ("y", "b")], names=["part", "name"])
+    for labels in (pd.Index(["a", "b"], name="field"), levels, pd.Index([10, 20], name="code")):
+        for frame in (pairs, pairs.astype("Float64"), pairs.astype({"b": "float32"})):
+            given = frame.set_axis(labels, axis=1).set_axis(index)
+            filled = EMImputer().fit_transform(given)
+            pd.testing.assert_index_equal(filled.columns, labels)
+            pd.testing.assert_index_equal(filled.index, index)
+
+
+def test_an_indicator_beside_labels_that_are_no_names(pairs: pd.DataFrame) -> None:
+    """As in scikit-learn, all columns then have the names that it gives them."""
+    pairs.loc[4, "a"] = np.nan
+    for labels in ([0, 1], [(0, "a"), (1, "b")]):
+        imputer = EMImputer(add_indicator=True)
+        filled = imputer.fit_transform(pairs.set_axis(labels, axis=1))
+        assert filled.columns.tolist() == ["x0", "x1", "missingindicator_x0"]
+        assert filled.columns.tolist() == imputer.get_feature_names_out().tolist()
+    named = EMImputer(add_indicator=True).fit_transform(pairs.rename_axis("field", axis=1))
+    assert named.columns.tolist() == ["a", "b", "missingindicator_a"]
+    assert named.columns.name == "field"
+
+
+@pytest.mark.parametrize("wanted", ["default", "pandas", "polars"])
+@pytest.mark.parametrize("given", ["table", "batch"])
+def test_tables_of_arrow(pairs: pd.DataFrame, given: str, wanted: str) -> None:
+    pairs.loc[4, "a"] = np.nan
+    kind = pa.Table if given == "table" else pa.RecordBatch
+    imputer = EMImputer(add_indicator=True).set_output(transform=wanted)
+    filled = imputer.fit_transform(kind.from_pandas(pairs))
+    expected = EMImputer(add_indicator=True).fit_transform(pairs)
+    kinds: dict[str, type] = {"default": kind, "pandas": pd.DataFrame, "polars": pl.DataFrame}
+    assert isinstance(filled, kinds[wanted])
+    columns = (
+        filled.to_pydict()
+        if wanted == "default"
+        else filled.to_dict(
+            **{"pandas": {"orient": "list"}, "polars": {"as_series": False}}[wanted]
+        )
+    )
+    assert list(columns) == imputer.get_feature_names_out().tolist()
+    np.testing.assert_array_equal(np.array(list(columns.values())).T, expected)
+
+
+def test_a_saddle_is_warned_of_and_further_starts_find_a_maximum() -> None:
+    with pytest.warns(ConvergenceWarning, match=r"saddle point.*n_starts"):
+        saddle = EMImputer().fit(MURRAY)
+    assert saddle.status_ is Status.SADDLE
+    best = EMImputer(n_starts=5).fit(MURRAY)
+    assert best.status_ is Status.CONVERGED
+    assert best.loglik_ == pytest.approx(-29.974, abs=1e-3)
+    assert best.result_.starts is not None
+
+
+def test_diagnostics_are_there_for_whoever_asks(air: pd.DataFrame) -> None:
+    assert np.isnan(EMImputer().fit(air).result_.worst_fraction)
+    expected = fit_gaussian(air, prior_rows="auto").worst_fraction
+    assert EMImputer(diagnostics=True).fit(air).result_.worst_fraction == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tol": "a"}, "tol must lie between 0 and 1, got 'a'"),
+        ({"max_iter": "a"}, "max_iter must be a whole number"),
+        ({"n_starts": 0}, "n_starts must be at least 1, got 0"),
+        ({"prior_rows": -1}, "prior_rows must not be negative"),
+        ({"prior_rows": "automatic"}, 'prior_rows must be a number or "auto"'),
+        ({"acceleration": "fast"}, "acceleration must be one of"),
+        ({"sample": "yes"}, "sample must be True or False, got 'yes'"),
+        ({"diagnostics": None}, "diagnostics must be True or False"),
+        ({"add_indicator": 1}, "add_indicator must be True or False"),
+        ({"keep_empty_features": "no"}, "keep_empty_features must be True or False"),
+        ({"n_jobs": 0}, "n_jobs must be a number of threads"),
+        ({"random_state": "a"}, "cannot be used to seed"),
+    ],
+)
+def test_options_of_another_type_are_told(
+    air: pd.DataFrame, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        EMImputer(**options).fit(air)

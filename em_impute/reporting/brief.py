@@ -31,7 +31,7 @@ class Brief:
     iterations : int or None
         Of EM.
     fit : str or None
-        How EM ended: converged, max_iterations, time_limit or singular.
+        How EM ended: converged, max_iterations, time_limit, singular or saddle.
     checks, failed_checks, warned_checks : int
         All checks; those of severity critical that failed, and those of any other that did.
     self_test : str or None
