@@ -7,6 +7,7 @@ They work on tables in pandas. Their results hold numbers about whole columns, n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,6 +37,8 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
 from em_impute.gaussian import PatternSummary, little_mcar_test
+from em_impute.gaussian.cells import NotExact, NotNumbers, numbers_of
+from em_impute.gaussian.table import columns_of
 from em_impute.job import MASK
 
 _LITTLE, _IMPUTED = "em_impute.little_mcar_test", "em_impute.imputed_against_observed"
@@ -364,17 +367,27 @@ def _table(engine: PandasExecutionEngine, domain: dict[str, Any]) -> pd.DataFram
     return frame
 
 
-def _is_number(column: pd.Series[Any]) -> bool:
-    types = pd.api.types
-    return (
-        types.is_numeric_dtype(column)
-        and not types.is_bool_dtype(column)
-        and not types.is_complex_dtype(column)
-    )
+def _read(column: pd.Series[Any]) -> NDArray[np.float64]:
+    """The cells of a column of numbers, NaN where missing; those of booleans are none here.
+
+    Raises
+    ------
+    NotNumbers, NotExact
+    """
+    if pd.api.types.infer_dtype(column, skipna=True) == "boolean":
+        raise NotNumbers(str(column.dtype))
+    [cells], _ = columns_of(column.to_frame())
+    return numbers_of(cells)[0].astype(np.float64)
 
 
 def _numeric_columns(table: pd.DataFrame) -> list[Any]:
-    return [name for name in table if _is_number(table[name]) and table[name].notna().any()]
+    """Names of the columns of numbers that show any."""
+    found = []
+    for name in table:
+        with suppress(NotNumbers, NotExact):
+            if not np.isnan(_read(table[name])).all():
+                found.append(name)
+    return found
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series[Any]:
@@ -386,9 +399,12 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series[Any]:
 def _numbers(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
     """A column's cells, NaN where missing."""
     column = _column(table, name)
-    if not _is_number(column):
-        raise CannotJudge(f"{name} must be a column of numbers, not of {column.dtype}")
-    cells = column.to_numpy(np.float64, na_value=np.nan)
+    try:
+        cells = _read(column)
+    except NotNumbers:
+        raise CannotJudge(f"{name} must be a column of numbers, not of {column.dtype}") from None
+    except NotExact:
+        raise CannotJudge(f"{name} holds whole numbers beyond 2**53") from None
     if np.isinf(cells).any():
         raise CannotJudge(f"{name} has infinite cells; mend them or make them missing")
     return cells

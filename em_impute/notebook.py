@@ -5,17 +5,23 @@ The pictures are those of the report, drawn by the same functions from the same 
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+import pandas as pd
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 from em_impute.gaussian import EMResult, PatternSummary
+from em_impute.gaussian.cells import NotExact, NotNumbers, numbers_of
 from em_impute.gaussian.patterns import Floats
-from em_impute.gaussian.table import default_names
+from em_impute.gaussian.table import columns_of, default_names, listed
 from em_impute.reporting import diagnostics, missingness, plots
 
 if TYPE_CHECKING:
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
 
 # Columns of a table whose estimates are shown.
 MOST_ESTIMATES = 30
+# Cells that differ by less than this share of themselves are the same, in a narrower type.
+SAME = 2e-3
 
 
 def plot_trace(result: EMResult, ax: Axes | None = None) -> Axes:
@@ -41,13 +49,13 @@ def plot_trace(result: EMResult, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_missingness(data: ArrayLike, ax: Axes | None = None) -> Axes:
+def plot_missingness(data: Any, ax: Axes | None = None) -> Axes:
     """Draw which cells of a table are missing, its rows sorted by what they miss.
 
     Parameters
     ----------
-    data : DataFrame of pandas or polars, or array_like of shape (n_rows, n_columns)
-        Columns of any type; NaN, None or NA where missing.
+    data : DataFrame of pandas or polars, table of Arrow, or array_like of shape (n_rows, n_columns)
+        Columns of any type; NaN, None, NA or masked where missing.
     ax : matplotlib.axes.Axes, optional
         Where to; by default new ones.
 
@@ -56,31 +64,39 @@ def plot_missingness(data: ArrayLike, ax: Axes | None = None) -> Axes:
     ValueError
         If no cell is missing.
     """
-    missing, columns = _missing(data)
+    frame = _frame(data)
+    missing = frame.isna().to_numpy()
     # Any number stands for a cell that is there.
-    summary = PatternSummary.from_array(np.where(missing, np.nan, 0.0), columns)
+    summary = PatternSummary.from_array(np.where(missing, np.nan, 0.0), list(frame.columns))
     shown = missingness.describe_map(summary)
     if shown is None:
         raise ValueError("No cell is missing, so there is nothing to draw.")
     with matplotlib.rc_context(plots.STYLE):
         ax = ax or _new_axes()
         plots.draw_missingness(ax, shown)
+        observed = Patch(color=plots.GREY, alpha=plots.OBSERVED_ALPHA, label="observed")
+        keys = [observed, Patch(color=plots.SHADED, label="missing")]
+        ax.legend(handles=keys, loc="upper right", bbox_to_anchor=(1, 0), ncols=2, frameon=False)
     return ax
 
 
 def plot_imputed(
-    data: ArrayLike, imputed: ArrayLike, columns: Sequence[str] | None = None
+    data: Any, imputed: Any, columns: Sequence[str] | None = None
 ) -> NDArray[np.object_]:
     """Draw the observed cells of each column above the cells that were filled in.
+
+    Rows are matched by the labels of an index, where both tables have the same, and columns by
+    name; what has none, as an array, is taken by position. Infinite cells are left out, with a
+    warning.
 
     Parameters
     ----------
     data : DataFrame or array_like of shape (n_rows, n_columns)
         The table with its holes.
     imputed : DataFrame or array_like of shape (n_rows, n_columns)
-        The same, filled.
+        The same, filled; or only its columns of numbers.
     columns : sequence of str, optional
-        Columns of numbers; by default all that had missing cells.
+        Columns of numbers or booleans; by default all that had missing cells.
 
     Returns
     -------
@@ -90,28 +106,44 @@ def plot_imputed(
     Raises
     ------
     ValueError
-        If the tables differ in shape, a column is not there, or no cell was filled.
+        If the tables do not fit each other, a column is not there, or no cell was filled.
     """
-    before, after = _numbers(data), _numbers(imputed)
-    missing, names = _missing(data)
-    if len(_missing(imputed)[0]) != len(missing):
+    before, after = _frame(data), _frame(imputed)
+    if len(after) != len(before):
         raise ValueError("The table with holes and the filled one must have the same rows.")
-    if unknown := [name for name in columns or () if name not in before]:
+    seen = _numbers(before)
+    named = _with_names_of(before, after, data, imputed, list(seen))
+    filled = _in_rows_of(before, after, seen, _numbers(named))
+    if isinstance(columns, str):
+        columns = [columns]
+    if unknown := [name for name in columns or () if name not in seen or name not in filled]:
         raise ValueError(f"These are no columns of numbers: {', '.join(unknown)}.")
-    holes = dict(zip(names, missing.T, strict=True))
-    chosen = columns or [name for name in before if holes[name].any() and name in after]
+    holes = {name: np.isnan(cells) for name, cells in seen.items()}
+    chosen = columns or [name for name in seen if holes[name].any() and name in filled]
+    if not chosen and (lost := [name for name in seen if holes[name].any()]):
+        raise ValueError(f"The filled table has no numbers in any of {listed(lost)}.")
     if not chosen:
         raise ValueError("No column of numbers has missing cells, so there is nothing to draw.")
+    above = _finite({name: seen[name][~holes[name]] for name in chosen})
+    below = _finite({name: filled[name][holes[name]] for name in chosen})
+    _warn_of_infinite(seen, filled, chosen)
     shown = diagnostics.describe_distributions(
-        chosen,
-        lambda: [{name: before[name][~holes[name]] for name in chosen}],
-        lambda: [{name: after[name][holes[name]] for name in chosen}],
+        [name for name in chosen if len(above[name]) + len(below[name])],
+        lambda: [above],
+        lambda: [below],
     )
+    if not shown:
+        raise ValueError("None of the columns has a finite cell, so there is nothing to draw.")
     with matplotlib.rc_context(plots.STYLE):
-        axes = _new_grid(len(chosen))
+        axes = _new_grid(len(shown))
         for ax, item in zip(axes, shown, strict=True):
             plots.draw_distribution(ax, item)
             ax.set_title(plots.label(item.column))
+        keys = [
+            Patch(color=plots.GREY, label="observed"),
+            Patch(color=plots.IMPUTED, label="imputed"),
+        ]
+        axes[0].figure.legend(handles=keys, loc="outside upper right", ncols=2, frameon=False)
     return axes
 
 
@@ -152,35 +184,89 @@ def _page(result: EMResult) -> Iterator[str]:
     yield "</div>"
 
 
-def _missing(data: Any) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-    """Which cells are missing, of shape (n_rows, n_columns), and the columns' names."""
-    frame = _frame(data)
-    if frame is not None:
-        return frame.isna().to_numpy(), tuple(map(str, frame.columns))
-    X = np.asarray(data, dtype=np.float64)
-    if X.ndim != 2:
-        raise ValueError(f"Expected a table of rows and columns, got {X.ndim} dimension(s).")
-    return np.isnan(X), default_names(X.shape[1])
-
-
-def _numbers(data: Any) -> Mapping[str, Floats]:
-    """The columns of numbers, by name."""
-    frame = _frame(data)
-    if frame is not None:
-        numeric = frame.select_dtypes("number")
-        return {
-            str(name): numeric.iloc[:, j].to_numpy(dtype=np.float64, na_value=np.nan)
-            for j, name in enumerate(numeric.columns)
-        }
-    X = np.asarray(data, dtype=np.float64)
-    return dict(zip(default_names(X.shape[1]), X.T, strict=True))
-
-
-def _frame(data: Any) -> Any:
-    """A DataFrame of pandas; None of what has no columns."""
+def _frame(data: Any) -> pd.DataFrame:
+    """A DataFrame of pandas, with names that differ; those of an array are ``x0, x1, ...``."""
     to_pandas: Callable[[], Any] | None = getattr(data, "to_pandas", None)
     frame = data if to_pandas is None else to_pandas()
-    return frame if hasattr(frame, "columns") else None
+    if not isinstance(frame, pd.DataFrame):
+        cells = data if isinstance(data, (np.ma.MaskedArray, list)) else np.asarray(data)
+        if np.ndim(cells) != 2:
+            raise ValueError(
+                f"Expected a table of rows and columns, got {np.ndim(cells)} dimension(s)."
+            )
+        return pd.DataFrame(cells).set_axis(list(default_names(np.shape(cells)[1])), axis=1)
+    times: Counter[str] = Counter()
+    names = []
+    for name in map(str, frame.columns):
+        times[name] += 1
+        names.append(name if times[name] == 1 else f"{name} ({times[name]})")
+    return frame.set_axis(names, axis=1)
+
+
+def _numbers(frame: pd.DataFrame) -> dict[str, Floats]:
+    """The columns of numbers and booleans, by name, NaN where missing."""
+    found = {}
+    columns, names = columns_of(frame)
+    for name, cells in zip(names or (), columns, strict=True):
+        with suppress(NotNumbers, NotExact):
+            found[name] = numbers_of(cells)[0].astype(np.float64)
+    return found
+
+
+def _with_names_of(
+    before: pd.DataFrame, after: pd.DataFrame, data: Any, imputed: Any, numbers: list[str]
+) -> pd.DataFrame:
+    """The filled table, with the names of the other where one of them has none."""
+    if hasattr(data, "columns") and hasattr(imputed, "columns"):
+        return after
+    for names in (list(before.columns), numbers):
+        if len(names) == after.shape[1]:
+            return after.set_axis(names, axis=1)
+    raise ValueError(
+        f"The filled table has {after.shape[1]} columns, the other {before.shape[1]}, and they "
+        "cannot be matched: one of the tables has no names."
+    )
+
+
+def _in_rows_of(
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    seen: Mapping[str, Floats],
+    filled: Mapping[str, Floats],
+) -> Mapping[str, Floats]:
+    """The filled cells in the order of the other table's rows, in which observed cells agree."""
+    orders = [np.arange(len(before))]
+    if before.index.is_unique and after.index.is_unique:
+        matched = after.index.get_indexer(before.index)
+        if (matched >= 0).all():
+            orders.insert(0, matched)
+    for order in orders:
+        ordered = {name: cells[order] for name, cells in filled.items()}
+        if all(_agree(cells, ordered[name]) for name, cells in seen.items() if name in ordered):
+            return ordered
+    raise ValueError(
+        "The filled table differs from the other in cells that were observed: it is of other rows, "
+        "or they are in another order that no index tells."
+    )
+
+
+def _agree(observed: Floats, filled: Floats) -> bool:
+    """Whether what was observed is there again, in whichever floating type."""
+    shown = ~np.isnan(observed)
+    return np.allclose(observed[shown], filled[shown], rtol=SAME, atol=0.0, equal_nan=True)
+
+
+def _finite(cells: Mapping[str, Floats]) -> dict[str, Floats]:
+    return {name: column[np.isfinite(column)] for name, column in cells.items()}
+
+
+def _warn_of_infinite(
+    seen: Mapping[str, Floats], filled: Mapping[str, Floats], chosen: Sequence[str]
+) -> None:
+    """Say how many cells are left out of the pictures."""
+    infinite = {name: int((np.isinf(seen[name]) | np.isinf(filled[name])).sum()) for name in chosen}
+    if said := [f"{count:,} of {name!r}" for name, count in infinite.items() if count]:
+        warnings.warn(f"Infinite cells are not drawn: {', '.join(said)}.", stacklevel=3)
 
 
 def _new_axes() -> Axes:

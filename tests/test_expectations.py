@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,18 @@ def test_nullable_columns_are_numbers_too(validate: Validate) -> None:
     assert validate(numbered, expected).result == validate(AIR, expected).result
 
 
+@pytest.mark.parametrize("kind", [float, Decimal])
+def test_columns_of_objects_are_numbers_if_all_their_cells_are(
+    validate: Validate, kind: Callable[[float], Any]
+) -> None:
+    """As decimals of a database are in pandas; flags and text are left out."""
+    objects = AIR.map(lambda cell: None if pd.isna(cell) else kind(cell)).astype(object)
+    flags = pd.Series([True, None, False] * 51, dtype=object)
+    others = {"flag": flags, "text": flags.map({True: "a"}), "id": 2**60 + np.arange(len(AIR))}
+    answer = validate(objects.assign(**others), ExpectMissingnessToBeMcar())
+    assert answer.result == validate(AIR, ExpectMissingnessToBeMcar()).result
+
+
 @pytest.mark.parametrize("frame", [AIR[["Wind", "Temp"]], AIR[["Ozone"]]], ids=["whole", "one"])
 def test_where_nothing_can_be_told_apart_mcar_passes(
     validate: Validate, frame: pd.DataFrame
@@ -122,12 +135,14 @@ def test_where_nothing_can_be_told_apart_mcar_passes(
     [
         (AIR, ["Ozone", "Solar"], "the table has no column Solar"),
         (AIR.assign(t="a"), ["t"], "t must be a column of numbers, not of str"),
+        (AIR.assign(t=2**60), ["t"], "t holds whole numbers beyond 2**53"),
+        (AIR.assign(t=True), ["t"], "t must be a column of numbers, not of bool"),
         (AIR[["Ozone"]].astype(str), [], "no numeric column in which a cell is observed"),
         (AIR.assign(Temp=np.inf), ["Temp"], "Temp has infinite cells"),
         (AIR.assign(Temp=np.nan), ["Temp", "Wind"], "No cell is observed in 'Temp'"),
         (AIR.assign(sum=AIR.Wind + AIR.Temp), [], "combination of 'Wind', 'Temp' and 'sum'"),
     ],
-    ids=["missing", "text", "no numbers", "infinite", "empty", "a sum"],
+    ids=["missing", "text", "large", "flags", "no numbers", "infinite", "empty", "a sum"],
 )
 def test_mcar_says_what_it_cannot_judge(
     validate: Validate, frame: pd.DataFrame, columns: list[str], said: str

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from typing import Any
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -96,6 +99,131 @@ def test_tables_of_different_rows_are_refused(table: pd.DataFrame) -> None:
         plot_imputed(table, table.iloc[:-1])
     with pytest.raises(ValueError, match="No column of numbers has missing cells"):
         plot_imputed(table.fillna(0.0), table.fillna(0.0))
+
+
+def drawn(axes: np.ndarray) -> list[tuple[str, str, str]]:
+    """Title and labels of each of the axes: how many cells were observed, and imputed."""
+    labels = [[tick.get_text() for tick in ax.get_yticklabels()] for ax in axes]
+    return [(ax.get_title(loc="left"), *label) for ax, label in zip(axes, labels, strict=True)]
+
+
+def range_of_imputed(ax: Axes) -> tuple[float, float]:
+    """Where the bins are in which an imputed cell was counted."""
+    below = min(ax.patches, key=lambda stairs: stairs.get_data().values.min())
+    counted = np.flatnonzero(below.get_data().values)
+    edges = below.get_data().edges
+    return edges[counted[0]], edges[counted[-1] + 1]
+
+
+@pytest.fixture
+def filled_pair() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Imputed cells of `a` lie around 1000, far from the observed ones."""
+    before = pd.DataFrame(factor_table(60, 2, 0.0, seed=2), columns=["a", "b"])
+    before["b"] += 100
+    before.loc[::6, "a"] = np.nan
+    return before, before.fillna({"a": 1000.0})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda before, after: (before, after.iloc[::-1]),
+        lambda before, after: (
+            before.set_index(before.index + 7),
+            after.set_index(after.index + 7)[::-1],
+        ),
+        lambda before, after: (before.iloc[::-1], after.iloc[::-1].reset_index(drop=True)),
+        lambda before, after: (before.sample(frac=1, random_state=1), after),
+        lambda before, after: (before, after[["b", "a"]]),
+        lambda before, after: (before, after.to_numpy()),
+        lambda before, after: (before.iloc[::-1], after.to_numpy()[::-1]),
+        lambda before, after: (before.to_numpy(), after.to_numpy()),
+        lambda before, after: (before.to_numpy(), after),
+        lambda before, after: (before.assign(text="t"), after.to_numpy()),
+        lambda before, after: (pl.from_pandas(before), after.to_numpy()),
+        lambda before, after: (np.ma.masked_invalid(before.to_numpy()), after),
+        lambda before, after: (before.astype(object).where(before.notna(), None), after),
+        lambda before, after: (before.astype("Float32"), after.astype("float32")),
+        lambda before, after: (before, after.assign(missingindicator_a=before["a"].isna())),
+    ],
+)
+def test_rows_and_columns_are_matched(
+    filled_pair: tuple[pd.DataFrame, pd.DataFrame], change: Any
+) -> None:
+    axes = plot_imputed(*change(*filled_pair))
+    [(title, observed, imputed)] = drawn(axes)
+    assert title in ("a", "x0")
+    assert (observed, imputed) == ("50 observed", "10 imputed")
+    low, high = range_of_imputed(axes[0])
+    assert low <= 1000 <= high
+    assert low > 500
+
+
+def test_rows_in_an_order_that_nothing_tells_are_refused(
+    filled_pair: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
+    before, after = filled_pair
+    for other in (after.to_numpy()[::-1], pl.from_pandas(after)[::-1]):
+        with pytest.raises(ValueError, match="differs from the other in cells that were observed"):
+            plot_imputed(before, other)
+    with pytest.raises(ValueError, match="has 1 columns, the other 2"):
+        plot_imputed(before, after[["a"]].to_numpy())
+    with pytest.raises(ValueError, match="has no numbers in any of 'a'"):
+        plot_imputed(before, after[["b"]])
+
+
+def test_infinite_cells_are_left_out_with_a_warning(
+    filled_pair: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
+    before, after = filled_pair
+    after.loc[6, "a"] = np.inf
+    with pytest.warns(UserWarning, match="Infinite cells are not drawn: 1 of 'a'"):
+        [(_, observed, imputed)] = drawn(plot_imputed(before, after))
+    assert (observed, imputed) == ("50 observed", "9 imputed")
+    with (
+        pytest.warns(UserWarning, match="Infinite"),
+        pytest.raises(ValueError, match="None of the columns has a finite cell"),
+    ):
+        plot_imputed(pd.DataFrame({"a": [np.nan]}), pd.DataFrame({"a": [np.inf]}))
+
+
+def test_columns_of_any_type_have_missing_cells() -> None:
+    for data in (
+        np.array([[1, None], ["x", 2]], dtype=object),
+        [[1.0, None], [2.0, "x"]],
+        np.ma.array([[1, 2], [3, 4]], mask=[[0, 1], [0, 0]]),
+        pd.DataFrame([[1.0, None], ["x", 2.0]], columns=["a", "a"]),
+        pd.DataFrame({"day": pd.to_datetime(["2024-01-01", None]), "b": [True, False]}),
+        pl.DataFrame({"a": [None, None], "b": ["x", "y"]}),
+    ):
+        [image] = plot_missingness(data).get_images()
+        assert 1 <= (image.get_array()[..., 3] == 1.0).sum() <= 2
+    with pytest.raises(ValueError, match="got 1 dimension"):
+        plot_missingness(np.array([1.0, np.nan]))
+
+
+def test_booleans_decimals_and_repeated_names_are_drawn() -> None:
+    flags = pd.array([True, None, False, True], dtype="boolean")
+    decimals = pd.Series([Decimal("1.5"), Decimal(2), None, None], dtype=object)
+    before = pd.DataFrame({"a": flags, "b": decimals, "c": [1.0, 2.0, 3.0, np.nan]})
+    after = EMImputer(prior_rows=1.0).fit_transform(before)
+    assert drawn(plot_imputed(before, after)) == [
+        ("a", "3 observed", "1 imputed"),
+        ("b", "2 observed", "2 imputed"),
+        ("c", "3 observed", "1 imputed"),
+    ]
+    before.columns = after.columns = pd.Index(["a", "b", "a"])
+    assert [title for title, *_ in drawn(plot_imputed(before, after))] == ["a", "b", "a (2)"]
+    assert len(plot_imputed(before, after, "b")) == 1
+
+
+def test_colours_are_told_in_a_legend(filled_pair: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    figure = plot_imputed(*filled_pair)[0].figure
+    for legend, words in (
+        (figure.legends[0], ["observed", "imputed"]),
+        (plot_missingness(filled_pair[0]).get_legend(), ["observed", "missing"]),
+    ):
+        assert [text.get_text() for text in legend.get_texts()] == words
 
 
 def test_a_result_is_a_page_with_escaped_names(table: pd.DataFrame) -> None:
