@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from holed_tables import MURRAY
 
 from em_impute.findings import Fitted, Found, Refused, Run, manifest
 from em_impute.gaussian import GaussianModel, PatternSummary, little_mcar_test
@@ -747,3 +748,17 @@ def test_very_many_columns_that_are_left_are_counted(ran: Callable[..., Ran]) ->
     assert "and 228 of 57 more columns (text) were left missing" in report.warnings[0]
     for page in (render.html(report), render.markdown(report)):
         assert "and 160 of 40 more columns" in page
+
+
+def test_a_fit_that_ended_at_a_saddle_is_a_warning_said_once(ran: Callable[..., Ran]) -> None:
+    murray = pd.DataFrame(MURRAY, columns=["a", "b"])
+    _, found, report = ran(murray, model={"prior": 0.0})
+    assert sum("saddle point" in sentence for sentence in found.warnings) == 1
+    assert any("n_starts: 5" in sentence for sentence in found.decisions)
+    assert report.fit is not None
+    assert report.fit.status == "saddle"
+    assert "saddle point" in report.verdict.sentence
+    _, found, report = ran(murray, model={"prior": 0.0, "n_starts": 5})
+    assert not any("saddle point" in sentence for sentence in found.warnings)
+    assert report.fit is not None
+    assert report.fit.status == "converged"

@@ -84,10 +84,11 @@ class Standardisation:
     def standardise(self, model: GaussianModel) -> Parameters:
         """The parameters of `model` in the columns that vary."""
         v = self.varying
-        if model.columns != self.names:
+        if sorted(model.columns) != sorted(self.names):
             raise ValueError(
                 f"The start has columns {list(model.columns)}, the data {list(self.names)}."
             )
+        model = model.in_order_of(self.names)
         scale = self.scale[v]
         covariance = model.covariance[np.ix_(v, v)] / np.outer(scale, scale)
         return (model.mean[v] - self.centre[v]) / scale, covariance

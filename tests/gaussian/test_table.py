@@ -271,6 +271,17 @@ def test_what_has_no_names_is_taken_by_position() -> None:
     )
 
 
+def test_a_start_is_matched_by_name() -> None:
+    places = [NAMES.index(name) for name in ORDER]
+    start = MODEL.in_order_of(ORDER)
+    np.testing.assert_array_equal(start.covariance, MODEL.covariance[np.ix_(places, places)])
+    again = fit_gaussian(FRAME, start=start)
+    assert again.n_iter <= 1
+    np.testing.assert_allclose(again.model.mean, MODEL.mean, rtol=1e-6)
+    with pytest.raises(ValueError, match="The start has columns"):
+        fit_gaussian(FRAME.rename(columns={"a": "d"}), start=MODEL)
+
+
 def test_a_frame_keeps_its_names_in_the_fit() -> None:
     assert fit_gaussian(FRAME).model.columns == tuple(NAMES)
     with pytest.raises(ValueError, match="differ from each other"):
