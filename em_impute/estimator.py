@@ -20,7 +20,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 
 from em_impute.gaussian import PatternSummary, fit_gaussian
 from em_impute.gaussian.patterns import Floats
-from em_impute.gaussian.table import Table, default_names, require_finite
+from em_impute.gaussian.table import Table, default_names, require_distinct, require_finite
 from em_impute.gaussian.threads import at_most
 
 Columns = Floats | list[NDArray[Any]]
@@ -279,6 +279,7 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         if issparse(X) or getattr(getattr(X, "dtype", None), "kind", None) == "c":
             check_array(X, estimator=self)  # scikit-learn's own words for what none of it takes
         table = Table.of(X)
+        require_distinct(table.names or ())
         validate_data(self, X, reset=reset, skip_check_array=True)
         require_finite(table.values, table.names or default_names(table.values.shape[1]))
         matrix: Floats = check_array(

@@ -39,9 +39,18 @@ def plot_trace(result: EMResult, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     result : EMResult
+        Or the fitted `EMImputer` whose it is.
     ax : matplotlib.axes.Axes, optional
         Where to; by default new ones.
+
+    Raises
+    ------
+    TypeError
+        If it is no result.
     """
+    result = getattr(result, "result_", result)
+    if not isinstance(result, EMResult):
+        raise TypeError(f"Expected the result of a fit, got {type(result).__name__}.")
     with matplotlib.rc_context(plots.STYLE):
         ax = ax or _new_axes()
         plots.draw_loglik(ax, diagnostics.describe_fit(result))

@@ -43,6 +43,14 @@ def test_the_trace_is_the_log_likelihood_of_accepted_steps() -> None:
     np.testing.assert_array_equal(axes.lines[0].get_xdata(), [step.number for step in accepted])
 
 
+def test_the_trace_of_an_imputer_is_that_of_its_fit() -> None:
+    imputer = EMImputer().fit(factor_table(60, 3, 0.2, seed=1))
+    shown, expected = plot_trace(imputer), plot_trace(imputer.result_)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(shown.lines[0].get_ydata(), expected.lines[0].get_ydata())
+    with pytest.raises(TypeError, match="Expected the result of a fit, got int"):
+        plot_trace(3)  # type: ignore[arg-type]
+
+
 def test_axes_that_are_given_are_drawn_on(table: pd.DataFrame) -> None:
     result = fit_gaussian(factor_table(60, 3, 0.2, seed=1))
     for draw, subject in ((plot_trace, result), (plot_missingness, table)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numbers
 import sys
+from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -35,6 +36,14 @@ ARROW_KINDS = (
     ("time", "times"),
     ("date", "times"),
     ("duration", "durations"),
+)
+# The same of a cell among objects. To NumPy a duration is an integer.
+OTHER_CELLS: tuple[tuple[tuple[type, ...], str], ...] = (
+    ((str,), "text"),
+    ((bytes,), "bytes"),
+    ((date, time, np.datetime64), "a time"),
+    ((timedelta, np.timedelta64), "a duration"),
+    ((complex, np.complexfloating), "a complex number"),
 )
 # What pandas writes for a missing cell.
 MISSING = frozenset({"NAType", "NaTType"})
@@ -130,6 +139,8 @@ def _of_objects(cells: NDArray[Any]) -> NDArray[np.float64]:
 def _number(cell: Any, row: int) -> float:
     if cell is None or cell is np.ma.masked or type(cell).__name__ in MISSING:
         return np.nan
+    if kind := next((kind for types, kind in OTHER_CELLS if isinstance(cell, types)), None):
+        raise NotNumbers(f"{kind} in row {row}")
     if isinstance(cell, numbers.Integral) and abs(int(cell)) > LARGEST_EXACT_INTEGER:
         raise NotExact(row)
     if isinstance(cell, Decimal):
@@ -139,8 +150,6 @@ def _number(cell: Any, row: int) -> float:
             return float(cell)
         except OverflowError:
             return np.inf
-    if isinstance(cell, (str, bytes)):
-        raise NotNumbers(f"{'text' if isinstance(cell, str) else 'bytes'} in row {row}")
     kind = type(cell).__name__
     # In Python's own words of it, by which scikit-learn knows the error.
     words = f"float() argument must be a string or a real number, not '{kind}'"

@@ -21,7 +21,7 @@ from em_impute.gaussian.blocks import cholesky_factor, correlation_of
 from em_impute.gaussian.completion import complete
 from em_impute.gaussian.expectation import ExpectedMoments, WeightedRows, e_step
 from em_impute.gaussian.information import MissingInformation, missing_information
-from em_impute.gaussian.model import GaussianModel
+from em_impute.gaussian.model import GaussianModel, require_model
 from em_impute.gaussian.patterns import Bools, Floats, Ints, PatternSummary
 from em_impute.gaussian.relations import Relation, find_relations, make_exact
 from em_impute.gaussian.result import (
@@ -149,6 +149,7 @@ def fit_gaussian(
     ('converged', [2.5, 4.964])
     """
     _require_options(tol, max_iter, acceleration, prior_rows, start, n_starts, time_limit)
+    _require_callables(on_iteration=on_iteration, on_checkpoint=on_checkpoint)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     with at_most(n_jobs), one_blas_thread():
         summary = data if isinstance(data, PatternSummary) else PatternSummary.from_array(data)
@@ -740,12 +741,16 @@ def _require_options(
             raise ValueError(f'prior_rows must be a number or "auto", got {prior_rows!r}.')
     elif not (0 <= prior_rows < np.inf):
         raise ValueError(f"prior_rows must not be negative, got {prior_rows!r}.")
-    if not (start is None or isinstance(start, GaussianModel)):
-        raise ValueError(
-            f"start must be a GaussianModel, as in result.model, got {type(start).__name__}."
-        )
+    if start is not None:
+        require_model("start", start)
     if not (time_limit is None or (_is_number(time_limit) and time_limit >= 0)):
         raise ValueError(f"time_limit must be a number of seconds or None, got {time_limit!r}.")
+
+
+def _require_callables(**given: object) -> None:
+    for name, function in given.items():
+        if not (function is None or callable(function)):
+            raise ValueError(f"{name} must be a function or None, got {function!r}.")
 
 
 def _is_number(value: object, kind: type[Real] | type[Integral] = Real) -> bool:

@@ -12,7 +12,7 @@ from scipy.special import chdtrc
 
 from em_impute.gaussian.blocks import cholesky_factor
 from em_impute.gaussian.em import SINGULAR_EIGENVALUE, fit_gaussian
-from em_impute.gaussian.model import GaussianModel
+from em_impute.gaussian.model import GaussianModel, require_model
 from em_impute.gaussian.patterns import Bools, Floats, PatternSummary
 from em_impute.gaussian.result import ConvergenceWarning, Status
 from em_impute.gaussian.threads import one_blas_thread
@@ -102,7 +102,10 @@ def little_mcar_test(data: PatternSummary | Any, model: GaussianModel | None = N
     True
     """
     summary = data if isinstance(data, PatternSummary) else PatternSummary.from_array(data)
-    model = _fitted(summary) if model is None else model.in_order_of(summary.columns)
+    if model is None:
+        model = _fitted(summary)
+    require_model("model", model)
+    model = model.in_order_of(summary.columns)
     varying = model.sd > 0
     shown = summary.patterns & varying
     compared: Bools = np.logical_or.reduce(shown, axis=1)

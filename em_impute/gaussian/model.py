@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from em_impute.gaussian.conditional import Conditional, conditional
 from em_impute.gaussian.draws import conditional_noise, standard_normals
 from em_impute.gaussian.keys import Keys
 from em_impute.gaussian.patterns import Floats
-from em_impute.gaussian.table import Table, listed, require_finite
+from em_impute.gaussian.table import Table, listed, require_distinct, require_finite
 
 FORMAT = "em_impute.gaussian"
 FORMAT_VERSION = 1
@@ -54,8 +55,7 @@ class GaussianModel:
         ):
             object.__setattr__(self, name, value)
         p = len(self.columns)
-        if len(set(self.columns)) != p:
-            raise ValueError(f"Column names must differ from each other, got {list(self.columns)}.")
+        require_distinct(self.columns)
         if self.mean.shape != (p,) or self.covariance.shape != (p, p):
             raise ValueError(
                 f"For {p} columns the mean must have shape ({p},) and the covariance ({p}, {p}), "
@@ -169,6 +169,9 @@ class GaussianModel:
         TypeError
             If a key is of another kind.
         """
+        for name, number in (("seed", seed), ("imputation", imputation)):
+            if not isinstance(number, Integral):
+                raise ValueError(f"{name} must be a whole number, got {number!r}.")
         table = Table.of(X)
         matrix = self._cells(table)
         missing = np.isnan(matrix)
@@ -235,6 +238,14 @@ class GaussianModel:
             )
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not a model that can be read: {error}") from error
+
+
+def require_model(name: str, given: object) -> None:
+    """Raise an error if the argument `name` is no model."""
+    if not isinstance(given, GaussianModel):
+        raise ValueError(
+            f"{name} must be a GaussianModel, as in result.model, got {type(given).__name__}."
+        )
 
 
 def _numbers(content: Any) -> Floats:

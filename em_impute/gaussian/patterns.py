@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from em_impute.gaussian.cells import Numbers
 from em_impute.gaussian.stored import read_stored
-from em_impute.gaussian.table import Table, default_names, listed, require_finite
+from em_impute.gaussian.table import Table, default_names, listed, require_distinct, require_finite
 from em_impute.gaussian.threads import one_blas_thread, spread
 
 Floats = NDArray[np.float64]
@@ -81,8 +81,7 @@ class PatternSummary:
         if isinstance(columns, str):
             raise TypeError(f"Expected a list of columns' names, got the text {columns!r}.")
         self.columns = tuple(map(str, columns))
-        if len(set(self.columns)) != len(self.columns):
-            raise ValueError(f"Column names must differ from each other, got {list(self.columns)}.")
+        require_distinct(self.columns)
         p = len(self.columns)
         self.patterns: Bools = np.zeros((0, p), dtype=bool)
         self.counts: Ints = np.zeros(0, dtype=np.int64)

@@ -47,6 +47,8 @@ class Standardisation:
         """
         if not summary.n_rows:
             raise ValueError("There are no rows to fit a model to.")
+        if not summary.columns:
+            raise ValueError("There are no columns to fit a model to.")
         empty = np.flatnonzero(summary.observed_counts == 0)
         if len(empty):
             raise ValueError(

@@ -106,6 +106,12 @@ def default_names(n_columns: int) -> tuple[str, ...]:
     return tuple(f"x{j}" for j in range(n_columns))
 
 
+def require_distinct(names: Sequence[str]) -> None:
+    """Raise an error if a name is there twice."""
+    if len(set(names)) != len(names):
+        raise ValueError(f"Column names must differ from each other, got {list(names)}.")
+
+
 def listed(names: Sequence[str], most: int = MOST_NAMED) -> str:
     """Names in a sentence: 'a', 'b' and 'c'."""
     quoted = [f"'{name}'" for name in names[:most]]
@@ -179,6 +185,8 @@ def _objects(cells: Sequence[Any]) -> NDArray[np.object_]:
 
 def _matrix(X: Any) -> NDArray[Any]:
     """`X` as an array of two dimensions, in a type that changes no cell."""
+    if hasattr(X, "toarray"):
+        raise ValueError("Sparse matrices cannot be used; X.toarray() makes an array of one.")
     matrix: NDArray[Any]
     if isinstance(X, np.ma.MaskedArray):
         matrix = X

@@ -416,6 +416,8 @@ def test_one_row_one_column_and_all_constant() -> None:
         ({"time_limit": "a"}, "time_limit must be a number of seconds"),
         ({"time_limit": -1}, "time_limit must be a number of seconds"),
         ({"start": np.zeros(3)}, "start must be a GaussianModel"),
+        ({"on_iteration": 3}, "on_iteration must be a function or None, got 3"),
+        ({"on_checkpoint": "a"}, "on_checkpoint must be a function"),
         ({"n_jobs": "a"}, "n_jobs must be a number of threads"),
         ({"max_iter": 0}, "max_iter must be at least 1"),
         ({"n_starts": 0}, "n_starts must be at least 1"),

@@ -13,8 +13,8 @@ from holed_tables import factor_table
 from numpy.typing import NDArray
 
 from em_impute import EMImputer, PatternSummary, fit_gaussian
+from em_impute.gaussian import model as models
 from em_impute.gaussian import patterns
-from em_impute.gaussian.patterns import as_matrix
 
 Floats = NDArray[np.float64]
 
@@ -104,4 +104,13 @@ def test_rows_are_brought_together_before_they_are_gathered(
     monkeypatch.setattr(patterns, "_summarised", note)
     PatternSummary.from_array(X)
     assert seen == [True] * 4
-    assert as_matrix(X).flags.c_contiguous
+    conditional = models.conditional
+
+    def note_too(matrix: Floats, *parameters: Floats) -> Any:
+        seen.append(matrix.flags.c_contiguous)
+        return conditional(matrix, *parameters)
+
+    monkeypatch.setattr(models, "conditional", note_too)
+    fit_gaussian(X).model.impute(X)
+    assert all(seen)
+    assert len(seen) == 9

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from holed_tables import factor_table
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from em_impute import EMImputer, GaussianModel, PatternSummary, fit_gaussian, little_mcar_test
 from em_impute.gaussian.table import Table
@@ -136,6 +137,10 @@ REFUSED: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "durations": ([None, 1, 2], {"dtype": "timedelta64[s]"}, r"'b'\] \(durations"),
     "complex": ([1 + 2j, 2, 3], {}, r"'b'\] \(complex"),
     "periods": (list(pd.period_range("2024", periods=3)), {}, r"'b'\]"),
+    "a time": ([1, pd.Timestamp("2024-02-01"), 3], {"dtype": object}, r"\(a time in row 1"),
+    "a NumPy time": ([1, np.datetime64("NaT"), 3], {"dtype": object}, r"\(a time in row 1"),
+    "a duration": ([1, np.timedelta64(2, "s"), 3], {"dtype": object}, r"\(a duration in row 1"),
+    "a complex number": ([1, 1 + 2j, None], {"dtype": object}, r"\(a complex number in row 1"),
     "large": ([1, 2**53 + 1, 3], {}, r"'b' holds a whole number beyond 2\*\*53.* in row 1"),
     "large unsigned": ([1, 2**63, 3], {"dtype": "uint64"}, "'b' holds a whole number beyond"),
     "large negative": ([1, -(2**53) - 1, 3], {}, "'b' holds a whole number beyond"),
@@ -177,6 +182,7 @@ def test_what_is_no_number_is_refused_by_the_columns_name(door: str, kind: str) 
         (np.zeros((2, 3, 2)), "two-dimensional.*got 3 dimension"),
         ({"a": [1.0]}, "two-dimensional.*got 0 dimension"),
         (pl.LazyFrame({"a": [1.0]}), "collect"),
+        (FRAME.set_axis(["a", "a", "b"], axis=1), "differ from each other|there twice: 'a'"),
     ],
 )
 def test_arrays_and_lists_that_are_no_table_of_numbers(door: str, array: Any, message: str) -> None:
@@ -343,6 +349,25 @@ def test_numbers_whose_difference_is_infinite_name_their_column() -> None:
     with pytest.raises(ValueError, match="numbers in 'a' are so large"):
         summary.update([[1.7e308], [-1.7e308], [0.0]])
     assert summary.observed_mean == 1.5
+
+
+@pytest.mark.parametrize("door", [d for d in DOORS if d != "EMImputer"])
+def test_sparse_matrices_are_told_how(door: str) -> None:
+    with pytest.raises(ValueError, match="toarray"):
+        DOORS[door](csr_matrix(np.eye(3)))
+
+
+def test_there_must_be_columns() -> None:
+    with pytest.raises(ValueError, match="no columns"):
+        fit_gaussian([[], []])
+
+
+@pytest.mark.parametrize("bad", ["a", 1.5, None])
+def test_seeds_are_whole_numbers(bad: Any) -> None:
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        MODEL.draw(X, seed=bad)
+    with pytest.raises(ValueError, match="imputation must be a whole number"):
+        MODEL.draw(X, seed=1, imputation=bad)
 
 
 def test_a_constant_column_may_be_as_large_as_it_likes() -> None:
