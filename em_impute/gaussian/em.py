@@ -63,6 +63,8 @@ CREEPING_EIGENVALUE = 1e-2
 CREEPING_FALL = 0.994
 # Near a maximum the gain decays faster than this from one half to the next.
 CREEPING_GAIN = 0.2
+# Nearer to a singular covariance than this, a saddle is not told from the way there.
+SADDLE_EIGENVALUE = 1e-6
 # Two endings this many tol apart or less are the same maximum: each may be off by tol.
 SAME_MAXIMUM = 10
 
@@ -546,8 +548,12 @@ def _information(
     def em_map(at: Parameters) -> Parameters:
         return m_step(e_step(rows, *at), at[0], ending.prior_rows)
 
-    return missing_information(
+    def objective(at: Parameters) -> float:
+        return (e_step(rows, *at).loglik - _penalty(at[1], ending.prior_rows)) / rows.n
+
+    found = missing_information(
         em_map,
+        objective,
         ending.point.parameters,
         ending.point.image,
         ending.prior_rows / rows.n,
@@ -555,6 +561,9 @@ def _information(
         lambda: options.out_of_time,
         closely=diagnostics,
     )
+    if found.at_a_saddle and ending.point.smallest_eigenvalue < SADDLE_EIGENVALUE:
+        return MissingInformation(np.nan, evaluations=found.evaluations)
+    return found
 
 
 def _undetermined(unseen: Bools, names: tuple[str, ...], prior_rows: float) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ RESIDUAL = 3e-3
 # After so many evaluations, an eigenvalue that is so many residuals below 1 is the largest of all.
 LEAST_EVALUATIONS = 5
 DECIDED = 4.0
+# How far a saddle is looked at on both sides, in the same units as the next.
+LOOK = 0.1
 # Step of the finite differences, in complete-data standard errors times sqrt(n).
 STEP = 1e-6
 # What is below this share of the largest loading is left out of a combination, and all after five.
@@ -43,20 +45,19 @@ class MissingInformation:
         standard deviations, covariances in correlation units, the largest 1.
     evaluations : int
         Evaluations of the EM map that finding it took.
+    at_a_saddle : bool
+        Whether EM, moved off the point, would go away from it.
     """
 
     worst_fraction: float
     worst_combination: tuple[tuple[str, float], ...] = ()
     evaluations: int = 0
-
-    @property
-    def at_a_saddle(self) -> bool:
-        """Whether EM, moved off the point, would go away from it."""
-        return self.worst_fraction > 1.0 + RESIDUAL
+    at_a_saddle: bool = False
 
 
 def missing_information(
     em_map: Callable[[Parameters], Parameters],
+    objective: Callable[[Parameters], float],
     point: Parameters,
     image: Parameters,
     prior_share: float,
@@ -75,6 +76,8 @@ def missing_information(
     ----------
     em_map : callable
         From parameters to parameters.
+    objective : callable
+        What the map climbs, per row.
     point : tuple of ndarray
         Mean (p,) and covariance (p, p).
     image : tuple of ndarray
@@ -105,11 +108,30 @@ def missing_information(
         basis.append(following)
     if not images:
         return MissingInformation(np.nan)
+    # Differences of the map, between so near points, may be mostly rounding.
+    saddle = value > 1.0 + RESIDUAL and _rises(objective, space, point, vector, value)
     return MissingInformation(
-        max(0.0, value),
+        max(0.0, value) if saddle else min(max(0.0, value), 1.0),
         _combination(space.direction(vector), point[1], columns),
         len(images),
+        saddle,
     )
+
+
+def _rises(
+    objective: Callable[[Parameters], float],
+    space: _Whitened,
+    point: Parameters,
+    vector: Floats,
+    value: float,
+) -> bool:
+    """Whether the objective is convex along `vector`, by half of what the eigenvalue says."""
+    try:
+        sides = [objective(space.move(point, side * vector)) for side in (LOOK, -LOOK)]
+    except np.linalg.LinAlgError:
+        return False
+    gain = sum(sides) / 2 - objective(point)
+    return gain > (value - 1.0) * LOOK**2 / 4
 
 
 class _Whitened:

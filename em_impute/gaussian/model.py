@@ -38,7 +38,7 @@ class GaussianModel:
     ------
     ValueError
         If the shapes or names do not fit each other, a number is not finite, or the covariance is
-        not that of any columns: not symmetric, or with a negative variance of some combination.
+        not symmetric or has a negative variance.
     """
 
     mean: Floats
@@ -67,13 +67,6 @@ class GaussianModel:
             raise ValueError("The covariance of a model must be symmetric.")
         if (np.diag(self.covariance) < 0).any():
             raise ValueError("The variances of a model must not be negative.")
-        sd = np.where(self.sd > 0, self.sd, 1.0)
-        smallest = np.linalg.eigvalsh(self.covariance / sd / sd[:, None]).min(initial=0.0)
-        if smallest < -NEGATIVE_BY_ROUNDING:
-            raise ValueError(
-                "The covariance of a model must be positive semidefinite: with this one some "
-                "combination of the columns has a negative variance."
-            )
 
     @property
     def sd(self) -> Floats:
@@ -233,11 +226,13 @@ class GaussianModel:
                 raise ValueError(f"expected format {FORMAT} version {FORMAT_VERSION}")
             if not all(isinstance(name, str) for name in content["columns"]):
                 raise ValueError("expected columns' names to be text")
-            return cls(
+            model = cls(
                 _numbers(content["mean"]), _numbers(content["covariance"]), content["columns"]
             )
+            _require_semidefinite(model)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not a model that can be read: {error}") from error
+        return model
 
 
 def require_model(name: str, given: object) -> None:
@@ -245,6 +240,16 @@ def require_model(name: str, given: object) -> None:
     if not isinstance(given, GaussianModel):
         raise ValueError(
             f"{name} must be a GaussianModel, as in result.model, got {type(given).__name__}."
+        )
+
+
+def _require_semidefinite(model: GaussianModel) -> None:
+    sd = np.where(model.sd > 0, model.sd, 1.0)
+    smallest = np.linalg.eigvalsh(model.covariance / sd / sd[:, None]).min(initial=0.0)
+    if smallest < -NEGATIVE_BY_ROUNDING:
+        raise ValueError(
+            "The covariance of a model must be positive semidefinite: with this one some "
+            "combination of the columns has a negative variance."
         )
 
 
