@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from em_impute.job import CannotRun, Job, job_schema, load_job
+from em_impute.job import CannotRun, DatabaseTarget, Job, job_schema, load_job
 from em_impute.logins import Login, read_blocks_with
 
 if TYPE_CHECKING:
@@ -164,13 +164,18 @@ def check(job: Path, day: datetime | None) -> None:
         snapshot = count_blanks(snapshot, loaded)
         roles = assign_roles(snapshot, loaded)
         check_limits(snapshot, roles, loaded)
-        check_schema(filled_schema(snapshot, roles), loaded.target)
+        filled = filled_schema(snapshot, roles)
+        check_schema(filled, loaded.target, roles.key)
         validation.check_columns(loaded, [column.name for column in snapshot.columns])
         validation.check_rows(loaded, snapshot.rows)
         validation.output_checks(loaded, roles.impute)
 
         misfits = find_misfits(snapshot, roles, loaded)
         unfilled, hints = find_unfilled(snapshot, roles, loaded), find_hints(snapshot, roles)
+        if isinstance(loaded.target, DatabaseTarget):
+            from em_impute.tables.rehearsal import rehearse
+
+            rehearse(snapshot, roles, filled, loaded.target)
     _show_plan(loaded, snapshot, roles)
     _show_unfilled(unfilled)
     _show_hints(hints)

@@ -180,6 +180,7 @@ class Found:
             *(self.tested.warnings if self.tested else ()),
             *(self.after.warnings if self.after else ()),
             *([_APPENDED_BEFORE] if self.published and self.published.before else ()),
+            *filter(None, [self.published.warning] if self.published else ()),
             *(s for s in (self.fitted.decisions if self.fitted else ()) if s not in said),
             *(self.before.warnings if self.before else ()),
         )

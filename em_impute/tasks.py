@@ -206,7 +206,7 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
     checks, names = run.job.checks.input, [column.name for column in snapshot.columns]
     roles = columns.assign_roles(snapshot, run.job)
     limits.check_limits(snapshot, roles, run.job)
-    targets.check_schema(filling.filled_schema(snapshot, roles), run.job.target)
+    targets.check_schema(filling.filled_schema(snapshot, roles), run.job.target, roles.key)
     validation.check_columns(run.job, names)
     validation.verify_checks(run.job)
     validation.check_rows(run.job, snapshot.rows)
@@ -315,6 +315,8 @@ def publish(run: Run, staged: Staged) -> Published:
     # That this run itself was tried before is nothing to be told.
     published = replace(published, before=published.before and run.publication != run.id)
     get_run_logger().info("Published %s rows to %s.", f"{published.rows:,}", published.target)
+    if published.warning:
+        get_run_logger().warning(published.warning)
     return published
 
 

@@ -614,6 +614,11 @@ class DatabaseTarget(Database):
         description="replace: the table's rows are replaced; append: rows are added; upsert: rows "
         "with the same columns.key are updated, the others added.",
     )
+    narrowing: Literal["refuse", "allow"] = Field(
+        "refuse",
+        description="What to do where the types of the table would change a cell that was not "
+        "filled: refuse the table, or count the cells and warn.",
+    )
 
     @property
     def file_format(self) -> Format:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,9 @@ import pyarrow as pa
 
 from em_impute.job import DatabaseSource, DatabaseTarget, split_table
 from em_impute.logins import LoginError, login_to
+from em_impute.tables import holding, narrowing
 from em_impute.tables.engines import (
+    Column,
     DatabaseError,
     DatabaseLostError,
     Session,
@@ -26,7 +28,9 @@ from em_impute.tables.engines import (
     connect,
     quoted,
 )
-from em_impute.tables.sources import SourceError, read_batches, read_schema
+from em_impute.tables.filled_marks import filled_columns, marked, marks
+from em_impute.tables.holding import Load
+from em_impute.tables.sources import SourceError, read_schema
 from em_impute.tables.targets import Published, TargetError
 
 if TYPE_CHECKING:
@@ -45,7 +49,7 @@ _WHOLE_NUMBERS = re.compile(r"(small|big|tiny|huge|u|us|ub|ut)*(int|integer)", r
 
 
 @contextmanager
-def _opened(place: DatabaseSource | DatabaseTarget) -> Iterator[Session]:
+def opened(place: DatabaseSource | DatabaseTarget) -> Iterator[Session]:
     """A session with a source's or target's database; its refusals as this room's errors."""
     reading = isinstance(place, DatabaseSource)
     fault, done = (SourceError, "read") if reading else (TargetError, "written")
@@ -87,7 +91,7 @@ def open_source(
 
 def _stream(source: DatabaseSource, batch_rows: int) -> Iterator[Any]:
     """The schema of a source, then its batches."""
-    with _opened(source) as session:
+    with opened(source) as session:
         if source.query is not None:
             # Drivers put the query in brackets: no semicolon in them, and no comment that swallows
             # one.
@@ -116,6 +120,13 @@ def _near(session: Session, table: Table) -> str:
 # --- Targets -----------------------------------------------------------------------------------
 
 
+_PRIVILEGES = {
+    "replace": ("SELECT", "INSERT", "DELETE"),
+    "append": ("SELECT", "INSERT"),
+    "upsert": ("SELECT", "INSERT", "UPDATE"),
+}
+
+
 def check_target(target: DatabaseTarget) -> None:
     """Rehearse the publication, without rows, and undo it.
 
@@ -125,8 +136,11 @@ def check_target(target: DatabaseTarget) -> None:
         If the database cannot be reached, or does not let this user write the table.
     """
     try:
-        with _opened(target) as session:
+        with opened(target) as session:
             table = session.find(split_table(target.table))
+            session.check_privileges(table, _PRIVILEGES[target.mode])
+            runs = session.find(table.beside(RUNS).parts)
+            session.check_privileges(runs, ("SELECT", "INSERT"))
             _prepare_runs(session, table)
             session.run("CREATE TEMPORARY TABLE em_impute_rehearsal (c0 integer)")
             if not table.exists:
@@ -138,18 +152,40 @@ def check_target(target: DatabaseTarget) -> None:
 
 
 def _rehearse(session: Session, table: Table, target: DatabaseTarget) -> None:
-    columns = ", ".join(map(quoted, session.columns(table)))
-    session.run(
-        f"INSERT INTO {table.sql} ({columns}) SELECT {columns} FROM {table.sql} WHERE 1 = 0"
-    )
+    columns = [
+        quoted(name)
+        for name, column in session.columns(table).items()
+        if not (column.generated or column.identity)
+    ]
+    if columns:
+        names = ", ".join(columns)
+        session.run(
+            f"INSERT INTO {table.sql} ({names}) SELECT {names} FROM {table.sql} WHERE 1 = 0"
+        )
     if target.mode == "replace":
         session.check_replaceable(table)
         session.run(f"DELETE FROM {table.sql} WHERE 1 = 0")
-    if target.mode == "upsert":
-        assignments = ", ".join(
-            f"{quoted(name)} = {quoted(name)}" for name in session.columns(table)
-        )
+    if target.mode == "upsert" and columns:
+        assignments = ", ".join(f"{name} = {name}" for name in columns)
         session.run(f"UPDATE {table.sql} SET {assignments} WHERE 1 = 0")
+
+
+def check_schema(schema: pa.Schema, target: DatabaseTarget, key: Sequence[str]) -> None:
+    """Make sure that the target's table has a place for every column of one of `schema`.
+
+    Raises
+    ------
+    TargetError
+        Naming a column that it lacks, cannot hold, computes by itself, or needs.
+    """
+    try:
+        with opened(target) as session:
+            session.load(schema, ())
+            table = session.find(split_table(target.table))
+            if table.exists:
+                _columns_to_write(session, table, schema, target, key)
+    except DatabaseLostError as error:
+        raise TargetError(str(error)) from None
 
 
 def publish(
@@ -170,11 +206,12 @@ def publish(
     Raises
     ------
     TargetError
-        If the database refuses the table; the target is as it was.
+        If the database refuses the table, or would hold other cells or rows; the target is as it
+        was.
     DatabaseLostError
         If the database cannot be reached, or is gone; the target is as it was, or published.
     """
-    with _opened(target) as session:
+    with opened(target) as session:
         session.lock(session.find(split_table(target.table)))
         table = session.find(split_table(target.table))
         _prepare_runs(session, table)
@@ -183,36 +220,39 @@ def publish(
         if not staged.path.exists():
             raise DatabaseError(f"the staged file {staged.path} is gone; run the job again")
         schema = read_schema(staged.path)
-        session.load(schema, read_batches(staged.path))
-        _put(session, table, schema, target, key)
+        session.load(*marked(staged))
+        if not table.exists:
+            create(session, table, schema)
+        load = loaded(
+            session, table, schema, target, key, marks(filled_columns(staged), len(schema))
+        )
+        narrowed = narrowing.changed_cells(load)
+        if narrowed and target.narrowing == "refuse":
+            raise DatabaseError(narrowing.refusal(load, narrowed))
+        holding.put(load, staged.rows)
         _record(session, table, staged, run_id)
         session.commit()
-    return Published(str(target), staged.rows, staged.sha256)
+    return Published(str(target), staged.rows, staged.sha256, narrowed=tuple(narrowed.items()))
 
 
-def _put(
-    session: Session, table: Table, schema: pa.Schema, target: DatabaseTarget, key: Sequence[str]
-) -> None:
-    if not table.exists:
-        _create(session, table, schema)
-    values = _values(session, table, schema)
-    names = ", ".join(map(quoted, values))
-    insert = (
-        f"INSERT INTO {table.sql} ({names}) "
-        f"SELECT {', '.join(values.values())} FROM {session.staging} AS new"
-    )
+def loaded(
+    session: Session,
+    table: Table,
+    schema: pa.Schema,
+    target: DatabaseTarget,
+    key: Sequence[str],
+    marks: Mapping[str, tuple[int, int]],
+) -> Load:
+    """What is in the staging table, and how it goes into the target's."""
     if target.mode == "upsert":
+        session.index_staged([f"c{schema.get_field_index(name)}" for name in key])
         _check_key(session, schema, key)
-        match = " AND ".join(f"old.{quoted(name)} = {values[name]}" for name in key)
-        _update(session, table, {n: v for n, v in values.items() if n not in key}, match)
-        insert += f" WHERE NOT EXISTS (SELECT 1 FROM {table.sql} AS old WHERE {match})"
-    if target.mode == "replace":
-        session.check_replaceable(table)
-        session.run(f"DELETE FROM {table.sql}")
-    session.run(insert)
+    columns = _columns_to_write(session, table, schema, target, key)
+    return Load(session, table, schema, columns, target.mode, tuple(key), marks)
 
 
-def _create(session: Session, table: Table, schema: pa.Schema) -> None:
+def create(session: Session, table: Table, schema: pa.Schema) -> None:
+    """Make the target's table."""
     columns = []
     for i, field in enumerate(schema):
         type_ = session.new_type(field)
@@ -224,23 +264,41 @@ def _create(session: Session, table: Table, schema: pa.Schema) -> None:
     )
 
 
-def _values(session: Session, table: Table, schema: pa.Schema) -> dict[str, str]:
-    """Each column's value in SQL: that of the staging table, in the type of the target's."""
-    types = session.columns(table)
-    values = {}
-    for i, field in enumerate(schema):
-        if field.name not in types:
-            near = difflib.get_close_matches(field.name, types, n=1)
+def _columns_to_write(
+    session: Session,
+    table: Table,
+    schema: pa.Schema,
+    target: DatabaseTarget,
+    key: Sequence[str],
+) -> dict[str, Column]:
+    """The target's columns that the table has, and that the database does not compute itself."""
+    columns = session.columns(table)
+    for field in schema:
+        if field.name not in columns:
+            near = difflib.get_close_matches(field.name, columns, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise DatabaseError(f"it has no column {field.name!r} that can be written{hint}")
-        type_ = types[field.name]
-        if session.typed and pa.types.is_floating(field.type) and _WHOLE_NUMBERS.fullmatch(type_):
+        column = columns[field.name]
+        if (
+            session.typed
+            and pa.types.is_floating(field.type)
+            and _WHOLE_NUMBERS.fullmatch(column.type)
+        ):
             raise DatabaseError(
-                f"its column {field.name!r} is of type {type_}, to which the table's, of type "
-                f"{field.type}, would be rounded"
+                f"its column {field.name!r} is of type {column.type}, to which the table's, of "
+                f"type {field.type}, would be rounded"
             )
-        values[field.name] = f"CAST(new.c{i} AS {type_})" if session.typed else f"new.c{i}"
-    return values
+        if column.identity and target.mode == "upsert" and field.name not in key:
+            raise DatabaseError(
+                f"its column {field.name!r} is GENERATED ALWAYS AS IDENTITY, which an update "
+                "cannot set; name it in columns.key"
+            )
+    if needed := [n for n, c in columns.items() if c.required and n not in schema.names]:
+        raise DatabaseError(
+            f"its column {needed[0]!r} is NOT NULL and has no default, and the table has no such "
+            "column; add it to the source, or give it a default"
+        )
+    return {name: columns[name] for name in schema.names if not columns[name].generated}
 
 
 def _check_key(session: Session, schema: pa.Schema, key: Sequence[str]) -> None:
@@ -260,15 +318,6 @@ def _check_key(session: Session, schema: pa.Schema, key: Sequence[str]) -> None:
         raise DatabaseError(
             f"`mode: upsert` needs a key of its own for every row; {keys:,} keys are those of "
             f"several rows (columns.key: {', '.join(key)})"
-        )
-
-
-def _update(session: Session, table: Table, values: dict[str, str], match: str) -> None:
-    if values:
-        assignments = ", ".join(f"{quoted(name)} = {value}" for name, value in values.items())
-        session.run(
-            f"UPDATE {table.sql} AS old SET {assignments} FROM {session.staging} AS new "
-            f"WHERE {match}"
         )
 
 

@@ -12,7 +12,7 @@ import re
 import sqlite3
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 
 from em_impute.job import database_file, split_database_url
 from em_impute.roots import ROOT, OutsideError, confined, roots
+from em_impute.tables import postgresql_catalog
 from em_impute.tables.run_folder import reason
 
 # How long a session waits for whoever writes to the same place, in seconds.
@@ -60,6 +61,34 @@ class Table:
         return Table((*self.parts[:-1], name), exists=False)
 
 
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes
+    ----------
+    type : str
+        To cast a value to before it is inserted: without a length, which an insert checks.
+    exact : str
+        With its length or precision.
+    base : str
+        That under a domain; the affinity in SQLite.
+    generated : bool
+        Whether the database computes it from others.
+    identity : bool
+        Whether the database numbers it, GENERATED ALWAYS AS IDENTITY.
+    required : bool
+        Whether a row needs a value there: NOT NULL without a default.
+    """
+
+    type: str
+    exact: str
+    base: str
+    generated: bool = False
+    identity: bool = False
+    required: bool = False
+
+
 def quoted(name: str) -> str:
     """Write an identifier so that SQL takes it as it is."""
     return '"{}"'.format(name.replace('"', '""'))
@@ -79,10 +108,13 @@ class Session(ABC):
         What stands before the number of a bound parameter.
     staging : str
         The staging table in SQL; its columns are c0, c1, ...
+    dialect : str
+        Of its SQL.
     typed : bool
         Whether a column holds values of its declared type only.
     """
 
+    dialect: ClassVar[str]
     mark: ClassVar[str] = "$"
     staging: ClassVar[str] = f"temp.{STAGING}"
     typed: ClassVar[bool] = True
@@ -90,6 +122,10 @@ class Session(ABC):
     @abstractmethod
     def run(self, sql: str, *values: object) -> Rows:
         """Run one statement; give its rows, if it has any."""
+
+    @abstractmethod
+    def change(self, sql: str) -> int:
+        """Run a statement that changes rows; give how many the database says they were."""
 
     @abstractmethod
     def stream(self, sql: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -108,8 +144,12 @@ class Session(ABC):
         """All tables, as schema and name."""
 
     @abstractmethod
-    def columns(self, table: Table) -> dict[str, str]:
-        """The columns that can be written, with their types."""
+    def columns(self, table: Table) -> dict[str, Column]:
+        """The columns of a table by name."""
+
+    @abstractmethod
+    def staged_types(self) -> list[str]:
+        """The types of the staging table's columns."""
 
     @abstractmethod
     def commit(self) -> None:
@@ -122,6 +162,36 @@ class Session(ABC):
     def new_type(self, field: pa.Field) -> str | None:  # noqa: ARG002
         """Type of a column in a new table; None for that of the staging table."""
         return None
+
+    def as_held(self, table: Table, names: Sequence[str], schema: pa.Schema) -> str:  # noqa: ARG002
+        """The staged rows `new` for a FROM; where need be with `held`, as the table holds them."""
+        return f"{self.staging} AS new"
+
+    def index_staged(self, columns: Sequence[str]) -> None:  # noqa: B027
+        """Have the staged rows found by some of their columns; most databases join by hashes."""
+
+    def unmatched(self, table: Table, match: str, key: Mapping[str, int]) -> str:  # noqa: ARG002
+        """Condition that no row `old` of the table matches the staged row `new`."""
+        return f"NOT EXISTS (SELECT 1 FROM {table.sql} AS old WHERE {match})"
+
+    def between(self, table: Table) -> list[str]:  # noqa: ARG002
+        """What may have other rows in the table than are sent to it: triggers and the like."""
+        return []
+
+    def stand_in(self, table: Table) -> Table:
+        """A table in which rows can be tried out, unseen: a file's own, which nobody else sees."""
+        return table
+
+    def check_references(  # noqa: B027
+        self, table: Table, values: Mapping[str, str], filled: Sequence[str]
+    ) -> None:
+        """Make sure that what the staged rows refer to in other tables is there."""
+
+    def settle(self) -> None:  # noqa: B027
+        """Check now what would only be checked at the end."""
+
+    def check_privileges(self, table: Table, privileges: Sequence[str]) -> None:  # noqa: B027
+        """Make sure that this user may do what is to be done with the table."""
 
     def lock(self, table: Table) -> None:  # noqa: B027
         """Wait until no other run writes to the table; a database in a file is locked already."""
@@ -259,6 +329,7 @@ _UNREACHABLE = (
 class _PostgreSQL(Session):
     """PostgreSQL through ADBC: binary COPY in both directions."""
 
+    dialect = "postgresql"
     staging = f"pg_temp.{STAGING}"
 
     def __init__(self, parts: SplitResult, password: str | None, write: bool) -> None:
@@ -279,6 +350,7 @@ class _PostgreSQL(Session):
         level = "READ COMMITTED" if write else "REPEATABLE READ READ ONLY"
         self.run(f"SET TRANSACTION ISOLATION LEVEL {level}")
         if write:
+            self.run("SET CONSTRAINTS ALL DEFERRED")  # to `settle`
             self.run(f"SET LOCAL lock_timeout = '{PATIENCE:g}s'")
 
     def _refused(self, message: str) -> Exception:
@@ -353,6 +425,11 @@ class _PostgreSQL(Session):
         at = f" at {_line_and_column(query, int(position) - 1)} of the query" if position else ""
         return DatabaseError(f"{why}{at if query else ''} (SQLSTATE {state})")
 
+    def change(self, sql: str) -> int:
+        with self._said():
+            self._cursor.execute(sql)
+            return int(self._cursor.rowcount)
+
     def stream(self, sql: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:  # noqa: ARG002
         with self._said(sql):
             described = self._cursor.adbc_execute_schema(sql)  # parses, and runs nothing
@@ -422,6 +499,7 @@ class _PostgreSQL(Session):
         except (DatabaseError, DatabaseLostError) as error:
             # What goes wrong in a batch reaches the driver as a broken stream.
             raise mistakes[0] if mistakes else error from None
+        self.run(f"ANALYZE {self.staging}")  # for the plans of what is joined to it
 
     def find(self, parts: tuple[str, ...]) -> Table:
         name = ".".join(map(quoted, parts))
@@ -442,16 +520,62 @@ class _PostgreSQL(Session):
             "('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
         )
 
-    def columns(self, table: Table) -> dict[str, str]:
-        # Types without their lengths: a cast cuts a text that is too long, an insert refuses it.
-        return dict(
-            self.run(
-                "SELECT attname::text, format_type(atttypid, -1) FROM pg_attribute "
-                "WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped "
-                "AND attgenerated = '' AND attidentity <> 'a' ORDER BY attnum",
-                table.sql,
-            )
+    def columns(self, table: Table) -> dict[str, Column]:
+        found = self.run(postgresql_catalog.COLUMNS, table.sql)
+        return {name: Column(*parts) for name, *parts in found}
+
+    def staged_types(self) -> list[str]:
+        found = self.run(postgresql_catalog.COLUMNS, self.staging)
+        return [exact for _, _, exact, *_ in found]
+
+    def between(self, table: Table) -> list[str]:
+        return postgresql_catalog.between(self.run, table.sql)
+
+    def settle(self) -> None:
+        self.run("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def stand_in(self, table: Table) -> Table:
+        like = Table(("pg_temp", table.parts[-1]), exists=True)
+        self.run(
+            f"CREATE TEMPORARY TABLE {quoted(table.parts[-1])} (LIKE {table.sql} INCLUDING ALL)"
         )
+        return like
+
+    def check_references(
+        self, table: Table, values: Mapping[str, str], filled: Sequence[str]
+    ) -> None:
+        for name, other, own, theirs in postgresql_catalog.foreign_keys(self.run, table.sql):
+            if not set(own) <= values.keys() - set(filled):
+                continue
+            given = " AND ".join(f"{values[column]} IS NOT NULL" for column in own)
+            found = " AND ".join(
+                f"there.{quoted(column)} = {values[mine]}"
+                for mine, column in zip(own, theirs, strict=True)
+            )
+            [(rows,)] = self.run(
+                f"SELECT count(*) FROM {self.staging} AS new WHERE {given} "
+                f"AND NOT EXISTS (SELECT 1 FROM {other} AS there WHERE {found})"
+            )
+            if rows:
+                raise DatabaseError(
+                    f"{rows:,} rows refer by its foreign key {name} to rows that are not in {other}"
+                )
+
+    def check_privileges(self, table: Table, privileges: Sequence[str]) -> None:
+        if table.exists:
+            what, grant = (
+                f"table {table.parts[-1]}",
+                postgresql_catalog.missing_grants(self.run, table.sql, privileges),
+            )
+        else:
+            what, grant = (
+                f"schema {table.parts[0]}",
+                postgresql_catalog.missing_in_schema(self.run, table.parts[0]),
+            )
+        if not grant and (grant := postgresql_catalog.missing_in_database(self.run)):
+            what = "temporary tables"
+        if grant:
+            raise DatabaseError(f"permission denied for {what}; its owner gives it with `{grant}`")
 
     def new_type(self, field: pa.Field) -> str | None:
         if pa.types.is_decimal(field.type):
@@ -466,16 +590,20 @@ class _PostgreSQL(Session):
         self.run("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"em_impute {table.sql}")
 
     def check_replaceable(self, table: Table) -> None:
-        cascades = self.run(
-            "SELECT conname::text FROM pg_constraint WHERE confrelid = to_regclass($1) "
-            "AND contype = 'f' AND confdeltype IN ('c', 'n', 'd')",
-            table.sql,
-        )
-        if cascades:
-            raise DatabaseError(
-                f"replacing its rows would delete or change rows of other tables, by the foreign "
-                f"key {cascades[0][0]} with ON DELETE; use `mode: upsert`"
-            )
+        for name, child, cascades, refers in postgresql_catalog.references(self.run, table.sql):
+            if cascades:
+                raise DatabaseError(
+                    f"replacing its rows would delete or change rows of other tables, by the "
+                    f"foreign key {name} with ON DELETE; use `mode: upsert`"
+                )
+            may = "SELECT has_table_privilege($1::regclass, 'SELECT')"
+            if self.run(may, child)[0][0] and self.run(
+                f"SELECT 1 FROM {child} WHERE {refers} LIMIT 1"
+            ):
+                raise DatabaseError(
+                    f"its rows cannot be replaced, because rows of {child} refer to them by the "
+                    f"foreign key {name}; use `mode: upsert`, or make the key DEFERRABLE"
+                )
 
 
 def _place(parts: SplitResult) -> str:
@@ -578,6 +706,8 @@ _LOSSY_IN_DUCKDB = re.compile(r"BIT\b|TIME WITH TIME ZONE|UNION\b|BIGNUM|UHUGEIN
 class _DuckDB(Session):
     """A DuckDB file, which exchanges Arrow batches without copies."""
 
+    dialect = "duckdb"
+
     def __init__(self, path: Path, write: bool) -> None:
         self._duckdb = _driver("duckdb", "duckdb")
         _check_there(path, write)
@@ -620,6 +750,10 @@ class _DuckDB(Session):
         with self._said():
             rows: Rows = self._connection.execute(sql, list(values)).fetchall()
             return rows
+
+    def change(self, sql: str) -> int:
+        [(rows,)] = self.run(sql)
+        return int(rows)
 
     @contextmanager
     def _said(self) -> Iterator[None]:
@@ -707,14 +841,21 @@ class _DuckDB(Session):
             "WHERE table_catalog = current_database()"
         )
 
-    def columns(self, table: Table) -> dict[str, str]:
-        return dict(
-            self.run(
-                "SELECT column_name, data_type FROM duckdb_columns() WHERE "
-                "database_name = current_database() AND schema_name = $1 AND table_name = $2",
-                *table.parts,
-            )
+    def columns(self, table: Table) -> dict[str, Column]:
+        found = self.run(
+            "SELECT column_name, data_type, is_generated = 'ALWAYS', "
+            "is_nullable = 'NO' AND column_default IS NULL FROM information_schema.columns WHERE "
+            "table_catalog = current_database() AND table_schema = $1 AND table_name = $2 "
+            "ORDER BY ordinal_position",
+            *table.parts,
         )
+        return {
+            name: Column(type_, type_, type_, bool(generated), required=required)
+            for name, type_, generated, required in found
+        }
+
+    def staged_types(self) -> list[str]:
+        return [row[1] for row in self.run(f"DESCRIBE {self.staging}")]
 
 
 def _kept_locked() -> DatabaseError:
@@ -739,6 +880,7 @@ _SQLITE_NAMES = {pa.int64(): "INTEGER", pa.float64(): "REAL", pa.binary(): "BLOB
 class _SQLite(Session):
     """An SQLite file. Its columns have no types, its values have; Arrow's come from all of them."""
 
+    dialect = "sqlite"
     mark = "?"
     typed = False
 
@@ -766,6 +908,10 @@ class _SQLite(Session):
     def run(self, sql: str, *values: object) -> Rows:
         with self._said():
             return self._connection.execute(sql, values).fetchall()
+
+    def change(self, sql: str) -> int:
+        with self._said():
+            return self._connection.execute(sql).rowcount
 
     @contextmanager
     def _said(self) -> Iterator[None]:
@@ -823,9 +969,61 @@ class _SQLite(Session):
             "SELECT 'main', name FROM main.sqlite_schema WHERE type IN ('table', 'view')"
         )
 
-    def columns(self, table: Table) -> dict[str, str]:
-        found = "SELECT name, type FROM pragma_table_xinfo(?1) WHERE hidden = 0"
-        return dict(self.run(found, table.parts[-1]))
+    def columns(self, table: Table) -> dict[str, Column]:
+        # A table's own INTEGER PRIMARY KEY numbers itself.
+        found = self.run(
+            'SELECT name, type, hidden, "notnull" AND dflt_value IS NULL AND pk = 0 '
+            "FROM pragma_table_xinfo(?1) WHERE hidden <> 1",
+            table.parts[-1],
+        )
+        return {
+            name: Column(type_, type_, _affinity(type_), hidden > 1, required=bool(required))
+            for name, type_, hidden, required in found
+        }
+
+    def staged_types(self) -> list[str]:
+        return [type_ for (type_,) in self.run(f"SELECT type FROM pragma_table_info('{STAGING}')")]
+
+    def as_held(self, table: Table, names: Sequence[str], schema: pa.Schema) -> str:
+        columns = ", ".join(map(quoted, names))
+        cells = ", ".join(f"c{schema.get_field_index(name)}" for name in names)
+        self.run(f"CREATE TEMP TABLE em_impute_held AS SELECT {columns} FROM {table.sql} WHERE 0")
+        self.run(
+            f"INSERT INTO temp.em_impute_held SELECT {cells} FROM {self.staging} ORDER BY rowid"
+        )
+        return f"{self.staging} AS new JOIN temp.em_impute_held AS held ON held.rowid = new.rowid"
+
+    def index_staged(self, columns: Sequence[str]) -> None:
+        self.run(f"CREATE INDEX temp.em_impute_by_key ON {STAGING} ({', '.join(columns)})")
+
+    def unmatched(self, table: Table, match: str, key: Mapping[str, int]) -> str:  # noqa: ARG002
+        # One walk over the table, which may have no index on the key; the staged rows have one.
+        known = " AND ".join(f"old.{quoted(name)} = known.c{i}" for name, i in key.items())
+        return (
+            f"new.rowid NOT IN (SELECT known.rowid FROM {table.sql} AS old "
+            f"CROSS JOIN {self.staging} AS known WHERE {known})"
+        )
+
+    def between(self, table: Table) -> list[str]:
+        found = self.run(
+            "SELECT CASE type WHEN 'trigger' THEN 'its trigger ' || name ELSE 'that it is a view' "
+            "END FROM main.sqlite_schema WHERE lower(tbl_name) = lower(?1) "
+            "AND type IN ('trigger', 'view') ORDER BY 1",
+            table.parts[-1],
+        )
+        return [name for (name,) in found]
+
+
+def _affinity(declared: str) -> str:
+    """What a column makes of its values, by SQLite's rules for the words of its type."""
+    words = declared.upper()
+    if "INT" in words:
+        return "INTEGER"
+    if any(word in words for word in ("CHAR", "CLOB", "TEXT")):
+        return "TEXT"
+    if "BLOB" in words or not words:
+        return "BLOB"
+    return "REAL" if any(word in words for word in ("REAL", "FLOA", "DOUB")) else "NUMERIC"
 
 
 _READING = {

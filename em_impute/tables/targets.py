@@ -62,12 +62,23 @@ class Published:
         Of the table's bytes.
     before : bool
         Whether it was there before: nothing was done.
+    narrowed : tuple of (str, int)
+        Cells that were not filled and that the target's types have changed, of each column.
     """
 
     target: str
     rows: int
     sha256: str
     before: bool = field(default=False, compare=False)
+    narrowed: tuple[tuple[str, int], ...] = field(default=(), compare=False)
+
+    @property
+    def warning(self) -> str | None:
+        """What a reader should know of cells that are not what they were."""
+        if not self.narrowed:
+            return None
+        columns = ", ".join(f"{cells:,} of {name}" for name, cells in self.narrowed)
+        return f"The types of {self.target} changed cells that were not filled: {columns}."
 
 
 # --- Before the work starts --------------------------------------------------------------------
@@ -101,8 +112,10 @@ def check_target(target: FileTarget | DatabaseTarget) -> None:
         raise _unwritable(target, error) from error
 
 
-def check_schema(schema: pa.Schema, target: FileTarget | DatabaseTarget) -> None:
-    """Make sure that the target can hold every column of a table.
+def check_schema(
+    schema: pa.Schema, target: FileTarget | DatabaseTarget, key: Sequence[str] = ()
+) -> None:
+    """Make sure that the target can hold every column of a table, whose rows have a key or none.
 
     Raises
     ------
@@ -110,7 +123,11 @@ def check_schema(schema: pa.Schema, target: FileTarget | DatabaseTarget) -> None
         Naming the columns that it cannot hold, or that it needs and has not.
     """
     check_types(schema, target.file_format)
-    if isinstance(target, FileTarget) and target.partition_by:
+    if isinstance(target, DatabaseTarget):
+        from em_impute.tables import databases
+
+        databases.check_schema(schema, target, key)
+    elif target.partition_by:
         partitions.check_columns(schema, target.partition_by)
 
 

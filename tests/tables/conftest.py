@@ -1,18 +1,28 @@
-"""What the tests of the table side share: a run folder, and snapshots and jobs made in it."""
+"""What the tests of the table side share: run folders, snapshots, jobs, databases, staged rows."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import adbc_driver_postgresql.dbapi
+import duckdb
 import pyarrow as pa
 import pytest
-from pyarrow import feather
+from databases import Database, Stage
+from postgres_server import PostgresServer
+from pyarrow import feather, parquet
 
 from em_impute.job import FileSource, FileTarget, Job
-from em_impute.tables.run_folder import RunFolder, open_run_folder
+from em_impute.tables.fill import Staged
+from em_impute.tables.run_folder import RunFolder, open_run_folder, sha256
 from em_impute.tables.sources import Snapshot, take_snapshot
+from em_impute.tables.targets import open_writer
+
+NUMBERS = count()
 
 
 @pytest.fixture
@@ -57,3 +67,74 @@ def job() -> Callable[..., Job]:
         )
 
     return make
+
+
+@pytest.fixture
+def postgres_database(postgres: PostgresServer) -> Database:
+    name = f"test_{next(NUMBERS)}"
+    with adbc_driver_postgresql.dbapi.connect(postgres.url, autocommit=True) as connection:
+        connection.cursor().execute(f"CREATE DATABASE {name}")
+    url = f"{postgres.url.rpartition('/')[0]}/{name}"
+
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        with (
+            adbc_driver_postgresql.dbapi.connect(url, autocommit=True) as connection,
+            connection.cursor() as cursor,
+        ):
+            for statement in sql.split(";;"):
+                cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    return Database(url, run)
+
+
+@pytest.fixture
+def duckdb_database(tmp_path: Path) -> Database:
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(tmp_path / "db.duckdb")) as connection:
+            return [connection.execute(statement).fetchall() for statement in sql.split(";;")][-1]
+
+    return Database(f"duckdb:///{tmp_path}/db.duckdb", run)
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Database:
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(tmp_path / "db.sqlite", isolation_level=None)
+        try:
+            return [connection.execute(statement).fetchall() for statement in sql.split(";;")][-1]
+        finally:
+            connection.close()
+
+    return Database(f"sqlite:///{tmp_path}/db.sqlite", run)
+
+
+@pytest.fixture(params=["postgresql", "duckdb", "sqlite"])
+def database(request: pytest.FixtureRequest) -> Database:
+    names = {"postgresql": "postgres", "duckdb": "duckdb", "sqlite": "sqlite"}
+    found: Database = request.getfixturevalue(f"{names[request.param]}_database")
+    return found
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    """A table as `fill` leaves it; `filled` has the rows, from 0, of a column's filled cells."""
+
+    def write(
+        table: pa.Table | dict[str, Any], filled: dict[str, list[int]] | None = None
+    ) -> Staged:
+        table = table if isinstance(table, pa.Table) else pa.table(table)
+        path = tmp_path / f"staged-{next(NUMBERS)}.feather"
+        with open_writer(path, "feather", table.schema) as writer:
+            for batch in table.to_batches(max_chunksize=2):
+                writer.write_batch(batch)
+        cells = sorted((row + 1, name) for name, rows in (filled or {}).items() for row in rows)
+        ledger = path.with_suffix(".parquet")
+        columns = pa.array([name for _, name in cells], pa.string()).dictionary_encode()
+        rows = pa.array([row for row, _ in cells], pa.int64())
+        parquet.write_table(pa.table({"row": rows, "column": columns}), ledger, row_group_size=3)
+        imputed = tuple((name, len(rows)) for name, rows in (filled or {}).items())
+        digest = sha256(path)
+        return Staged(path, "feather", table.num_rows, len(cells), digest, ledger, imputed)
+
+    return write

@@ -34,7 +34,7 @@ def writable() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def postgres_url(postgres: PostgresServer) -> str:
     with adbc_driver_postgresql.dbapi.connect(postgres.url, autocommit=True) as connection:
         connection.cursor().execute("CREATE DATABASE queries")
