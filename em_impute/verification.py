@@ -1,7 +1,8 @@
 """Whether a run's output can be computed again: its input is read, fitted and filled once more.
 
 What comes out is compared with the hashes in the run's manifest and, where these differ, cell by
-cell with the run's ledger. The target itself is not needed: a later run may have replaced it.
+cell with the run's ledger. The target itself is not needed: a later run may have replaced it. Where
+it can be told that it is this run's, it is compared too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from em_impute.gaussian import GaussianModel, PatternSummary
-from em_impute.job import CannotRun, FileTarget, Job
+from em_impute.job import CannotRun, DatabaseTarget, FileTarget, Job
 from em_impute.roots import OutsideError
 from em_impute.tables import groups, sources, summarise
 from em_impute.tables.columns import assign_roles, count_blanks
@@ -81,9 +82,21 @@ def verify(path: Path) -> Verification:
             return _without_source(folder, again, job, recorded)
         staged = _recompute(job, snapshot, again)
         verification = _compare(folder, again, staged, job, recorded)
+        if isinstance(job.target, DatabaseTarget):
+            return _with_database(verification, staged, job.target, recorded["run"])
     return Verification(
         verification.outcome, (*verification.sentences, *_target_now(job, recorded))
     )
+
+
+def _with_database(
+    verification: Verification, staged: Staged, target: DatabaseTarget, run_id: str
+) -> Verification:
+    from em_impute.tables.published_rows import compare
+
+    found = compare(staged, target, run_id)
+    outcome: Outcome = "not equal" if found.differs else verification.outcome
+    return Verification(outcome, (*verification.sentences, found.sentence))
 
 
 def _job(recorded: Mapping[str, Any]) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -33,13 +34,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     return published()
 
 
-def published() -> RunFolder:
+def published(**changes: Any) -> RunFolder:
     """Run a job without Prefect, and leave what a run leaves."""
     job = Job.model_validate(
         {
             "name": "boys",
             "source": {"path": "boys.parquet"},
             "target": {"path": "out/filled.parquet"},
+            **changes,
         }
     )
     folder = open_run_folder(Path("runs"), "boys", "run-1")
@@ -237,3 +239,51 @@ def test_a_run_that_published_nothing(run: RunFolder) -> None:
     change_manifest(run, lambda content: content.update(target=None))
     with pytest.raises(CannotRun, match="published nothing, so there is nothing to verify"):
         verify(run.path)
+
+
+@pytest.mark.parametrize("mode", ["replace", "upsert"])
+def test_rows_in_a_database_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    known = reference("boys")
+    frame = pd.DataFrame(known.X, columns=list(known.columns))
+    frame.insert(0, "k", range(len(frame)))
+    frame.to_parquet("boys.parquet")
+    target = {"url": "sqlite:///x.db", "table": "t", "mode": mode}
+    folder = published(target=target, columns={"key": ["k"]})
+    name = "The table t of sqlite:///x.db"
+
+    def told() -> tuple[str, str]:
+        found = verify(folder.path)
+        return found.outcome, found.sentences[-1]
+
+    def run(sql: str) -> None:
+        connection = sqlite3.connect("x.db", isolation_level=None)
+        connection.execute(sql)
+        connection.close()
+
+    assert told() == ("equal", f"{name} still holds what this run published.")
+    run("UPDATE t SET age = age + 1 WHERE k IN (3, 4)")
+    assert told() == ("not equal", f"{name} holds other cells than this run published: 2 of age.")
+    run("DELETE FROM t WHERE k = 7")
+    assert told() == ("not equal", f"{name} holds 747 of the 748 rows by now.")
+    run("INSERT INTO em_impute_runs VALUES ('run-2', 't', 1, '', '9999-01-01')")
+    assert told() == ("equal", f"{name} was written by another run since.")
+    run("DROP TABLE t")
+    assert told() == ("equal", f"{name} is not there any more.")
+    Path("x.db").write_text("no database")
+    outcome, sentence = told()
+    assert outcome == "equal"
+    assert sentence.startswith(f"What it has published cannot be compared: {name} cannot be")
+
+
+def test_appended_rows_are_not_told_from_others(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = {"url": "sqlite:///x.db", "table": "t", "mode": "append"}
+    found = verify(published(target=target, name="other").path)
+    assert (found.outcome, found.sentences[-1]) == (
+        "equal",
+        "The table t of sqlite:///x.db was appended to: its rows cannot be told from others.",
+    )

@@ -344,6 +344,19 @@ def _published(
     return Published(str(target), found[0][0], found[0][1], before=True) if found else None
 
 
+def last_run(session: Session, table: Table) -> str | None:
+    """The run that has published to a table last; None if none has."""
+    runs = session.find(table.beside(RUNS).parts)
+    if not runs.exists:
+        return None
+    found = session.run(
+        f'SELECT "run_id" FROM {runs.sql} WHERE "target" = {session.mark}1 '
+        'ORDER BY "published_at" DESC LIMIT 1',
+        table.parts[-1],
+    )
+    return str(found[0][0]) if found else None
+
+
 def _record(session: Session, table: Table, staged: Staged, run_id: str) -> None:
     marks = ", ".join(f"{session.mark}{i}" for i in range(1, 5))
     session.run(

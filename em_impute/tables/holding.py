@@ -90,14 +90,14 @@ def put(load: Load, rows: int) -> None:
     """
     session, table = load.session, load.table
     between = session.between(table)
-    before = _rows(load) if between and load.mode == "append" else 0
+    before = held(load) if between and load.mode == "append" else 0
     reported = _write(load)
     session.settle()
     if not between:
         _check(reported == rows, reported, rows, load, between)
         return
-    held = _matched(load) if load.mode == "upsert" else _rows(load) - before
-    _check(held == rows, held, rows, load, between)
+    there = held(load) - before
+    _check(there == rows, there, rows, load, between)
     if others := changed(load):
         cells = ", ".join(f"{count:,} of {name}" for name, count in others.items())
         raise DatabaseError(
@@ -137,13 +137,15 @@ def _update(load: Load) -> int:
     )
 
 
-def _rows(load: Load) -> int:
+def held(load: Load) -> int:
+    """How many rows the table has; of upserted ones, those with the key of a staged row."""
+    if load.mode == "upsert":
+        return _matched(load)
     [(rows,)] = load.session.run(f"SELECT count(*) FROM {load.table.sql}")
     return int(rows)
 
 
 def _matched(load: Load) -> int:
-    """How many rows of the table have the key of a staged one."""
     [(rows,)] = load.session.run(
         f"SELECT count(*) FROM {load.table.sql} AS old, {load.session.staging} AS new "
         f"WHERE {load.match}"
