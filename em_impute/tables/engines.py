@@ -300,6 +300,9 @@ _MISREAD = {"money", "oid", "_money", "_oid"}
 _TEXTUAL = {"numeric", "json", "jsonb"}
 """Types that travel as text, and that a new table gets back."""
 
+_TEXT_LIKE = {"citext", "inet", "cidr", "macaddr", "macaddr8", "ltree", "xml"}
+"""Types that are read as text, and that a new table gets back if its database knows them."""
+
 # Classes of SQLSTATE in which the server's words name tables, columns, constraints and types. The
 # words of class 22 quote values.
 _NAMING = ("0A", "23", "25", "26", "28", "3D", "3F", "42")
@@ -434,10 +437,19 @@ class _PostgreSQL(Session):
         with self._said(sql):
             described = self._cursor.adbc_execute_schema(sql)  # parses, and runs nothing
         self._check_reads(sql)
-        schema = pa.schema([self._readable(field) for field in described])
+        as_text = {i: name for i, field in enumerate(described) if (name := self._text_like(field))}
+        lists = [i for i, field in enumerate(described) if pa.types.is_list(field.type)]
+        schema = pa.schema(
+            [
+                _as_text(field, as_text[i]) if i in as_text else self._readable(field)
+                for i, field in enumerate(described)
+            ]
+        )
+        if as_text or lists:
+            sql = _rewritten(sql, described.names, as_text, lists)
         with self._said(sql):
             self._cursor.execute(sql)
-            return schema, self._batches(self._cursor.fetch_record_batch(), schema)
+            return schema, self._batches(self._cursor.fetch_record_batch(), schema, lists)
 
     def _check_reads(self, sql: str) -> None:
         """Have the server's own grammar say that it is one query, and its executor that it reads.
@@ -456,11 +468,13 @@ class _PostgreSQL(Session):
             raise self._reason(error, "") from None
 
     def _batches(
-        self, reader: Iterable[pa.RecordBatch], schema: pa.Schema
+        self, reader: Iterable[pa.RecordBatch], schema: pa.Schema, lists: Sequence[int]
     ) -> Iterator[pa.RecordBatch]:
         try:
             for batch in reader:
-                columns = list(map(_exact, batch.columns, schema))
+                for i, nested in zip(lists, batch.columns[len(schema) :], strict=True):
+                    _check_flat(nested, schema.field(i))
+                columns = list(map(_exact, batch.columns[: len(schema)], schema))
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
         except (OSError, pa.ArrowException) as error:
             # In the middle of the rows the driver passes on words only.
@@ -477,9 +491,20 @@ class _PostgreSQL(Session):
         if name in _TEXTUAL:
             type_ = _decimal(int(field.metadata.get(b"POSTGRESQL:typmod", -1)))
             return pa.field(field.name, type_, metadata={b"POSTGRESQL:type": name.encode()})
-        if name in _MISREAD or "arrow.opaque" in str(field.type):
+        item = field.type.value_type if pa.types.is_list(field.type) else field.type
+        unlike = "arrow.opaque" in str(field.type) or pa.types.is_struct(item)
+        if name in _MISREAD or unlike:
             raise _unreadable(field.name, self._type_name(name))
         return field.remove_metadata()
+
+    def _text_like(self, field: pa.Field) -> str | None:
+        """The name of a type that the driver does not know and that its text says exactly."""
+        name = field.metadata[b"POSTGRESQL:type"].decode()
+        if not isinstance(field.type, pa.OpaqueType):
+            return None
+        oid = re.fullmatch(r"unnamed<oid:(\d+)>", name)
+        [(type_, like)] = self.run(postgresql_catalog.TEXT_LIKE, int(oid[1]) if oid else 0, name)
+        return str(type_) if like or type_ in _TEXT_LIKE else None
 
     def _type_name(self, name: str) -> str:
         """The name of a type as PostgreSQL shows it."""
@@ -583,7 +608,8 @@ class _PostgreSQL(Session):
         if pa.types.is_string(field.type):
             # A file can say anything in its metadata, and this becomes SQL.
             kept = (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode(errors="replace")
-            return kept if kept in _TEXTUAL else "text"
+            known = kept in _TEXT_LIKE and self.run("SELECT to_regtype($1)::text", kept)[0][0]
+            return kept if kept in _TEXTUAL or known else "text"
         return None
 
     def lock(self, table: Table) -> None:
@@ -604,6 +630,34 @@ class _PostgreSQL(Session):
                     f"its rows cannot be replaced, because rows of {child} refer to them by the "
                     f"foreign key {name}; use `mode: upsert`, or make the key DEFERRABLE"
                 )
+
+
+def _as_text(field: pa.Field, type_: str) -> pa.Field:
+    return pa.field(field.name, pa.string(), metadata={b"POSTGRESQL:type": type_.encode()})
+
+
+def _rewritten(
+    sql: str, names: Sequence[str], as_text: Mapping[int, str], lists: Sequence[int]
+) -> str:
+    """A query with some columns cast to text; at its end, which arrays are more than a list."""
+    cells = [f"q.c{i}" for i in range(len(names))]
+    nested = [f"array_ndims({cells[i]}) > 1 OR array_lower({cells[i]}, 1) <> 1" for i in lists]
+    for i, more in zip(lists, nested, strict=True):
+        cells[i] = f"CASE WHEN {more} THEN NULL ELSE {cells[i]} END"
+    for i in as_text:
+        cells[i] = f"{cells[i]}::text"
+    columns = [f"{cell} AS {quoted(name)}" for cell, name in zip(cells, names, strict=True)]
+    aliases = ", ".join(f"c{i}" for i in range(len(names)))
+    return f"SELECT {', '.join([*columns, *nested])} FROM (\n{sql}\n) AS q({aliases})"
+
+
+def _check_flat(nested: pa.Array, field: pa.Field) -> None:
+    if pc.any(nested).as_py():
+        raise DatabaseError(
+            f"column {field.name!r} holds arrays of several dimensions, or whose first element is "
+            f"not number 1, which a list does not have; use a query that casts it, such as `select "
+            f"cast({quoted(field.name)} as text)`"
+        )
 
 
 def _place(parts: SplitResult) -> str:
@@ -655,15 +709,21 @@ def _exact(column: pa.Array, field: pa.Field) -> pa.Array:
 
 def _check_finite(column: pa.Array, field: pa.Field) -> None:
     """Refuse infinity among dates: the driver makes a day of it, long before PostgreSQL's first."""
+    if pa.types.is_list(field.type):
+        _check_finite(column.flatten(), pa.field(field.name, field.type.value_type))
+        return
     is_date = pa.types.is_date(column.type)
     if is_date or pa.types.is_timestamp(column.type):
         first = pc.min(column.cast(pa.int32() if is_date else pa.int64())).as_py()
         if first is not None and first < -(2**30 if is_date else 2**62):
-            raise DatabaseError(
-                f"column {field.name!r} holds infinity or a time beyond Arrow's, which "
-                f"{field.type} does not have; use a query that casts it, such as "
-                f"`select cast({quoted(field.name)} as text)`"
-            )
+            raise _infinite(field)
+
+
+def _infinite(field: pa.Field) -> DatabaseError:
+    return DatabaseError(
+        f"column {field.name!r} holds infinity or a time beyond Arrow's, which {field.type} does "
+        f"not have; use a query that casts it, such as `select cast({quoted(field.name)} as text)`"
+    )
 
 
 def _type_for_postgresql(type_: pa.DataType) -> pa.DataType | None:
@@ -698,6 +758,18 @@ def _noting(
 
 
 # --- DuckDB ------------------------------------------------------------------------------------
+
+
+def _check_ends(column: pa.Array, field: pa.Field) -> None:
+    """Refuse infinity among DuckDB's dates and times, which are the last numbers that there are."""
+    is_date = pa.types.is_date32(column.type)
+    if is_date or pa.types.is_timestamp(column.type):
+        numbers = column.cast(pa.int32() if is_date else pa.int64())
+        last = 2**31 - 1 if is_date else 2**63 - 1
+        ends = pc.min_max(numbers).as_py()
+        if ends["max"] == last or ends["min"] == -last:
+            raise _infinite(field)
+
 
 # Types whose Arrow form has lost something: the length of a BIT, the offset of a TIMETZ.
 _LOSSY_IN_DUCKDB = re.compile(r"BIT\b|TIME WITH TIME ZONE|UNION\b|BIGNUM|UHUGEINT|VARIANT|GEOMETRY")
@@ -808,10 +880,13 @@ class _DuckDB(Session):
             except self._duckdb.Error:
                 raise DatabaseError(_ONE_SELECT) from None
 
-    def _batches(self, reader: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def _batches(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         try:
             with self._said():
-                yield from reader
+                for batch in reader:
+                    for column, field in zip(batch.columns, reader.schema, strict=True):
+                        _check_ends(column, field)
+                    yield batch
         except (pa.ArrowException, OSError) as error:
             raise DatabaseError("a value of the query cannot be computed") from error
 
@@ -928,10 +1003,24 @@ class _SQLite(Session):
         names = [column[0] for column in described]
         found = ", ".join(f"group_concat(DISTINCT typeof({quoted(name)}))" for name in names)
         [storages] = self.run(f"SELECT {found} FROM {source}")
+        for name, kinds in zip(names, storages, strict=True):
+            self._check_empty_texts(source, name, set((kinds or "").split(",")) - {"null"})
         schema = pa.schema(list(map(_field_of_storage, names, storages)))
         with self._said():
             cursor = self._connection.execute(f"SELECT * FROM {source}")
         return schema, self._batches(cursor, batch_rows, schema)
+
+    def _check_empty_texts(self, source: str, name: str, kinds: set[str]) -> None:
+        """Say so where what keeps a column from being one of numbers is empty text."""
+        if "text" not in kinds or not kinds - {"text"} <= {"integer", "real"} or len(kinds) < 2:
+            return
+        column = quoted(name)
+        texts = f"typeof({column}) = 'text' AND trim({column}) <> ''"
+        if not self.run(f"SELECT 1 FROM {source} WHERE {texts} LIMIT 1"):
+            raise DatabaseError(
+                f"column {name!r} holds empty text among numbers, perhaps for a missing cell; use "
+                f"a query that makes it missing, such as `select nullif({column}, '') as {column}`"
+            )
 
     def _batches(
         self, cursor: sqlite3.Cursor, batch_rows: int, schema: pa.Schema

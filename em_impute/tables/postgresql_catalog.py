@@ -23,6 +23,14 @@ COLUMNS = """
     WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
 
+# A type by its number, or else by its name in whatever schema: strings, network addresses, bits and
+# enums are said by their text.
+TEXT_LIKE = """
+    SELECT max(typname)::text,
+        bool_and(typtype = 'e' OR typtype = 'b' AND typcategory IN ('S', 'I', 'V'))
+    FROM pg_type WHERE CASE WHEN $1 > 0 THEN oid = $1::bigint::oid ELSE typname = $2 END
+"""
+
 # The table and its partitions, whose triggers fire too.
 _FAMILY = (
     "SELECT to_regclass($1)::oid UNION SELECT relid::oid FROM pg_partition_tree(to_regclass($1))"

@@ -275,7 +275,13 @@ def test_numerics_of_a_query_have_their_precision(postgres_database: Database) -
 @pytest.mark.parametrize(
     ("value", "type_"),
     [
-        ("'1.2.3.4'::inet", "inet"),
+        ("'{1.2.3.4}'::inet[]", "inet[]"),
+        ("row(1, 2)", "record"),
+        ("('x', 1)::pair", "pair"),
+        ("array[('x', 1)::pair]", "pair[]"),
+        ("'{[1,2)}'::int4multirange", "int4multirange"),
+        ("point(1, 2)", "point"),
+        ("'a'::tsvector", "tsvector"),
         ("5::money", "money"),
         ("'{5}'::money[]", "money[]"),
         ("5::oid", "oid"),
@@ -287,6 +293,7 @@ def test_numerics_of_a_query_have_their_precision(postgres_database: Database) -
 def test_type_of_postgresql_without_counterpart(
     postgres_database: Database, value: str, type_: str
 ) -> None:
+    postgres_database.run("CREATE TYPE pair AS (a text, b int)")
     message = refusal_of(postgres_database.source(query=f'SELECT 1 AS a, {value} AS "my col"'))
     assert message.endswith(
         f"cannot be read: column 'my col' is of type {type_}, which has no counterpart in Arrow; "
@@ -331,6 +338,71 @@ def test_type_of_duckdb_without_counterpart(
     )
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["date 'infinity'", "date '-infinity'", "timestamp 'infinity'", "timestamptz '-infinity'"],
+)
+def test_infinity_among_dates_of_duckdb(duckdb_database: Database, value: str) -> None:
+    duckdb_database.run("SELECT 1")
+    message = refusal_of(duckdb_database.source(query=f"SELECT {value} AS x"))
+    assert "column 'x' holds infinity or a time beyond Arrow's, which " in message
+
+
+def test_types_that_are_like_text(
+    postgres_database: Database, stage: Stage, tmp_path: Path
+) -> None:
+    run = postgres_database.run
+    run("CREATE EXTENSION citext;;CREATE EXTENSION ltree;;CREATE TYPE mood AS ENUM ('glad')")
+    run("CREATE DOMAIN mail AS citext CHECK (value LIKE '%@%')")
+    columns = (
+        "id int, c citext, m mail, e mood, i inet, n cidr, ma macaddr, b bit(3), vb varbit(5), "
+        "l ltree"
+    )
+    run(f"CREATE TABLE t ({columns});;CREATE TABLE copied (LIKE t)")
+    run(
+        "INSERT INTO t VALUES (1, 'Ab ', 'X@y', 'glad', '1.2.3.4/8', '10.0.0.0/8', "
+        "'08:00:2b:01:02:03', B'101', B'1', 'a.b')"
+    )
+    run("INSERT INTO t (id) VALUES (2)")
+    snapshot = take_snapshot(postgres_database.source(table="t"), tmp_path / "snapshot.arrow")
+    assert {column.type for column in snapshot.columns[1:]} == {"string"}
+    staged = Staged(snapshot.path, "feather", 2, 0, snapshot.fingerprint, snapshot.path, ())
+    rows = "SELECT x::text FROM {} AS x ORDER BY id"
+    for table, mode in (("copied", "replace"), ("copied", "upsert"), ("made", "replace")):
+        publish(staged, postgres_database.target(table, mode), f"run {mode}", ["id"])
+        assert run(rows.format(table)) == run(rows.format("t"))
+    made = dict(run(COLUMN_TYPES.format("made")))
+    assert [made[name] for name in ("c", "i", "n", "l")] == ["citext", "inet", "cidr", "ltree"]
+
+
+def test_extension_in_a_schema_of_its_own(postgres_database: Database) -> None:
+    postgres_database.run("CREATE SCHEMA e;;CREATE EXTENSION citext SCHEMA e")
+    postgres_database.run("CREATE TABLE t AS SELECT 'A'::e.citext AS c")
+    assert read(postgres_database.source(table="t")).to_pylist() == [{"c": "A"}]
+
+
+@pytest.mark.parametrize(
+    "value", ["'{{1,2},{3,4}}'::int[]", "'[5:6]={1,2}'::int[]", "'{{a}}'::text[]"]
+)
+def test_arrays_that_are_no_lists(postgres_database: Database, value: str) -> None:
+    """Never flattened."""
+    message = refusal_of(postgres_database.source(query=f'SELECT 1 AS a, {value} AS "my col"'))
+    assert (
+        "column 'my col' holds arrays of several dimensions, or whose first element is not number 1"
+        in message
+    )
+    assert 'such as `select cast("my col" as text)`' in message
+    query = f"SELECT {value}::text AS x, '{{}}'::int[] AS y, '{{1}}'::int[] AS z, null::int[] AS n"
+    [row] = read(postgres_database.source(query=query)).to_pylist()
+    assert (row["y"], row["z"], row["n"]) == ([], [1], None)
+
+
+@pytest.mark.parametrize("value", ["array['infinity'::date]", "array['-infinity'::timestamp]"])
+def test_infinity_in_arrays(postgres_database: Database, value: str) -> None:
+    message = refusal_of(postgres_database.source(query=f"SELECT {value} AS x"))
+    assert "column 'x' holds infinity or a time beyond Arrow's, which " in message
+
+
 def test_types_of_sqlite_are_those_of_all_its_values(sqlite_database: Database) -> None:
     sqlite_database.run("CREATE TABLE t (i, r, m, t, b, n)")
     sqlite_database.run(
@@ -354,6 +426,19 @@ def test_sqlite_column_of_several_types(sqlite_database: Database) -> None:
     sqlite_database.run("DELETE FROM t;;INSERT INTO t VALUES (9007199254740993, 1), (0.5, 1)")
     message = refusal_of(sqlite_database.source(table="t"))
     assert "column 'a' holds whole numbers beyond 2**53 among numbers with decimals" in message
+
+
+def test_empty_text_among_numbers_of_sqlite(sqlite_database: Database) -> None:
+    """As a CSV file leaves it that was imported without a word on missing cells."""
+    sqlite_database.run("CREATE TABLE t (a, \"the x\");;INSERT INTO t VALUES (1, 0.5), (2, '')")
+    message = refusal_of(sqlite_database.source(table="t"))
+    hint = 'select nullif("the x", \'\') as "the x"'
+    assert (
+        f"column 'the x' holds empty text among numbers, perhaps for a missing cell; use a query "
+        f"that makes it missing, such as `{hint}`." in message
+    )
+    rows = read(sqlite_database.source(query=f"{hint} from t")).to_pylist()
+    assert rows == [{"the x": 0.5}, {"the x": None}]
 
 
 def test_nan_of_a_declared_numeric(postgres_database: Database) -> None:
