@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from em_impute.job import FileSource, Job
@@ -134,56 +132,3 @@ def test_empty_cells_of_text_in_a_csv_are_missing(take_csv: Take, job: MakeJob) 
 def test_an_empty_text_is_a_text_where_there_are_nulls(take_table: Take, job: MakeJob) -> None:
     table = pa.table({"x": [1.0, None, 3.0], "note": ["", "NA", "a"]})
     assert found(take_table(table), typed(job())) == ()
-
-
-def test_what_folders_do_not_say_is_told(tmp_path: Path, folder: RunFolder, job: MakeJob) -> None:
-    """It is filled only if the job names it."""
-    for place in ("year=2025", "year=__HIVE_DEFAULT_PARTITION__"):
-        (tmp_path / "data" / place).mkdir(parents=True)
-        pq.write_table(pa.table({"x": [1.0, None]}), tmp_path / "data" / place / "p.parquet")
-    source = FileSource(path=tmp_path / "data", format="parquet")
-    made = job().model_copy(update={"source": source})
-    [one] = found(take_snapshot(source, folder.snapshot), made)
-    assert (one.column, one.cells) == ("year", 2)
-    assert one.told == "from folders' names; name it in columns.impute to fill it"
-
-
-# --- In words ----------------------------------------------------------------------------------
-
-
-def text(column: str, cells: int) -> Unfilled:
-    return Unfilled(column, cells, "text", "list it under categories to fill it")
-
-
-def test_one_sentence_for_each_reason() -> None:
-    flag = Unfilled("flag", 5, "true or false", "list it under categories to fill it")
-    assert list(unfilled_in_words([text("note", 196_019), flag, text("city", 12)])) == [
-        "196,019 cells of note and 12 of city (text) were left missing; "
-        f"list it under categories to fill it, {QUIET}",
-        f"5 cells of flag (true or false) were left missing; list it under categories to fill it, "
-        f"{QUIET}",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("cells", "planned", "begins"),
-    [
-        ([1], False, "1 cell of c0 (text) was left missing;"),
-        ([1], True, "1 cell of c0 (text) would be left missing;"),
-        ([9, 7, 8], False, "9 cells of c0, 8 of c2 and 7 of c1 (text) were left"),
-        ([1, 2, 3, 4], False, "4 cells of c3, 3 of c2, 2 of c1 and 1 of 1 more column (text)"),
-        ([1] * 2000, False, "1 cell of c0, 1 of c1, 1 of c2 and 1,997 of 1,997 more columns"),
-    ],
-)
-def test_many_columns_are_counted(cells: list[int], planned: bool, begins: str) -> None:
-    left = [text(f"c{i}", n) for i, n in enumerate(cells)]
-    [sentence] = unfilled_in_words(left, planned=planned)
-    assert sentence.startswith(begins)
-
-
-def test_a_decimal_column_is_filled_or_told(take_table: Take, job: MakeJob) -> None:
-    cells = pa.array(holed([Decimal("1.50"), Decimal("2.25")] * 30), pa.decimal128(10, 2))
-    table = pa.table({"x": holed([*range(ROWS)]), "price": cells})
-    snapshot, made = take_table(table), typed(job())
-    told = {one.column for one in found(snapshot, made)}
-    assert ("price" in told) != ("price" in assign_roles(snapshot, made).impute)
