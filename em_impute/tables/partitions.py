@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -18,6 +18,8 @@ from em_impute.tables.staging import (
 )
 from em_impute.tables.staging import stored_columns as stored_columns_of_file
 
+# What Hive escapes, and nothing else: folders that were read are written by the same names.
+_SPECIAL = re.compile(r"""[\x00-\x1f\x7f"#%'*/:=?\\{\[\]^]""")
 # Of a file or folder, on nearly every file system.
 LONGEST_NAME = 255
 # Beyond this, files are closed, and further rows of their partitions begin others.
@@ -149,9 +151,14 @@ def _texts(column: pa.Array) -> pa.Array:
     return column.cast(pa.string())
 
 
+def _escaped(text: str) -> str:
+    """A text as Hive and Spark spell it in a folder's name."""
+    return _SPECIAL.sub(lambda found: f"%{ord(found[0]):02X}", text)
+
+
 def _folder(name: str, value: str | None) -> str:
-    folder = f"{quote(name, safe='')}={HIVE_NULL if value is None else quote(value, safe='')}"
-    if len(folder) > LONGEST_NAME:
+    folder = f"{_escaped(name)}={HIVE_NULL if value is None else _escaped(value)}"
+    if len(folder.encode()) > LONGEST_NAME:
         raise TargetError(
             f"target.partition_by: a text of {name!r} is too long to name a folder; partition by "
             "another column."

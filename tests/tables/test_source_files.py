@@ -386,10 +386,10 @@ def test_a_pipe_in_a_folder_at_a_url(place: Path, refusal: Callable[..., str]) -
 
 def test_folders_are_told_apart_as_they_are_spelt(place: Path, folder: RunFolder) -> None:
     """007 is not 7, and who left the store out is in no store."""
-    spelt = ["007", "7", "-0", "a%2Fb", "100%25", "__HIVE_DEFAULT_PARTITION__"]
+    spelt = ["007", "7", "-0", "a%2Fb", "100%25", "__HIVE_DEFAULT_PARTITION__", "x y", "é", "+1"]
     for i, store in enumerate(spelt):
         put(place / f"store={store}/year={i}/x.csv", f"v\n{i}\n")
-    put(place / "store=7/year=__HIVE_DEFAULT_PARTITION__/x.csv", "v\n6\n")
+    put(place / "store=7/year=__HIVE_DEFAULT_PARTITION__/x.csv", "v\n9\n")
     job = Job.model_validate(
         {
             "name": "stores",
@@ -402,7 +402,7 @@ def test_folders_are_told_apart_as_they_are_spelt(place: Path, folder: RunFolder
     rows = [row for batch in read_batches(snapshot.path) for row in batch.to_pylist()]
     assert {(row["v"], row["store"], row["year"]) for row in rows} == {
         (0, "007", 0), (1, "7", 1), (2, "-0", 2), (3, "a/b", 3), (4, "100%", 4), (5, None, 5),
-        (6, "7", None),
+        (6, "x y", 6), (7, "é", 7), (8, "+1", 8), (9, "7", None),
     }  # fmt: skip
     roles = assign_roles(snapshot, job)
     assert (roles.impute, roles.predictors) == ((), ("v", "year"))
