@@ -775,6 +775,40 @@ def test_a_run_says_what_it_left_missing(write_job: WriteJob) -> None:
     assert (run["missing_cells"], run["imputed_cells"], run["left_cells"]) == (18, 8, 10)
 
 
+def test_drift_is_since_the_date_before_and_not_of_dates(write_job: WriteJob) -> None:
+    """Dates are run out of turn, and one of them again; a day and a number of rows predict."""
+    rng, began = np.random.default_rng(4), {}
+    for n in (1, 2, 3):
+        x = rng.normal(size=400)
+        y = np.where(rng.random(400) < 0.1, np.nan, x + rng.normal(size=400) + 10 * (n == 3))
+        days = [
+            f"2026-03-{10 * n + i % 9:02}" if n < 3 else f"2026-04-0{1 + i % 9}" for i in range(400)
+        ]
+        frame = pd.DataFrame({"x": x, "y": y, "day": days, "n": np.arange(400) + 400 * n})
+        frame.to_csv(f"in-2026-01-0{n}.csv", index=False)
+    job = write_job(
+        source={"path": "in-{date}.csv"},
+        target={"path": "out-{date}.csv"},
+        columns={"impute": ["y"], "predictors": ["x", "day", "n"]},
+    )
+    for n in (1, 3, 2, 2):
+        result = em_impute("run", job, "--date", f"2026-01-0{n}", "--json")
+        assert result.exit_code == 0, result.output
+        run = json.loads(result.stdout)
+        report = json.loads((Path(run["folder"]) / "report.json").read_text())
+        began.setdefault(n, run["run"])
+        drift = report["drift"]
+        if n == 1:
+            assert drift is None
+            continue
+        assert (drift["run"], drift["date"]) == (began[1], "2026-01-01")
+        assert drift["move_on"] == ["day", "n"]
+        assert (run["outcome"] == "published") == (n == 2), run["verdict"]
+        if n == 3:
+            assert "Drift since the run of 2026-01-01, " in run["verdict"]
+            assert "The mean of 'y' rose" in run["verdict"]
+
+
 def test_schema_is_json_and_describes_a_job() -> None:
     schema = json.loads(em_impute("schema").output)
     assert {"name", "source", "target", "checks"} <= set(schema["properties"])

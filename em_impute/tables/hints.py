@@ -33,6 +33,9 @@ MOST_KEPT = 50_000
 FEWEST, FEWEST_OF_SHAPE, MANY = 10, 30, 1_000
 # A scale of grades has no more values than this.
 MOST_GRADES = 10
+# Numbers that are given out one after another have their quartiles at most so far from the quarters
+# of their range.
+QUARTERS, UNEVEN = np.array([0.25, 0.5, 0.75]), 0.1
 # From this skewness on a logarithm is worth a try, where it at least halves it.
 SKEWED = 1.0
 IDENTIFIER = re.compile(r"(?:^|[^a-z])(?:id|ids|key|nr|no|number|code|zip|zipcode|postcode)$", re.I)
@@ -138,11 +141,23 @@ class Look:
 
     @property
     def is_counter(self) -> bool:
-        """Whether they number rows: whole numbers in a row, or all of a stretch in any order."""
-        if not self.whole or self.count < FEWEST:
+        """Whether they number rows: whole numbers in a row, or all of a stretch in any order.
+
+        Evenly, for a table may be sorted by an amount.
+        """
+        if not self.whole or self.count < FEWEST or not self.is_even:
             return False
         dense = self.count >= FEWEST_OF_SHAPE and self.high - self.low < 2 * self.count
         return self.rising or self.falling or (dense and self.differ)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether their quarters are about equally wide, as those of amounts hardly ever are."""
+        width = self.high - self.low
+        if not (self.count and 0 < width < inf):
+            return False
+        places = (np.quantile(self.kept, QUARTERS) - self.low) / width
+        return bool(np.all(np.abs(places - QUARTERS) < UNEVEN))
 
     @property
     def skewness(self) -> float:
@@ -234,7 +249,7 @@ def _identifier(name: str, look: Look, predicts: bool) -> Hint | None:
     named = IDENTIFIER.search(name) or CAMEL_IDENTIFIER.search(name)
     if not look.whole or look.count < FEWEST:
         return None
-    if look.differ and (named or look.count >= MANY):
+    if look.differ and (named or (look.count >= MANY and look.is_even)):
         what = "looks like an identifier, of which no two are the same"
         return Hint(name, "identifier", f"{name} {what}, {_taken(predicts)}; {_to_key(name)}")
     if not named:

@@ -55,6 +55,18 @@ LOOKS: dict[str, tuple[str, ArrayLike, str, str]] = {
     "seconds": ("created_at", 1.7e9 + RNG.random(N) * 1e7, "time", "seconds since 1970"),
     "milliseconds": ("ts", 1.7e12 + RNG.random(N) * 1e9, "time", "milliseconds since 1970"),
     "an amount": ("price", np.exp(NORMAL), "skewed", "transform: {price: log}"),
+    "whole amounts that differ": (
+        "revenue",
+        np.round(1e9 * np.exp(NORMAL)),
+        "skewed",
+        "transform: {revenue: log}",
+    ),
+    "whole amounts that the table is sorted by": (
+        "population",
+        np.sort(np.round(1e9 * np.exp(NORMAL)))[::-1],
+        "skewed",
+        "transform: {population: log}",
+    ),
     "an amount with zeros": (
         "price",
         np.where(RNG.random(N) < 0.1, 0, np.exp(NORMAL + 1)),
@@ -88,6 +100,8 @@ NOTHING: dict[str, tuple[str, ArrayLike]] = {
     "an indicator": ("yes", RNG.integers(0, 2, N)),
     "a few rows": ("x", np.array([3, 1, 4, 15, 9, 2, 6])),
     "large whole numbers that differ": ("population", RNG.integers(0, 10**9, 200)),
+    "large whole numbers of which many differ": ("gain", np.round(1e9 * NORMAL)),
+    "whole numbers that the table is sorted by": ("gain", np.sort(np.round(1e9 * NORMAL))[::-1]),
     "negative skewed numbers": ("x", -np.exp(NORMAL)),
 }
 
