@@ -781,9 +781,7 @@ def test_drift_is_since_the_date_before_and_not_of_dates(write_job: WriteJob) ->
     for n in (1, 2, 3):
         x = rng.normal(size=400)
         y = np.where(rng.random(400) < 0.1, np.nan, x + rng.normal(size=400) + 10 * (n == 3))
-        days = [
-            f"2026-03-{10 * n + i % 9:02}" if n < 3 else f"2026-04-0{1 + i % 9}" for i in range(400)
-        ]
+        days = [f"2026-0{n}-1{i % 9}" for i in range(400)]
         frame = pd.DataFrame({"x": x, "y": y, "day": days, "n": np.arange(400) + 400 * n})
         frame.to_csv(f"in-2026-01-0{n}.csv", index=False)
     job = write_job(
