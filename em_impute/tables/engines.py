@@ -445,10 +445,9 @@ class _PostgreSQL(Session):
                 for i, field in enumerate(described)
             ]
         )
-        if as_text or lists:
-            sql = _rewritten(sql, described.names, as_text, lists)
-        with self._said(sql):
-            self._cursor.execute(sql)
+        sent = _rewritten(sql, described.names, as_text, lists) if as_text or lists else sql
+        with self._said(sql if sent == sql else ""):  # or its places would not be the query's
+            self._cursor.execute(sent)
             return schema, self._batches(self._cursor.fetch_record_batch(), schema, lists)
 
     def _check_reads(self, sql: str) -> None:
@@ -500,7 +499,7 @@ class _PostgreSQL(Session):
     def _text_like(self, field: pa.Field) -> str | None:
         """The name of a type that the driver does not know and that its text says exactly."""
         name = field.metadata[b"POSTGRESQL:type"].decode()
-        if not isinstance(field.type, pa.OpaqueType):
+        if not str(field.type).startswith("extension<arrow.opaque"):
             return None
         oid = re.fullmatch(r"unnamed<oid:(\d+)>", name)
         [(type_, like)] = self.run(postgresql_catalog.TEXT_LIKE, int(oid[1]) if oid else 0, name)
@@ -562,8 +561,15 @@ class _PostgreSQL(Session):
     def stand_in(self, table: Table) -> Table:
         like = Table(("pg_temp", table.parts[-1]), exists=True)
         self.run(
-            f"CREATE TEMPORARY TABLE {quoted(table.parts[-1])} (LIKE {table.sql} INCLUDING ALL)"
+            f"CREATE TEMPORARY TABLE {quoted(like.parts[-1])} (LIKE {table.sql} INCLUDING ALL)"
         )
+        self.run("CREATE TEMPORARY SEQUENCE em_impute_numbers")
+        for (column,) in self.run(postgresql_catalog.NUMBERED, table.sql):
+            # The table's own sequence would not go back.
+            self.run(
+                f"ALTER TABLE {like.sql} ALTER COLUMN {quoted(column)} "
+                "SET DEFAULT nextval('pg_temp.em_impute_numbers')"
+            )
         return like
 
     def check_references(

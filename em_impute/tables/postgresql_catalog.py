@@ -23,6 +23,14 @@ COLUMNS = """
     WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
 
+# Columns whose default is the next number of a sequence.
+NUMBERED = """
+    SELECT a.attname::text FROM pg_attribute AS a
+    JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attrelid = to_regclass($1) AND a.attgenerated = ''
+    AND pg_get_expr(d.adbin, d.adrelid) LIKE '%nextval(%'
+"""
+
 # A type by its number, or else by its name in whatever schema: strings, network addresses, bits and
 # enums are said by their text.
 TEXT_LIKE = """

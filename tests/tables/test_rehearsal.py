@@ -130,6 +130,38 @@ def test_foreign_keys_that_refer_to_the_target(postgres_database: Database, tmp_
     assert "because rows of child refer to them by the foreign key child_t_fkey" in said
 
 
+def test_what_a_check_leaves_of_a_sequence_and_a_trigger(
+    postgres_database: Database, tmp_path: Path
+) -> None:
+    """Neither goes back with a transaction."""
+    run = postgres_database.run
+    run("CREATE TABLE t (n serial PRIMARY KEY, k int, x float8, y float8)")
+    run("ALTER TABLE t ADD m bigint GENERATED ALWAYS AS IDENTITY")
+    run("CREATE SEQUENCE heard")
+    run(
+        "CREATE FUNCTION hear() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM nextval('heard'); RETURN new; END $$;;"
+        "CREATE TRIGGER hears BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION hear()"
+    )
+    for mode in ("replace", "append", "upsert"):
+        code, said = Job(tmp_path, postgres_database.url).check(mode)
+        assert code == 0, said
+    for sequence in ("t_n_seq", "t_m_seq", "heard"):
+        assert run(f"SELECT is_called FROM {sequence}") == [(False,)]
+
+
+def test_view_and_partitions(postgres_database: Database, tmp_path: Path) -> None:
+    run = postgres_database.run
+    run("CREATE TABLE base (k int, x float8, y float8) PARTITION BY RANGE (k)")
+    run("CREATE TABLE part PARTITION OF base DEFAULT")
+    job = Job(tmp_path, postgres_database.url)
+    for made in ("CREATE VIEW t AS TABLE base", "DROP VIEW t;;ALTER TABLE base RENAME TO t"):
+        run(made)
+        for mode in ("replace", "append", "upsert"):
+            code, said = job.check(mode)
+            assert code == 0, said
+
+
 # --- What this role may do ---------------------------------------------------------------------
 
 
