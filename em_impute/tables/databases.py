@@ -245,7 +245,7 @@ def loaded(
 ) -> Load:
     """What is in the staging table, and how it goes into the target's."""
     if target.mode == "upsert":
-        session.index_staged([f"c{schema.get_field_index(name)}" for name in key])
+        session.index_staged(table, {name: schema.get_field_index(name) for name in key})
         _check_key(session, schema, key)
     columns = _columns_to_write(session, table, schema, target, key)
     return Load(session, table, schema, columns, target.mode, tuple(key), marks)

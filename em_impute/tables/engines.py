@@ -167,8 +167,12 @@ class Session(ABC):
         """The staged rows `new` for a FROM; where need be with `held`, as the table holds them."""
         return f"{self.staging} AS new"
 
-    def index_staged(self, columns: Sequence[str]) -> None:  # noqa: B027
-        """Have the staged rows found by some of their columns; most databases join by hashes."""
+    def index_staged(self, table: Table, key: Mapping[str, int]) -> None:  # noqa: B027
+        """Have the staged rows found by their key; most databases join by hashes."""
+
+    def key_column(self, i: int) -> str:
+        """The column of the staging table by which column `i` is matched, as part of a key."""
+        return f"c{i}"
 
     def unmatched(self, table: Table, match: str, key: Mapping[str, int]) -> str:  # noqa: ARG002
         """Condition that no row `old` of the table matches the staged row `new`."""
@@ -967,6 +971,7 @@ class _SQLite(Session):
 
     def __init__(self, path: Path, write: bool) -> None:
         _check_there(path, write)
+        self._key_columns: dict[int, str] = {}
         mode = "rwc" if write else "ro"
         uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
         with self._said():
@@ -1088,12 +1093,26 @@ class _SQLite(Session):
         )
         return f"{self.staging} AS new JOIN temp.em_impute_held AS held ON held.rowid = new.rowid"
 
-    def index_staged(self, columns: Sequence[str]) -> None:
-        self.run(f"CREATE INDEX temp.em_impute_by_key ON {STAGING} ({', '.join(columns)})")
+    def index_staged(self, table: Table, key: Mapping[str, int]) -> None:
+        # What is compared must be of one affinity, or no index is used: text that is compared with
+        # a column of numbers gets one more column, in which it becomes what it is there.
+        columns, staged = self.columns(table), self.staged_types()
+        for name, i in key.items():
+            if name in columns and columns[name].base != staged[i] == "TEXT":
+                self.run(f"ALTER TABLE {self.staging} ADD COLUMN k{i} {columns[name].base}")
+                self.run(f"UPDATE {self.staging} SET k{i} = c{i}")
+                self._key_columns[i] = f"k{i}"
+        by = ", ".join(map(self.key_column, key.values()))
+        self.run(f"CREATE INDEX temp.em_impute_by_key ON {STAGING} ({by})")
+
+    def key_column(self, i: int) -> str:
+        return self._key_columns.get(i, f"c{i}")
 
     def unmatched(self, table: Table, match: str, key: Mapping[str, int]) -> str:  # noqa: ARG002
         # One walk over the table, which may have no index on the key; the staged rows have one.
-        known = " AND ".join(f"old.{quoted(name)} = known.c{i}" for name, i in key.items())
+        known = " AND ".join(
+            f"old.{quoted(name)} = known.{self.key_column(i)}" for name, i in key.items()
+        )
         return (
             f"new.rowid NOT IN (SELECT known.rowid FROM {table.sql} AS old "
             f"CROSS JOIN {self.staging} AS known WHERE {known})"

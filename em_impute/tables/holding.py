@@ -77,7 +77,9 @@ class Load:
 
     def _key(self, name: str) -> str:
         # A generated column is matched, though it is not written.
-        return self.value(name) if name in self.columns else self.cell(name)
+        if self.session.typed and name in self.columns:
+            return self.value(name)
+        return f"new.{self.session.key_column(self.schema.get_field_index(name))}"
 
 
 def put(load: Load, rows: int) -> None:

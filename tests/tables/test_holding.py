@@ -303,8 +303,14 @@ def test_foreign_key_that_is_checked_late(postgres_database: Database, stage: St
 # --- Without an index --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("staged_key", [[1, 2, 3], ["1", "2", "3"], [1.0, 2.0, 3.0]])
+@pytest.mark.parametrize("declared", ["integer", "text", "numeric", "real", ""])
 def test_upsert_into_sqlite_needs_no_index_on_the_key(
-    sqlite_database: Database, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    sqlite_database: Database,
+    stage: Stage,
+    monkeypatch: pytest.MonkeyPatch,
+    declared: str,
+    staged_key: list[Any],
 ) -> None:
     """No row is looked for by a walk over all of the other table's."""
     plans: list[str] = []
@@ -316,13 +322,15 @@ def test_upsert_into_sqlite_needs_no_index_on_the_key(
         return change(session, sql)
 
     monkeypatch.setattr(engines._SQLite, "change", explained)
-    sqlite_database.run("CREATE TABLE t (k integer, g text, x real)")
-    staged = stage({"k": [1, 2, 3], "g": list("abc"), "x": [0.1, 0.2, 0.3]})
+    sqlite_database.run(f"CREATE TABLE t (k {declared}, g text, x real)")
+    staged = stage({"k": staged_key, "g": list("abc"), "x": [0.1, 0.2, 0.3]})
+    target = sqlite_database.target(mode="upsert", narrowing="allow")
     for run in ("run 1", "run 2"):
-        publish(staged, sqlite_database.target(mode="upsert"), run, ["k", "g"])
+        publish(staged, target, run, ["k", "g"])
     assert len(plans) == 4
     for plan in plans:
         assert re.search(r"SEARCH (new|known) USING (COVERING )?INDEX em_impute_by_key", plan), plan
         nested = plan.split("LIST SUBQUERY")[-1]
         assert len(re.findall(r"SCAN ", nested)) == 1, plan
-    assert sqlite_database.rows() == [(1, "a", 0.1), (2, "b", 0.2), (3, "c", 0.3)]
+    rows = sqlite_database.run("SELECT CAST(k AS integer), g, x FROM t ORDER BY 1")
+    assert rows == [(1, "a", 0.1), (2, "b", 0.2), (3, "c", 0.3)]
