@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from em_impute.gaussian import EMResult, GaussianModel, Status
-from em_impute.job import CannotRun, FileTarget, Job
+from em_impute.job import CannotRun, Job
 from em_impute.reporting import diagnostics
 from em_impute.reporting.self_test import SelfTest
+from em_impute.tables import publications, targets
 from em_impute.tables.columns import Roles
 from em_impute.tables.fill import Staged
 from em_impute.tables.groups import GroupFit
@@ -94,20 +95,38 @@ def artifact_key(job: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", job.lower()).strip("-")
 
 
-def published_dates(runs: Path, job: Job) -> set[date]:
+BEFORE = diagnostics.Verdict("published", "An earlier run has published it.")
+
+
+def published_dates(runs: Path, job: Job) -> dict[date, diagnostics.Verdict]:
     """The data dates that a job has published to where it would publish them today.
 
-    A file or folder that has gone since does not count.
+    A date whose table or rows have gone since is not among them; that of one whose table another
+    program has written since is not published, with the reason.
+
+    Raises
+    ------
+    CannotRun
+        If a database cannot be asked.
     """
-    return {
-        day
-        for _, manifest in read_manifests(runs / job.name)
-        if manifest["target"] is not None and "date" in manifest
-        for day in [date.fromisoformat(manifest["date"])]
-        for target in [job.at(day).target]
-        if target.model_dump(mode="json") == manifest["definition"]["target"]
-        and not (isinstance(target, FileTarget) and not Path(target.path).exists())
-    }
+    found: dict[date, diagnostics.Verdict] = {}
+    for _, manifest in read_manifests(runs / job.name):
+        if manifest["target"] is None or "date" not in manifest:
+            continue
+        day = date.fromisoformat(manifest["date"])
+        target = job.at(day).target
+        if target.model_dump(mode="json") != manifest["definition"]["target"]:
+            continue
+        name = publications.named(job, manifest["run"], day)
+        match targets.standing(target, name, manifest["target"]["sha256"]):
+            case "held":
+                found[day] = BEFORE
+            case "replaced" if target.mode != "append":
+                found[day] = BEFORE
+            case "in doubt":
+                doubt = diagnostics.Verdict("not published", targets.in_doubt(target, name))
+                found.setdefault(day, doubt)
+    return found
 
 
 @dataclass(frozen=True)

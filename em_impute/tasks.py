@@ -46,7 +46,16 @@ from em_impute.measures import report_numbers, with_manifest
 from em_impute.reporting import render
 from em_impute.reporting.self_test import SelfTest
 from em_impute.self_testing import score_hidden_cells
-from em_impute.tables import columns, groups, limits, misfits, sources, summarise, targets
+from em_impute.tables import (
+    columns,
+    groups,
+    limits,
+    misfits,
+    publications,
+    sources,
+    summarise,
+    targets,
+)
 from em_impute.tables import fill as filling
 from em_impute.tables.encoding import decimals_as_floats
 from em_impute.tables.fill import Staged
@@ -157,11 +166,9 @@ def _run(
     day = day or job.data_date(started, schedule)
     # The last digits are random; the first ones are the time, alike in runs of one minute.
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{flow_run[-8:]}"
-    # The rows of a day are appended once, whichever run does it.
-    once_a_day = job.is_dated and job.target.mode == "append"
-    publication = f"{job.name}-{day}" if once_a_day else run_id
+    name = publications.named(job, run_id, day)
     folder = RunFolder(runs / job.name / run_id)
-    return Run(run_id, job.at(day), folder, started, day, publication, dated=job.is_dated)
+    return Run(run_id, job.at(day), folder, started, day, name, dated=job.is_dated)
 
 
 # Files and databases may be back in a moment; others should not knock at the same time.
@@ -313,7 +320,7 @@ def publish(run: Run, staged: Staged) -> Published:
     """Move the staged table onto the target, in one atomic step."""
     published = targets.publish(staged, run.job.target, run.publication)
     # That this run itself was tried before is nothing to be told.
-    published = replace(published, before=published.before and run.publication != run.id)
+    published = replace(published, before=published.before and run.id not in run.publication)
     get_run_logger().info("Published %s rows to %s.", f"{published.rows:,}", published.target)
     if published.warning:
         get_run_logger().warning(published.warning)

@@ -16,12 +16,11 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, Failed
 
-from em_impute.findings import Outcome, artifact_key, published_dates
+from em_impute.findings import BEFORE, Outcome, artifact_key, published_dates
 from em_impute.flows.impute import impute
 from em_impute.job import CannotRun, Job, load_job
 from em_impute.reporting.diagnostics import Verdict
 
-BEFORE = Verdict("published", "An earlier run has published it.")
 Every = Literal["day", "week", "month"]
 _FREQUENCY = {"day": DAILY, "week": WEEKLY, "month": MONTHLY}
 
@@ -71,12 +70,14 @@ def backfill(
     try:
         loaded = job if isinstance(job, Job) else load_job(job)
         days = _days(loaded, first, last, every, parallel)
+        known = {} if again else published_dates(runs, loaded)
     except CannotRun as mistake:
         return Failed(message=str(mistake), data=mistake)
-    done = set() if again else published_dates(runs, loaded)
-    left = [day for day in days if day not in done]
-    get_run_logger().info("%s of %s dates are published already.", len(days) - len(left), len(days))
-    verdicts = dict.fromkeys(days, BEFORE) | dict(_each(job, left, parallel, runs))
+    left = [day for day in days if day not in known]
+    done = sum(known.get(day) == BEFORE for day in days)
+    get_run_logger().info("%s of %s dates are published already.", done, len(days))
+    ran = dict(_each(job, left, parallel, runs))
+    verdicts = {day: ran.get(day) or known[day] for day in days}
     create_table_artifact(
         [
             {"date": day.isoformat(), "outcome": verdict.outcome, "why": verdict.sentence}

@@ -8,7 +8,6 @@ import zoneinfo
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
-from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -1116,8 +1115,17 @@ class Job(Section):
     @property
     def is_dated(self) -> bool:
         """Whether the source or the target is another one for each data date."""
-        texts = chain(_texts(self.source).values(), _texts(self.target).values())
-        return any(_DATE.search(text) for text in texts)
+        return self.source_is_dated or self.target_is_dated
+
+    @property
+    def source_is_dated(self) -> bool:
+        """Whether the source is another one for each data date."""
+        return any(_DATE.search(text) for text in _texts(self.source).values())
+
+    @property
+    def target_is_dated(self) -> bool:
+        """Whether the target is another one for each data date."""
+        return any(_DATE.search(text) for text in _texts(self.target).values())
 
     def at(self, day: date) -> Self:
         """The job of one day: with its date in the place of ``{date}`` in source and target.

@@ -3,7 +3,8 @@
 What a run has filled is loaded into a staging table. Then, in the same transaction, the target's
 rows are deleted and inserted, or updated, so that its indexes, grants, views and column types stay
 and readers see the old rows until they see the new ones. The table `em_impute_runs` beside the
-target says, in that transaction too, which runs are in it: a run is published once.
+target says, in that transaction too, which runs are in it: a run is published once, unless the
+table does not hold its rows any more.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -30,8 +32,9 @@ from em_impute.tables.engines import (
 )
 from em_impute.tables.filled_marks import filled_columns, marked, marks
 from em_impute.tables.holding import Load
+from em_impute.tables.publications import DAYS_ROWS, Standing, check_not_overtaken
 from em_impute.tables.sources import SourceError, read_schema
-from em_impute.tables.targets import Published, TargetError
+from em_impute.tables.targets import Published, TargetError, in_doubt
 
 if TYPE_CHECKING:
     from em_impute.tables.fill import Staged
@@ -215,12 +218,25 @@ def publish(
         session.lock(session.find(split_table(target.table)))
         table = session.find(split_table(target.table))
         _prepare_runs(session, table)
-        if before := _published(session, table, target, run_id):
-            return before
+        recorded = _recorded(session, table)
+        state = _standing(session, table, target, recorded, run_id)
+        staged_rows = False
+        if state != "gone" and target.mode == "append" and key and staged.path.exists():
+            session.load(*marked(staged))
+            staged_rows = True
+            there = loaded(session, table, read_schema(staged.path), target, key, {})
+            state = _by_its_keys(there) or state
+        if state == "in doubt":
+            raise TargetError(in_doubt(target, run_id))
+        if state == "held":
+            return replace(recorded[run_id], target=str(target), before=True)
+        recorded = _without_what_is_gone(session, table, recorded, run_id)
+        check_not_overtaken(run_id, recorded, str(target))
         if not staged.path.exists():
             raise DatabaseError(f"the staged file {staged.path} is gone; run the job again")
         schema = read_schema(staged.path)
-        session.load(*marked(staged))
+        if not staged_rows:
+            session.load(*marked(staged))
         if not table.exists:
             create(session, table, schema)
         load = loaded(
@@ -332,16 +348,89 @@ def _prepare_runs(session: Session, table: Table) -> None:
         session.run(f"CREATE TABLE IF NOT EXISTS {runs.sql} {_RUNS_COLUMNS}")
 
 
-def _published(
-    session: Session, table: Table, target: DatabaseTarget, run_id: str
-) -> Published | None:
+def standing(target: DatabaseTarget, name: str) -> Standing:
+    """Whether the table holds what was published under a name; of keys nothing is asked.
+
+    Raises
+    ------
+    TargetError
+    """
+    try:
+        with opened(target) as session:
+            table = session.find(split_table(target.table))
+            if not session.find(table.beside(RUNS).parts).exists:
+                return "gone"
+            return _standing(session, table, target, _recorded(session, table), name)
+    except DatabaseLostError as error:
+        raise TargetError(str(error)) from None
+
+
+def _recorded(session: Session, table: Table) -> dict[str, Published]:
+    """What was published to a table, by name."""
     found = session.run(
-        f'SELECT "rows", "sha256" FROM {table.beside(RUNS).sql} '
-        f'WHERE "run_id" = {session.mark}1 AND "target" = {session.mark}2',
-        run_id,
+        f'SELECT "run_id", "rows", "sha256" FROM {table.beside(RUNS).sql} '
+        f'WHERE "target" = {session.mark}1',
         table.parts[-1],
     )
-    return Published(str(target), found[0][0], found[0][1], before=True) if found else None
+    return {run: Published(table.parts[-1], rows, sha256) for run, rows, sha256 in found}
+
+
+def _standing(
+    session: Session,
+    table: Table,
+    target: DatabaseTarget,
+    recorded: Mapping[str, Published],
+    name: str,
+) -> Standing:
+    if name not in recorded or _is_emptied(session, table, recorded):
+        return "gone"
+    if target.mode != "append":
+        return "held"
+    # Each day's rows were added to those of the others.
+    added = sum(one.rows for run, one in recorded.items() if DAYS_ROWS.search(run))
+    [(rows,)] = session.run(f"SELECT count(*) FROM {table.sql}")
+    return "held" if rows >= added else "in doubt"
+
+
+def _by_its_keys(load: Load) -> Standing | None:
+    """Whether the rows that are staged are in a table; None where the key tells no row there."""
+    session, table = load.session, load.table
+    names = ", ".join(map(quoted, load.key))
+    there = f"SELECT DISTINCT {names} FROM {table.sql}"
+    new_names = ", ".join(
+        load.value(name) if name in load.columns else load.cell(name) for name in load.key
+    )
+    staged = f"SELECT DISTINCT {new_names} FROM {session.staging} AS new"
+    [(rows,)] = session.run(f"SELECT count(*) FROM {table.sql}")
+    keys, new, shared = (
+        session.run(f"SELECT count(*) FROM ({query}) AS keys")[0][0]
+        for query in (there, staged, f"{staged} INTERSECT {there}")
+    )
+    if keys < rows:
+        return None
+    return "held" if shared == new else "in doubt" if shared else "gone"
+
+
+def _without_what_is_gone(
+    session: Session, table: Table, recorded: dict[str, Published], name: str
+) -> dict[str, Published]:
+    """Have the record forget what the table does not hold any more."""
+    gone = set(recorded) if _is_emptied(session, table, recorded) else {name} & set(recorded)
+    for run in gone:
+        session.run(
+            f"DELETE FROM {table.beside(RUNS).sql} "
+            f'WHERE "run_id" = {session.mark}1 AND "target" = {session.mark}2',
+            run,
+            table.parts[-1],
+        )
+    return {run: one for run, one in recorded.items() if run not in gone}
+
+
+def _is_emptied(session: Session, table: Table, recorded: Mapping[str, Published]) -> bool:
+    """Whether a table was made anew, or emptied, since rows were published to it."""
+    if not any(one.rows for one in recorded.values()):
+        return False
+    return not table.exists or not session.run(f"SELECT 1 FROM {table.sql} LIMIT 1")
 
 
 def last_run(session: Session, table: Table) -> str | None:

@@ -10,6 +10,7 @@ from em_impute.tables import databases, holding
 from em_impute.tables.arrow_files import read_schema
 from em_impute.tables.engines import DatabaseLostError
 from em_impute.tables.filled_marks import filled_columns, marked, marks
+from em_impute.tables.publications import run_of
 from em_impute.tables.targets import TargetError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def compare(staged: Staged, target: DatabaseTarget, run_id: str) -> Comparison:
             last = databases.last_run(session, table)
             if not table.exists or last is None:
                 return Comparison(f"{name} is not there any more.")
-            if last != run_id:
+            if run_of(last) != run_id:
                 return Comparison(f"{name} was written by another run since.")
             schema = read_schema(staged.path)
             session.load(*marked(staged))

@@ -27,9 +27,10 @@ from pydantic import TypeAdapter
 
 from em_impute.job import DatabaseTarget, FileTarget
 from em_impute.roots import OutsideError, confined
-from em_impute.tables import merging, partitions
+from em_impute.tables import merging, partitions, publications
 from em_impute.tables.arrow_files import read_schema, stream_file
 from em_impute.tables.locks import check_lock, one_writer
+from em_impute.tables.publications import Publication, Standing
 from em_impute.tables.run_folder import read_json, reason, sha256, written_whole
 from em_impute.tables.source_files import FORMAT_NAMES, SourceError
 from em_impute.tables.staging import TargetError as TargetError
@@ -45,8 +46,8 @@ KEPT_VERSIONS = 3
 CURRENT, VERSIONS, RECORD = "current", "versions", "_em_impute.json"
 # Bytes that the names of the files beside a target are longer: `.<name>.<run>.part`.
 ROOM_IN_NAMES = 40
-# Runs that a target remembers, so that none of them publishes twice.
-REMEMBERED = 1000
+# Publications that a target remembers, so that none is made twice: 27 years of days.
+REMEMBERED = 10_000
 
 
 @dataclass(frozen=True)
@@ -236,25 +237,74 @@ def _publish_files(staged: Staged, target: FileTarget, run_id: str) -> Published
     try:
         with one_writer(_lock(target, place), str(target), target.lock_timeout):
             history = _history(place, strict=target.mode == "append")
-            found = next((entry for entry in history if entry.run == run_id), None)
-            if not found and not staged.path.exists():
-                raise TargetError(
-                    f"The staged file {staged.path} is gone, and this run has not published to "
-                    f"{target}; run the job again."
-                )
-            entry = found or put(staged, target, place, run_id, history)
+            now = _content(target, place, run_id, history)
+            found = _found(target, run_id, history, now)
+            if not found:
+                history, _ = publications.in_force(history, now)
+                latest = [entry.run for entry in history[:1]]
+                publications.check_not_overtaken(run_id, latest, str(target))
+                if not staged.path.exists():
+                    raise TargetError(
+                        f"The staged file {staged.path} is gone, and this run has not published to "
+                        f"{target}; run the job again."
+                    )
+            entry = found or put(staged, target, place, run_id, history, now)
     except (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise _unwritable(target, error) from error
     return Published(str(target), entry.rows, entry.sha256, before=found is not None)
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """That a run has published; the newest is first in a target's record."""
+def _found(
+    target: FileTarget,
+    run_id: str,
+    history: Sequence[Publication],
+    now: str | None,
+) -> Publication | None:
+    """What was published under this name before, if that still holds."""
+    state = publications.standing(run_id, history, now)
+    if state == "in doubt" and target.mode == "append":
+        raise TargetError(in_doubt(target, run_id))
+    # A table that has taken the place of this run's is newer.
+    holds = state == "held" or (state == "replaced" and target.mode == "replace")
+    return next(entry for entry in history if entry.run == run_id) if holds else None
 
-    run: str
-    rows: int
-    sha256: str
+
+def in_doubt(target: FileTarget | DatabaseTarget, name: str) -> str:
+    """Say that nobody knows whether a target holds what was published, and what to do."""
+    sentence = (
+        f"Another program has changed {target} since {name} was published there, so that nobody "
+        "knows whether it still holds it; nothing was done."
+    )
+    if target.mode != "append":
+        return f"{sentence} `em-impute backfill --again` publishes it anew."
+    record = "its row in em_impute_runs"
+    if isinstance(target, FileTarget):
+        record = str(_record_path(_place(target)))
+    return (
+        f"{sentence} If its rows are gone, remove {record} and run the job again; if they are "
+        "there, nothing is to be done. With `mode: upsert` they would be replaced."
+    )
+
+
+def standing(target: FileTarget | DatabaseTarget, name: str, sha256: str) -> Standing:
+    """Whether a target holds what was published there under a name, as a table of that SHA-256.
+
+    Raises
+    ------
+    TargetError
+        If a database cannot be reached, or does not let its table be read.
+    """
+    if isinstance(target, DatabaseTarget):
+        from em_impute.tables import databases
+
+        return databases.standing(target, name)
+    place = _place(target)
+    now = _content_now(target, place)
+    if now == sha256:
+        return "held"
+    state = publications.standing(name, _history(place, strict=False), now)
+    # Of a table that is there, but without a record of it, nobody knows either.
+    return "in doubt" if state == "gone" and now and target.mode == "replace" else state
 
 
 def _beside(place: Path, suffix: str) -> Path:
@@ -265,17 +315,21 @@ def _lock(target: FileTarget, place: Path) -> Path:
     return place / ".em_impute.lock" if target.is_folder else _beside(place, "lock")
 
 
-def _history(place: Path, strict: bool) -> list[_Entry]:
-    """Which runs have published to a place.
+def _record_path(place: Path) -> Path:
+    return place / CURRENT / RECORD if place.is_dir() else _beside(place, "json")
+
+
+def _history(place: Path, strict: bool) -> Sequence[Publication]:
+    """What is recorded of a place, the newest first.
 
     A record that somebody has damaged is passed over, unless `strict`: then a run that comes again
     would add its rows twice.
     """
-    record = place / CURRENT / RECORD if place.is_dir() else _beside(place, "json")
+    record = _record_path(place)
     try:
-        entries = list(_RECORD.validate_python(read_json(record)).published)
+        return _RECORD.validate_python(read_json(record)).published
     except FileNotFoundError:
-        return []
+        return ()
     except (OSError, ValueError):
         if strict:
             raise TargetError(
@@ -283,23 +337,36 @@ def _history(place: Path, strict: bool) -> list[_Entry]:
                 "changed by hand. See which rows the target holds, then remove the record and run "
                 "the job again: without it, rows that were appended before would be again."
             ) from None
-        return []
-    if not entries:
-        return []
-    # A file's record is written just before the file is: the newest run may not have come so far.
-    holds = place.is_dir() or (place.is_file() and sha256(place) == entries[0].sha256)
-    return entries if holds else entries[1:]
+        return ()
 
 
 @dataclass(frozen=True)
 class _Record:
-    published: tuple[_Entry, ...]
+    published: tuple[Publication, ...]
 
 
 _RECORD = TypeAdapter(_Record)
 
 
-def _record(path: Path, entries: Sequence[_Entry]) -> None:
+def _content(
+    target: FileTarget, place: Path, run_id: str, history: Sequence[Publication]
+) -> str | None:
+    """SHA-256 of the table that is there, unless it is not needed."""
+    known = any(entry.run == run_id for entry in history)
+    # A folder's record is in its version, and so of no other table.
+    if target.mode == "replace" and not known and (target.is_folder or not history):
+        return history[0].sha256 if history else None
+    return _content_now(target, place)
+
+
+def _content_now(target: FileTarget, place: Path) -> str | None:
+    if target.is_folder:
+        current = place / CURRENT
+        return _fingerprint(current) if current.is_dir() else None
+    return sha256(place) if place.is_file() else None
+
+
+def _record(path: Path, entries: Sequence[Publication]) -> None:
     with written_whole(path) as partial:
         content = {"published": [asdict(entry) for entry in entries[:REMEMBERED]]}
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -310,12 +377,18 @@ def _record(path: Path, entries: Sequence[_Entry]) -> None:
 
 
 def _put_file(
-    staged: Staged, target: FileTarget, place: Path, run_id: str, history: Sequence[_Entry]
-) -> _Entry:
-    path, rows = staged.path, staged.rows
+    staged: Staged,
+    target: FileTarget,
+    place: Path,
+    run_id: str,
+    history: Sequence[Publication],
+    now: str | None,
+) -> Publication:
+    path, rows, onto = staged.path, staged.rows, None
     if target.mode != "replace":
         path, rows = _merged_file(staged, target, place)
-    entry = _Entry(run_id, rows, sha256(path))
+        onto = now
+    entry = Publication(run_id, rows, sha256(path), onto)
     _record(_beside(place, "json"), [entry, *history])
     _put(path, place)
     staged.path.unlink(missing_ok=True)
@@ -401,14 +474,20 @@ def _put_across_devices(staged: Path, place: Path) -> None:
 
 
 def _put_folder(
-    staged: Staged, target: FileTarget, place: Path, run_id: str, history: Sequence[_Entry]
-) -> _Entry:
+    staged: Staged,
+    target: FileTarget,
+    place: Path,
+    run_id: str,
+    history: Sequence[Publication],
+    now: str | None,
+) -> Publication:
     versions = place / VERSIONS
     versions.mkdir(parents=True, exist_ok=True)
     _remove_versions(versions, keep=[entry.run for entry in history])
-    version, partial = versions / run_id, versions / f".{run_id}.part"
+    version, partial = _free(versions, run_id), versions / f".{run_id}.part"
     rows = _write_version(staged, target, place / CURRENT, partial)
-    entry = _Entry(run_id, rows, _fingerprint(partial))
+    onto = None if target.mode == "replace" else now
+    entry = Publication(run_id, rows, _fingerprint(partial), onto)
     _record(partial / RECORD, [entry, *history])
     _flush_tree(partial)
     partial.rename(version)
@@ -440,7 +519,7 @@ def _remove_versions(versions: Path, keep: Sequence[str]) -> None:
     What others have put there stays.
     """
     for folder in versions.iterdir():
-        if folder.name not in keep and _is_version(folder):
+        if folder.name.partition(".")[0] not in keep and _is_version(folder):
             shutil.rmtree(folder)
 
 
@@ -449,6 +528,12 @@ def _is_version(path: Path) -> bool:
     if path.is_symlink() or not path.is_dir():
         return False
     return (path / RECORD).exists() or (path.name.startswith(".") and path.name.endswith(".part"))
+
+
+def _free(versions: Path, run_id: str) -> Path:
+    """A name for a version; of what is published anew, the one before may still be read."""
+    names = (run_id, *(f"{run_id}.{i}" for i in range(2, REMEMBERED)))
+    return next(versions / name for name in names if not (versions / name).exists())
 
 
 def _point(link: Path, version: Path) -> None:
@@ -461,9 +546,10 @@ def _point(link: Path, version: Path) -> None:
 
 
 def _fingerprint(folder: Path) -> str:
-    """SHA-256 of the names and contents of all files under a folder."""
+    """SHA-256 of the names and contents of all files under a folder that readers see."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    files = (path for path in folder.rglob("*") if not path.name.startswith((".", "_")))
+    for path in sorted(path for path in files if path.is_file()):
         digest.update(f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n".encode())
     return digest.hexdigest()
 

@@ -1,0 +1,128 @@
+"""Which runs have published to a place, and of which of them its table still holds what they did.
+
+A publication has a name: the rows of a day, which are appended once, or a run. What is recorded of
+it is true of the table that it made. The table that is there now may be another: deleted, put back
+from a copy, written again by another program.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from em_impute.job import CannotRun, Job
+
+# What an entry does not say that an earlier version has recorded.
+UNKNOWN = "unknown"
+DAYS_ROWS = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+"""The name under which the rows of a day are appended ends so."""
+_DAYS_TABLE = re.compile(r"_(\d{4}-\d{2}-\d{2})$")
+
+Standing = Literal["held", "replaced", "gone", "in doubt"]
+"""Its rows are in the table; a newer table has taken its place; they are not there any more; or
+another program has written the table since, so that nobody knows."""
+
+
+class OvertakenError(CannotRun):
+    """A newer table than the one to be published is at the target."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """That something was published to a file or a folder.
+
+    Attributes
+    ----------
+    run : str
+        Name of the publication.
+    rows : int
+    sha256 : str
+        Of the table as it was then.
+    onto : str or None
+        SHA-256 of the table whose rows this one has kept; None if it kept none.
+    """
+
+    run: str
+    rows: int
+    sha256: str
+    onto: str | None = UNKNOWN
+
+
+def named(job: Job, run: str, day: date) -> str:
+    """The name under which a run of a job, which is not yet that of a day, publishes once.
+
+    The rows of a day are appended once, whichever run does it. A table that takes the place of
+    another day's says of which day it is.
+    """
+    if job.target.mode == "append" and job.is_dated:
+        return f"{job.name}-{day}"
+    if job.target.mode == "replace" and job.source_is_dated and not job.target_is_dated:
+        return f"{run}_{day}"
+    return run
+
+
+def data_date(name: str) -> date | None:
+    """The day of a table that has taken the place of another day's."""
+    found = _DAYS_TABLE.search(name)
+    return date.fromisoformat(found[1]) if found else None
+
+
+def run_of(name: str) -> str:
+    """The run that has published under a name, if that is not of the rows of a day."""
+    return _DAYS_TABLE.sub("", name)
+
+
+def check_not_overtaken(name: str, latest: Iterable[str], target: str) -> None:
+    """See that the table of a day does not take the place of one of a later day.
+
+    Raises
+    ------
+    OvertakenError
+    """
+    day = data_date(name)
+    later = [other for one in latest if (other := data_date(one)) and day and other > day]
+    if later:
+        raise OvertakenError(
+            f"Overtaken: {target} holds the table of {max(later)}, which that of {day} must not "
+            "replace; nothing was done. To publish the older table all the same, remove the newer "
+            "one, or write {date} in the path of the target."
+        )
+
+
+def in_force(history: Sequence[Publication], now: str | None) -> tuple[Sequence[Publication], bool]:
+    """The publications that have led to the table that is there, and whether it is as they left it.
+
+    Parameters
+    ----------
+    history : sequence of Publication
+        What is recorded, the newest first.
+    now : str or None
+        SHA-256 of the table that is there; None if there is none.
+    """
+    if now is None:
+        return (), True
+    for i, entry in enumerate(history):
+        if entry.sha256 == now:
+            return history[i:], True
+        # The record is written just before the table is put: this one has not come so far.
+        if entry.onto == now:
+            return history[i + 1 :], True
+    return history, not history
+
+
+def standing(name: str, history: Sequence[Publication], now: str | None) -> Standing:
+    """Whether the table that is there holds what was published under a name."""
+    left, as_left = in_force(history, now)
+    state: Standing = "held" if as_left else "in doubt"
+    for i, entry in enumerate(left):
+        if entry.run == name:
+            return state
+        before = left[i + 1].sha256 if i + 1 < len(left) else None
+        if entry.onto is None:
+            state = "replaced"
+        elif state == "held" and before not in (None, entry.onto) and entry.onto != UNKNOWN:
+            state = "in doubt"
+    return "gone"
