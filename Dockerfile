@@ -6,9 +6,13 @@
 
 FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /build
-COPY . .
 RUN python -m venv /opt/em_impute
-RUN --mount=type=cache,target=/root/.cache/pip /opt/em_impute/bin/pip install '.[postgresql,duckdb,redis]'
+# The dependencies are a layer of their own, which a change in the sources leaves as it is.
+COPY pyproject.toml .
+RUN python -c 'import tomllib; made = tomllib.load(open("pyproject.toml", "rb"))["project"]; extras = made["optional-dependencies"]; print(*made["dependencies"], *extras["postgresql"], *extras["duckdb"], *extras["redis"], sep="\n")' >requirements.txt
+RUN --mount=type=cache,target=/root/.cache/pip /opt/em_impute/bin/pip install --requirement requirements.txt
+COPY . .
+RUN --mount=type=cache,target=/root/.cache/pip /opt/em_impute/bin/pip install --no-deps .
 
 FROM python:3.11.14-slim-bookworm
 # No program gives its user more rights than there were.

