@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +12,6 @@ from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-import prefect
 from prefect import get_client
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient
@@ -34,6 +35,7 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
+from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, RRule, Schedule
 from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
@@ -51,10 +53,14 @@ ONE_BY_ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimit
 
 # A run whose process is gone would stay "running" for ever, and keep the next ones of its job
 # waiting, or is "crashed", where its worker has noticed. So one from which nothing is heard is
-# scheduled again; it goes on with what is on disk.
+# scheduled again; it goes on with what is on disk. One that was lost on its way from the worker has
+# never been heard of.
 LOST = "em_impute: lost runs are tried again"
+LOST_BEFORE = "em_impute: runs that were lost before they began are tried again"
 HEARTBEAT = "prefect.flow-run.heartbeat"
+SUBMITTED = ("Pending", "Submitting", "InfrastructurePending")
 ENDINGS = ("Completed", "Failed", "Cancelled", "Cancelling", "Scheduled")
+BEGINNINGS = ("Running", "Crashed", "Late", "AwaitingRetry", "AwaitingConcurrencySlot", "Paused")
 MISSED_HEARTBEATS = 3
 
 
@@ -77,7 +83,34 @@ def serve_jobs(jobs: Sequence[tuple[Path, Job]], runs: Path) -> None:
     runs : Path
         Where the folders of the runs are made.
     """
-    prefect.serve(*(_deployment(path, job, runs.absolute()) for path, job in jobs))
+    runner = _Runner()
+    for path, job in jobs:
+        runner.add_deployment(_deployment(path, job, runs.absolute()))
+    keep_automations()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, runner.handle_sigterm)
+    asyncio.run(runner.start())
+
+
+class _Runner(Runner):
+    """Prefect's runner, but what goes on when it is told to end has time to end, too.
+
+    Prefect's own stops itself from within the signal's handler, by an exit from the loop that waits
+    for it: tracebacks, runs that stay "running", deployments that are not paused.
+    """
+
+    def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """End, once; a run that has not ended by itself half a minute later is killed."""
+        if self._loop and not self.stopping:
+            self.stopping = True
+            # Kept, for a loop does not keep its tasks.
+            self._ending = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+
+    async def _end(self) -> None:
+        self._scheduled_run_poller.stopping = True
+        self._loops_task_group.cancel_scope.cancel()
+        for run in self._process_manager.flow_run_ids():
+            await self._process_manager.kill(run)
 
 
 def deploy_jobs(
@@ -127,7 +160,7 @@ def deploy_jobs(
             # Whoever paused it in the UI had a reason.
             deployment.paused = paused.get(job.name, False)
             deployment.apply()
-        _try_lost_runs_again()
+        keep_automations()
         names = tuple(job.name for _, job in jobs)
         removed = tuple(_removed(client, pool, names)) if prune else ()
     return Deployed(names, removed, ended(jobs))
@@ -163,16 +196,48 @@ def _deployment(
     return cast(RunnerDeployment, made)
 
 
-def _try_lost_runs_again() -> None:
-    """Make the server's automation for lost runs, or bring it up to date."""
+def keep_automations() -> None:
+    """Make the server's automations for lost runs, or bring them up to date where they differ.
+
+    At each update the server forgets which runs it was waiting for.
+    """
+    lost = _automation(
+        LOST,
+        "A run whose process was killed is scheduled again, three times at most.",
+        after={HEARTBEAT},
+        expect={HEARTBEAT, ENDED, *map(_event, ENDINGS)},
+    )
+    before = _automation(
+        LOST_BEFORE,
+        "A run whose worker was killed while it was to start is scheduled again.",
+        after={*map(_event, SUBMITTED)},
+        expect={HEARTBEAT, ENDED, *map(_event, (*ENDINGS, *BEGINNINGS))},
+    )
+    for automation in (lost, before):
+        try:
+            known = cast(Automation, Automation.read(name=automation.name))
+        except ValueError:
+            automation.create()
+            continue
+        automation.id, automation.enabled = known.id, known.enabled
+        if _content(automation) != _content(known):
+            automation.update()
+
+
+def _event(state: str) -> str:
+    return f"prefect.flow-run.{state}"
+
+
+def _automation(name: str, description: str, after: set[str], expect: set[str]) -> Automation:
+    """An automation by which a run is scheduled again that should have been heard of."""
     seconds = get_current_settings().flows.heartbeat_frequency or 180
-    automation = Automation(
-        name=LOST,
-        description="A run whose process was killed is scheduled again, three times at most.",
+    return Automation(
+        name=name,
+        description=description,
         trigger=EventTrigger(
             posture=Posture.Proactive,
-            after={HEARTBEAT},
-            expect={HEARTBEAT, ENDED, *(f"prefect.flow-run.{ending}" for ending in ENDINGS)},
+            after=after,
+            expect=expect,
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
             match_related=ResourceSpecification(
                 {"prefect.resource.role": "flow", "prefect.resource.name": impute.name}
@@ -189,14 +254,20 @@ def _try_lost_runs_again() -> None:
             )
         ],
     )
-    try:
-        known = cast(Automation, Automation.read(name=LOST))
-    except ValueError:
-        automation.create()
-    else:
-        automation.id = known.id
-        automation.enabled = known.enabled
-        automation.update()
+
+
+def _content(automation: Automation) -> Any:
+    """What an automation says, however the server orders it."""
+    return _in_order(automation.model_dump(mode="json", exclude={"id"}))
+
+
+def _in_order(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _in_order(one) for key, one in value.items() if key != "id"}
+        case list():
+            return sorted(map(_in_order, value), key=repr)
+    return value
 
 
 def _schedules(job: Job) -> list[Schedule]:

@@ -14,6 +14,7 @@ from conftest import EM_IMPUTE, PrefectServer, WriteJob
 from prefect import get_client
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.server.schemas.schedules import CronSchedule
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from em_impute.flows.deployments import deploy_jobs
 from em_impute.job import CannotRun, Job, load_job
@@ -86,6 +87,28 @@ def test_deploying_again_changes_nothing_but_what_has_changed() -> None:
     assert [one.schedule.cron for one in deployed("again").schedules] == ["30 2 * * *"]
     deploy(job("again"))
     assert deployed("again").schedules == []
+
+
+def test_deploying_again_leaves_the_automations_alone(prefect_server: PrefectServer) -> None:
+    """An update would have the server forget the runs of which it waits to hear."""
+
+    def automations() -> dict[str, Any]:
+        found = prefect_server.ask("automations/filter", {})
+        return {one["name"]: one for one in found if one["name"].startswith("em_impute: ")}
+
+    deploy(job("again"))
+    before = automations()
+    assert len(before) == 2
+    deploy(job("again"))
+    assert automations() == before
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 77}):
+        deploy(job("again"))
+    changed = automations()
+    assert changed.keys() == before.keys()
+    for name, automation in changed.items():
+        assert automation["id"] == before[name]["id"]
+        assert automation["trigger"]["within"] == 231
+    deploy(job("again"))
 
 
 def test_a_paused_deployment_stays_paused() -> None:

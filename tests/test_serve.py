@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pandas as pd
 import pytest
 from conftest import EM_IMPUTE, PrefectServer, WriteJob
+from holed_tables import factor_table
+from prefect import get_client
+from prefect.exceptions import ObjectNotFound
 
 
 @pytest.mark.timeout(400)
@@ -47,3 +53,60 @@ def test_a_cron_schedule_fires_by_itself(
     assert flow_run["name"].startswith("test, ")
     assert flow_run["name"].endswith(":00")
     assert {"em_impute", "test"} <= set(flow_run["tags"])
+
+
+@pytest.mark.timeout(400)
+def test_sigterm_during_a_run(
+    prefect_server: PrefectServer, write_job: WriteJob, tmp_path: Path
+) -> None:
+    """The run is told to end and said to be lost; the deployment is paused; no traceback."""
+    X = factor_table(100_000, 30, 0.3, seed=1)
+    pd.DataFrame(X, columns=[f"x{j}" for j in range(30)]).to_parquet("slow.parquet")
+    target = {"path": "out/slow.parquet"}
+    write_job(name="served", source={"path": "slow.parquet"}, target=target)
+    log = tmp_path / "serve.log"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            [EM_IMPUTE, "serve", "job.yaml"],
+            env=prefect_server.environment,
+            stdout=output,
+            stderr=output,
+        ) as server,
+    ):
+        try:
+            run = _when(lambda: _started(prefect_server, "served"))
+            _when(lambda: list(tmp_path.glob("runs/served/*/summary.npz")))
+            server.terminate()
+            server.wait(120)
+        finally:
+            server.kill()
+    assert server.returncode == 0, log.read_text()
+    assert "Traceback" not in log.read_text()
+    with get_client(sync_client=True) as client:
+        assert client.read_deployment_by_name("impute/served").paused
+        state = client.read_flow_run(run).state
+    assert state is not None
+    assert state.name == "Crashed"
+    assert not (tmp_path / "out" / "slow.parquet").exists()
+    # The snapshot stays for the run that is tried again.
+    assert list(tmp_path.glob("runs/served/*/snapshot.arrow"))
+
+
+def _started(server: PrefectServer, job: str) -> UUID | None:
+    """Start a run of a job, once it is deployed."""
+    with get_client(sync_client=True) as client:
+        try:
+            deployment = client.read_deployment_by_name(f"impute/{job}")
+        except ObjectNotFound:
+            return None
+        return client.create_flow_run_from_deployment(deployment.id).id
+
+
+def _when(what: Callable[[], Any], patience: float = 300.0) -> Any:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if found := what():
+            return found
+        time.sleep(0.2)
+    raise TimeoutError

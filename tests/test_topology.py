@@ -25,6 +25,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     for name, rows, columns, schedule in (
         ("quick", QUICK, 4, {"cron": "* * * * *"}),
         ("slow", SLOW, 30, None),
+        ("idle", QUICK, 4, None),
     ):
         X = factor_table(rows, columns, 0.3, seed=1)
         pd.DataFrame(X, columns=[f"x{j}" for j in range(columns)]).to_parquet(
@@ -42,7 +43,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         stack = Stack(folder, postgres, PREFECT_FLOWS_HEARTBEAT_FREQUENCY="30")
         try:
             stack.start_server()
-            stack.deploy([Path("quick.yaml"), Path("slow.yaml")])
+            stack.deploy([Path("quick.yaml"), Path("slow.yaml"), Path("idle.yaml")])
             stack.start_worker()
             yield stack
         finally:
@@ -75,12 +76,25 @@ def test_a_run_whose_worker_is_killed_is_tried_again_and_publishes_once(stack: S
     stack.wait(lambda: list(stack.folder.glob("runs/slow/*/summary.npz")))
     kill(stack.workers.pop())
     assert published(stack, "slow") == 0
+    # As `docker compose up` does, whatever it is called for.
+    stack.deploy([Path("quick.yaml"), Path("slow.yaml"), Path("idle.yaml")])
     stack.start_worker()
     stack.wait(lambda: stack.state(run) == "Completed", patience=400)
     assert published(stack, "slow") == SLOW
     assert "Going on with the 200,000 rows that were read before." in stack.log("worker")
     [folder] = (stack.folder / "runs" / "slow").iterdir()
     assert not list(folder.glob("snapshot*"))
+
+
+def test_a_run_whose_worker_is_killed_before_it_begins_is_tried_again(stack: Stack) -> None:
+    before = published(stack, "idle")
+    run = stack.start_run("idle")
+    stack.wait(lambda: stack.run(run)["state_type"] == "PENDING")
+    kill(stack.workers.pop())
+    assert stack.run(run)["state_type"] == "PENDING"
+    stack.start_worker()
+    stack.wait(lambda: stack.state(run) == "Completed", patience=400)
+    assert published(stack, "idle") == before + QUICK
 
 
 def test_a_cancelled_run_leaves_its_folder_and_nothing_else(stack: Stack) -> None:
