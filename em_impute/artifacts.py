@@ -7,9 +7,10 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import asdict
+from functools import partial
 from typing import Any, cast
 from urllib.parse import quote
 from uuid import UUID
@@ -26,9 +27,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.events import emit_event
 
 from em_impute.gaussian import EMResult, Iteration
+from em_impute.legible import in_markdown
+from em_impute.parts import Parts
 from em_impute.progress import Listener, heard_by, in_words
 from em_impute.reporting import render
-from em_impute.reporting.brief import Brief, in_brief
+from em_impute.reporting.brief import in_brief
 from em_impute.reporting.diagnostics import Report
 
 TAG = "em_impute"
@@ -82,7 +85,11 @@ class _Follower(Listener):
 def _followed_by(follower: _Follower) -> Iterator[None]:
     # In this context the thread finds the task's run, its logger and its client.
     thread = threading.Thread(target=copy_context().run, args=(follower.follow,), daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # the machine has no room for another thread; the run goes on unwatched
+        yield
+        return
     try:
         with heard_by(follower):
             yield
@@ -132,7 +139,7 @@ class EMProgress(_Follower):
         latest = self._latest
         if latest == self._shown:
             return False
-        said = render.description(latest[1])
+        said = in_markdown(latest[1])
         update_progress_artifact(artifact, round(latest[0], 1), description=said)
         self._shown = latest
         return True
@@ -152,10 +159,12 @@ class _Heartbeat(_Follower):
     def follow(self) -> None:
         """Log until it is over."""
         began = time.monotonic()
-        while not self.over.wait(HEARTBEAT):
-            get_run_logger().info(
-                "Still at %s after %.0f s%s.", self._step, time.monotonic() - began, self._latest
-            )
+        with suppress(Exception):  # the step does not depend on being heard of
+            while not self.over.wait(HEARTBEAT):
+                seconds = time.monotonic() - began
+                get_run_logger().info(
+                    "Still at %s after %.0f s%s.", self._step, seconds, self._latest
+                )
 
 
 def tag_flow_run(*tags: str) -> None:
@@ -180,42 +189,64 @@ def page_address(job: str, run: str) -> str | None:
     return f"{address.rstrip('/')}/{quote(job)}/{quote(run)}/report.html"
 
 
-def leave_report(key: str, report: Report, page: str | None) -> None:
+def leave_report(key: str, report: Report, page: str | None, parts: Parts) -> None:
     """Make the artifacts of a run: the report, its tables, and the link to its `page`.
 
-    The keys are those of the job's other runs, whose artifacts are earlier versions of these.
+    The keys are those of the job's other runs, whose artifacts are earlier versions of these. One
+    that fails is noted in `parts`, and the others are made.
     """
-    brief = in_brief(report)
+    for name, make in ARTIFACTS.items():
+        parts.make(f"artifact {name}", partial(make, f"{key}-{name}", report, page, parts), None)
+
+
+def _leave_markdown(key: str, report: Report, page: str | None, parts: Parts) -> None:
+    outcome = report.verdict.outcome.capitalize()
     create_markdown_artifact(
-        render.markdown(report, page),
-        key=f"{key}-report",
-        description=f"{brief.outcome.capitalize()}: {brief.missing_cells:,} cells missing, "
-        f"{brief.imputed_cells:,} imputed"
-        + (f", {brief.left_cells:,} left missing." if brief.left_cells else "."),
+        render.markdown(report, page, parts),
+        key=key,
+        description=f"{outcome}: {report.missing_cells:,} cells missing, "
+        f"{report.imputed_cells:,} imputed"
+        + (f", {report.left_cells:,} left missing." if report.left_cells else "."),
     )
+
+
+def _leave_columns(key: str, report: Report, page: str | None, parts: Parts) -> None:  # noqa: ARG001
     if columns := render.column_table(report):
         create_table_artifact(
             columns,
-            key=f"{key}-columns",
-            description=_how_many(len(columns), brief.columns, "columns")
+            key=key,
+            description=_how_many(len(columns), len(report.columns), "columns")
             + ", with what was observed, estimated and imputed.",
         )
+
+
+def _leave_checks(key: str, report: Report, page: str | None, parts: Parts) -> None:  # noqa: ARG001
     if checks := render.check_table(report):
-        create_table_artifact(
-            checks,
-            key=f"{key}-checks",
-            description=f"{_how_many(len(checks), brief.checks, 'checks')}: {_result(brief)}.",
-        )
+        said = f"{_how_many(len(checks), len(report.checks), 'checks')}: {_result(report)}."
+        create_table_artifact(checks, key=key, description=said)
+
+
+def _leave_link(key: str, report: Report, page: str | None, parts: Parts) -> None:  # noqa: ARG001
     if page:
         create_link_artifact(
             page,
-            f"The report of {report.job} on one page",
-            key=f"{key}-page",
+            in_markdown(f"The report of {report.job} on one page"),
+            key=key,
             description="Where this run's report.html is served.",
         )
 
 
-def _result(brief: Brief) -> str:
+ARTIFACTS = {
+    "report": _leave_markdown,
+    "columns": _leave_columns,
+    "checks": _leave_checks,
+    "page": _leave_link,
+}
+"""What makes each artifact of a run, by the end of its key."""
+
+
+def _result(report: Report) -> str:
+    brief = in_brief(report)
     counts = {"failed": brief.failed_checks, "warned": brief.warned_checks}
     return " and ".join(f"{n:,} {what}" for what, n in counts.items() if n) or "all passed"
 
@@ -224,18 +255,26 @@ def _how_many(shown: int, total: int, what: str) -> str:
     return f"{total:,} {what}" if shown == total else f"{shown:,} of {total:,} {what}"
 
 
-def announce(report: Report, stopped_by: str | None, page: str | None) -> None:
+def announce(report: Report, stopped_by: str | None, page: str | None, parts: Parts) -> None:
     """Emit the run's event, `em-impute.published` or `em-impute.refused`; no cell is in it.
 
     Its resource is the job, the flow run is related to it, and its payload is the report in brief,
     with `page` and with what the run was stopped by. If the estimates have moved since the last
     published run, `em-impute.drifted` follows, with that run and with what has moved.
     """
-    payload = asdict(in_brief(report)) | {"stopped_by": stopped_by, "page": page}
-    _emit("published" if report.published else "refused", report.job, payload)
-    if report.drift and report.drift.drifted:
-        moved = {"since": report.drift.run, "changes": list(report.drift.sentences)}
-        _emit("drifted", report.job, payload | moved)
+    least = {
+        "job": report.job,
+        "run": report.run,
+        "outcome": report.verdict.outcome,
+        "verdict": report.verdict.sentence,
+    }
+    brief = parts.make("the run in brief", lambda: asdict(in_brief(report)), least)
+    payload = brief | {"stopped_by": stopped_by, "page": page}
+    event = "published" if report.published else "refused"
+    parts.make(f"event {event}", lambda: _emit(event, report.job, payload), None)
+    if (drift := report.drift) and drift.drifted:
+        moved = {"since": drift.run, "changes": list(drift.sentences)}
+        parts.make("event drifted", lambda: _emit("drifted", report.job, payload | moved), None)
 
 
 def tell_ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

@@ -15,16 +15,18 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
 import click
 
 from em_impute.job import CannotRun, DatabaseTarget, Job, job_schema, load_job
+from em_impute.legible import legible, legible_lines
 from em_impute.logins import Login, read_blocks_with
+from em_impute.progress import Listener
 
 if TYPE_CHECKING:
     from em_impute.findings import Outcome, Stop
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
     from em_impute.tables.unfilled import Unfilled
 
 PUBLISHED, REFUSED, CANNOT_RUN, FAILED = range(4)
-INTERRUPTED = "em-impute: interrupted; what was not published will not be."
+QUIET_SERVER = {"analytics_enabled": "false", "logging_level": "CRITICAL"}
+INTERRUPTED = "interrupted; what was not published will not be."
 # How long Prefect may take to write down that a run was interrupted.
 LAST_SECONDS = 15.0
 # A table of very many columns that look alike is not to fill the terminal.
@@ -92,7 +95,7 @@ def _end_now(number: int) -> None:
     from em_impute.tables.run_folder import clear_held_folders
 
     clear_held_folders()
-    click.echo(INTERRUPTED, err=True)
+    click.echo(f"em-impute: {INTERRUPTED}", err=True)
     os._exit(128 + number)
 
 
@@ -111,30 +114,75 @@ def _read_block(name: str) -> str | Login:
 @as_json
 def run(job: Path, runs: Path, day: datetime | None, quiet: bool, as_json: bool) -> None:
     """Run the job now: exit code 0 if it published, 1 if its checks refused, 2 if JOB is wrong."""
+    from em_impute.findings import Outcome
+    from em_impute.progress import heard_by
     from em_impute.terminal import run_shown
 
+    heard, ending = _Ending(), None
     try:
-        with _interruptions():
-            loaded = load_job(job)
-            with run_shown(quiet):
-                _reach_server()
-                from em_impute.flows.impute import impute
-
-                state = impute(loaded, runs, day and day.date(), return_state=True)
-                ending = state.result(raise_on_failure=False)
-            stopped, sentence = _stopped(ending), str(state.message)
-    except (CannotRun, OSError) as mistake:
-        ending, stopped, sentence = mistake, _stopped(mistake), str(mistake)
-    outcome = ending if hasattr(ending, "verdict") else None
+        loaded = load_job(job)
+        with run_shown(quiet), heard_by(heard), _stdout_for_json(as_json):
+            ending = _run(loaded, runs, day)
+    except BaseException as error:
+        if not isinstance(error, Exception) and not _signal_of(error):
+            raise
+        ending = error
+    # What was reported is so, whatever became of Prefect then.
+    outcome = ending if isinstance(ending, Outcome) else heard.outcome
+    stopped = outcome.stopped if outcome else _stopped(ending)
+    sentence = _after(ending, outcome)
+    code = 128 + number if (number := _signal_of(ending)) else _STOPPED[stopped]
     if as_json:
-        click.echo(json.dumps(_as_json(outcome, stopped, sentence)))
-    elif outcome is None:
-        click.echo(f"em-impute: {sentence}", err=True)
-    elif quiet:
+        click.echo(json.dumps(_as_json(outcome, ending, sentence, stopped, code)))
+    elif outcome and quiet:
         _show_verdict(outcome)
-    else:
+    elif outcome:
         _show_outcome(outcome)
-    sys.exit(_STOPPED[stopped])
+    if sentence and not (as_json and not outcome):
+        click.echo(f"em-impute: {legible_lines(sentence)}", err=True)
+    sys.exit(code)
+
+
+class _Ending(Listener):
+    """Hears how a run has ended, also of one that Prefect cannot tell it of any more."""
+
+    outcome: Outcome | None = None
+
+    def reported(self, outcome: object) -> None:
+        """Take note."""
+        self.outcome = cast("Outcome", outcome)
+
+
+def _run(job: Job, runs: Path, day: datetime | None) -> object:
+    """Run a job in Prefect; its outcome, or the error that it ended by."""
+    _reach_server()
+    from em_impute.flows.impute import impute
+
+    state = impute(job, runs, day and day.date(), return_state=True)
+    return state.result(raise_on_failure=False)
+
+
+@contextmanager
+def _stdout_for_json(as_json: bool) -> Iterator[None]:
+    """Keep stdout for the one object, whatever a library prints meanwhile."""
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        yield
+
+
+def _after(ending: object, outcome: Outcome | None) -> str:
+    """What is to be said of a run beside its outcome, or without one; empty if nothing."""
+    if _signal_of(ending):
+        if outcome and outcome.published:
+            return f"interrupted; the table had been published to {outcome.target} before."
+        return INTERRUPTED
+    if isinstance(ending, CannotRun | OSError) and not outcome:
+        return str(ending)
+    if not isinstance(ending, Exception):
+        return ""
+    kind = type(ending).__name__
+    if outcome:
+        return f"Prefect failed when the run had ended ({kind}); its pages may not show how."
+    return f"the run failed ({kind}); see its log, or run it with PREFECT_LOGGING_LEVEL=DEBUG."
 
 
 @main.command()
@@ -185,7 +233,7 @@ def check(job: Path, day: datetime | None) -> None:
     )
     refusal = validation.Checked(found).refusal
     if refusal:
-        click.echo(refusal)
+        click.echo(legible(refusal))
         sys.exit(REFUSED)
 
 
@@ -202,7 +250,7 @@ def verify(run: Path) -> None:
         verification = verify_run(run)
     click.echo(f"{run}: {verification.outcome}")
     for sentence in verification.sentences:
-        click.echo(f"  {sentence}")
+        click.echo(f"  {legible(sentence)}")
     sys.exit(_VERIFIED[verification.outcome])
 
 
@@ -322,10 +370,10 @@ def backfill(
         if isinstance(verdicts, CannotRun):
             raise verdicts
     if not isinstance(verdicts, dict):
-        click.echo(f"em-impute: {state.message}", err=True)
+        click.echo(f"em-impute: {legible_lines(str(state.message))}", err=True)
         sys.exit(FAILED)
     for date, verdict in verdicts.items():
-        click.echo(f"{date}  {verdict.outcome}: {verdict.sentence}")
+        click.echo(f"{date}  {verdict.outcome}: {legible(verdict.sentence)}")
     sys.exit(PUBLISHED if state.is_completed() else REFUSED)
 
 
@@ -346,7 +394,13 @@ def _reach_server() -> None:
     from prefect.exceptions import PrefectHTTPStatusError
     from prefect.settings import get_current_settings
 
-    if not (url := get_current_settings().api.url):
+    settings = get_current_settings()
+    if not (url := settings.api.url):
+        # Prefect starts a server of its own then, which inherits this environment. What it reports
+        # to Prefect's makers, and its log, are not for this terminal.
+        for name in ("analytics_enabled", "logging_level"):
+            if name not in settings.server.model_fields_set:
+                os.environ.setdefault(f"PREFECT_SERVER_{name.upper()}", QUIET_SERVER[name])
         return
     place = f"The Prefect server at {urlsplit(url).netloc.rpartition('@')[2] or url}"
     try:
@@ -380,10 +434,10 @@ def _sentences() -> Iterator[None]:
         with _interruptions():
             yield
     except CannotRun as mistake:
-        click.echo(f"em-impute: {mistake}", err=True)
+        click.echo(f"em-impute: {legible_lines(str(mistake))}", err=True)
         sys.exit(CANNOT_RUN)
     except OSError as error:
-        click.echo(f"em-impute: {error}", err=True)
+        click.echo(f"em-impute: {legible_lines(str(error))}", err=True)
         sys.exit(FAILED)
 
 
@@ -393,39 +447,50 @@ def _interruptions() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        default = signal.SIGINT if isinstance(error, KeyboardInterrupt) else None
-        number = getattr(error, "signal", default)
-        if number not in (signal.SIGINT, signal.SIGTERM):
+        if not (number := _signal_of(error)):
             raise
-        click.echo(INTERRUPTED, err=True)
+        click.echo(f"em-impute: {INTERRUPTED}", err=True)
         sys.exit(128 + number)
 
 
-def _stopped(ending: object) -> Stop | None:
-    """What kind of thing stopped a run that ended in an outcome or an error."""
-    from em_impute.findings import Outcome
-
-    match ending:
-        case Outcome():
-            return ending.stopped
-        case CannotRun():
-            return "cannot run"
-    return "failed"
+def _signal_of(ending: object) -> int | None:
+    """The signal that interrupted what ended so; None of what did not end by one."""
+    default = signal.SIGINT if isinstance(ending, KeyboardInterrupt) else None
+    number: int | None = getattr(ending, "signal", default)
+    return number if number in (signal.SIGINT, signal.SIGTERM) else None
 
 
-def _as_json(outcome: Outcome | None, stopped: Stop | None, sentence: str) -> dict[str, Any]:
+def _stopped(ending: object) -> Stop:
+    """What kind of thing stopped a run that ended in an error."""
+    return "cannot run" if isinstance(ending, CannotRun) else "failed"
+
+
+def _as_json(
+    outcome: Outcome | None, ending: object, sentence: str, stopped: Stop | None, code: int
+) -> dict[str, Any]:
     """The run as one object, which has the same keys however it ended."""
-    from em_impute.history import past_run, run_without_folder
+    from em_impute.history import run_that_ended, run_without_folder
 
-    run = past_run(outcome.report.parent) if outcome else run_without_folder(sentence)
-    return run.to_dict() | {"stopped_by": stopped, "exit_code": _STOPPED[stopped]}
+    ended = {"stopped_by": stopped, "exit_code": code}
+    if outcome is None:
+        # What is not said by a sentence of ours may have come at whatever moment.
+        known = {} if isinstance(ending, CannotRun | OSError) else {"published": None}
+        return run_without_folder(sentence).to_dict() | known | ended
+    verdict = {
+        "outcome": outcome.verdict.outcome,
+        "verdict": outcome.verdict.sentence,
+        "published": outcome.published,
+    }
+    return run_that_ended(outcome.report.parent, outcome.brief).to_dict() | verdict | ended
 
 
 def _show_verdict(outcome: Outcome) -> None:
     from em_impute.terminal import COLOURS
 
     kind = outcome.verdict.outcome
-    click.echo(f"{click.style(kind.capitalize(), COLOURS[kind])}: {outcome.verdict.sentence}")
+    click.echo(
+        f"{click.style(kind.capitalize(), COLOURS[kind])}: {legible(outcome.verdict.sentence)}"
+    )
 
 
 def _show_outcome(outcome: Outcome) -> None:
@@ -441,28 +506,29 @@ def _show_outcome(outcome: Outcome) -> None:
     }
     for name, text in lines.items():
         if text:
-            click.echo(f"  {name:<8}{text}")
+            click.echo(f"  {name:<8}{legible(text)}")
 
 
 def _show_plan(job: Job, snapshot: Snapshot, roles: Roles) -> None:
     """What a run would do, column by column."""
-    click.echo(f"{job.name}: {snapshot.rows:,} rows from {snapshot.source}")
+    click.echo(f"{job.name}: {snapshot.rows:,} rows from {legible(snapshot.source)}")
     parts = {
         **dict.fromkeys(roles.passthrough, "kept as is"),
         **dict.fromkeys(roles.key, "key"),
         **dict.fromkeys(roles.impute, "impute"),
         **dict.fromkeys(roles.predictors, "predictor"),
     }
-    width = max(len("column"), *(len(column.name) for column in snapshot.columns))
+    names = {column.name: legible(column.name) for column in snapshot.columns}
+    width = max(len("column"), *map(len, names.values()))
     click.echo(f"  {'column':<{width}}  {'type':<10}  {'part':<10}  missing")
     for column in snapshot.columns:
         share = column.missing / max(snapshot.rows, 1)
         click.echo(
-            f"  {column.name:<{width}}  {column.type:<10}  {parts[column.name]:<10}  "
+            f"  {names[column.name]:<{width}}  {column.type:<10}  {parts[column.name]:<10}  "
             f"{column.missing:,} ({share:.1%})"
         )
     for note in snapshot.notes:
-        click.echo(note)
+        click.echo(legible(note))
     cells = sum(snapshot.profile(name).missing for name in roles.impute)
     click.echo(f"A run would fill {cells:,} cells and write {job.target}.")
 
@@ -470,22 +536,20 @@ def _show_plan(job: Job, snapshot: Snapshot, roles: Roles) -> None:
 def _show_unfilled(unfilled: Sequence[Unfilled]) -> None:
     """The missing cells that a run would leave, and why."""
     from em_impute.tables.unfilled import unfilled_in_words
-    from em_impute.terminal import printable
 
     for sentence in unfilled_in_words(unfilled, planned=True):
-        click.echo(printable(sentence))
+        click.echo(legible(sentence))
     if chosen := [one for one in unfilled if not one.remedy]:
         listed = ", ".join(f"{one.column} {one.cells:,} ({one.why})" for one in chosen)
-        click.echo(printable(f"As the job says, it would leave missing: {listed}."))
+        click.echo(legible(f"As the job says, it would leave missing: {listed}."))
 
 
 def _show_hints(hints: Sequence[Hint]) -> None:
     """What columns look like, a line for each."""
-    from em_impute.terminal import printable
 
     if hints:
         click.echo("What columns look like:")
     for hint in hints[:MOST_HINTS]:
-        click.echo(f"  - {printable(hint.sentence)}")
+        click.echo(f"  - {legible(hint.sentence)}")
     if len(hints) > MOST_HINTS:
         click.echo(f"  - There are {len(hints) - MOST_HINTS:,} more such columns.")

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal
 
 from em_impute.gaussian import EMResult, GaussianModel, Status
 from em_impute.job import CannotRun, Job
+from em_impute.parts import Parts, kind_and_place
 from em_impute.reporting import diagnostics
+from em_impute.reporting.brief import Brief
 from em_impute.reporting.self_test import SelfTest
 from em_impute.tables import publications, targets
 from em_impute.tables.columns import Roles
 from em_impute.tables.fill import Staged
 from em_impute.tables.groups import GroupFit
-from em_impute.tables.run_folder import Manifest, RunFolder, read_manifests
+from em_impute.tables.locks import TargetBusyError
+from em_impute.tables.run_folder import (
+    Manifest,
+    RunFolder,
+    installed_versions,
+    read_manifests,
+    this_machine,
+)
 from em_impute.tables.sources import Snapshot
-from em_impute.tables.targets import Published
+from em_impute.tables.targets import Published, find_published
 from em_impute.validation import Checked
 
 
@@ -34,6 +43,7 @@ class Unforeseen(Exception):
     """A fault of the program, in a sentence; the log has the rest."""
 
     def __init__(self, fault: Exception) -> None:
+        self.__cause__ = fault
         super().__init__(f"The run failed by a fault of the program ({type(fault).__name__}).")
 
 
@@ -47,6 +57,10 @@ Stop = Literal["refused", "cannot run", "failed"]
 _APPENDED_BEFORE = (
     "The rows of this date had been appended to the target before, so nothing was added; with "
     "mode: upsert they would be replaced."
+)
+
+_PUBLISHED_ALL_THE_SAME = (
+    "The target holds the table, but an error came up in publishing when it was there"
 )
 
 
@@ -156,7 +170,23 @@ class Fitted:
 
 @dataclass
 class Found:
-    """What a run has found so far; the report is made of it, wherever the run stopped."""
+    """What a run has found so far; the report is made of it, wherever the run stopped.
+
+    Attributes
+    ----------
+    snapshot, before, fitted, staged, tested, after, published
+        What the steps have found; None of a step that was not reached.
+    stopped_by : Exception or None
+        Why nothing was published.
+    afterwards : str
+        What kind of error came up in publishing when the table was at its target.
+    left : tuple of str
+        Sentences on the cells that stay missing.
+    unsettled : bool
+        Whether it is not known that the target is as it was.
+    outcome : Outcome or None
+        What was reported.
+    """
 
     snapshot: Snapshot | None = None
     before: Checked | None = None
@@ -166,6 +196,10 @@ class Found:
     after: Checked | None = None
     published: Published | None = None
     stopped_by: Exception | None = None
+    afterwards: str = ""
+    left: tuple[str, ...] = ()
+    unsettled: bool = False
+    outcome: Outcome | None = None
 
     @property
     def stopped(self) -> Stop | None:
@@ -178,14 +212,6 @@ class Found:
             case CannotRun():
                 return "cannot run"
         return "failed"
-
-    def unreported(self, error: OSError) -> str:
-        """What became of the table, in a sentence, where the report could not be written."""
-        if self.published:
-            done = f"The table was published to {self.published.target}, but"
-        else:
-            done = f"Nothing was published ({self.stopped_by}), and"
-        return f"{done} the report could not be written: {error}"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -200,6 +226,7 @@ class Found:
             *(self.after.warnings if self.after else ()),
             *([_APPENDED_BEFORE] if self.published and self.published.before else ()),
             *filter(None, [self.published.warning] if self.published else ()),
+            *([f"{_PUBLISHED_ALL_THE_SAME} ({self.afterwards})."] if self.afterwards else ()),
             *(s for s in (self.fitted.decisions if self.fitted else ()) if s not in said),
             *(self.before.warnings if self.before else ()),
         )
@@ -229,6 +256,10 @@ class Outcome:
         Imputed cells of each column.
     target : str
     report : Path
+    brief : Brief or None
+        The report in brief.
+    published : bool or None
+        Whether the target holds the table; None if that could not be found out.
     """
 
     verdict: diagnostics.Verdict
@@ -238,6 +269,8 @@ class Outcome:
     cells: tuple[tuple[str, int], ...]
     target: str
     report: Path
+    brief: Brief | None = None
+    published: bool | None = None
 
 
 def stop_if_refused(found: Found) -> None:
@@ -256,8 +289,29 @@ def stop_if_refused(found: Found) -> None:
             raise Refused(checked.refusal)
 
 
-def manifest(run: Run, snapshot: Snapshot, found: Found, numbers: diagnostics.Report) -> Manifest:
-    """What ran on what, with which outcome."""
+def settle(run: Run, found: Found) -> None:
+    """Find out what is true of the target of a run that was stopped.
+
+    Publishing can fail after its one step: in tidying up, in Prefect, by a lost connection.
+    """
+    reason = found.stopped_by
+    if reason is None or isinstance(reason, TargetBusyError) or not run.folder.publishing.exists():
+        return
+    try:
+        found.published = find_published(run.job.target, run.publication)
+    except Exception:
+        found.unsettled = True
+        return
+    if found.published:
+        found.published = replace(found.published, before=False)
+        found.afterwards, found.stopped_by = kind_and_place(reason.__cause__ or reason), None
+
+
+def manifest(
+    run: Run, snapshot: Snapshot, found: Found, numbers: diagnostics.Report, parts: Parts
+) -> Manifest:
+    """What ran on what, with which outcome; what of it cannot be found out is left out."""
+    unknown: dict[str, str] = {}
     return Manifest(
         run=run.id,
         date=run.date,
@@ -266,7 +320,9 @@ def manifest(run: Run, snapshot: Snapshot, found: Found, numbers: diagnostics.Re
         published=found.published,
         cells=found.staged.cells if found.staged else 0,
         table=found.staged.sha256 if found.staged else None,
-        outputs=run.folder.hashes(),
+        outputs=parts.make("hashes of the files", run.folder.hashes, unknown),
+        versions=parts.make("versions", installed_versions, unknown),
+        machine=parts.make("machine", this_machine, unknown),
         started=run.started,
         finished=datetime.now(UTC),
         verdict=numbers.verdict.sentence,

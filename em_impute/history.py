@@ -54,6 +54,7 @@ class PastRun:
             **dict.fromkeys(field.name for field in fields(Brief)),
             **known,
             "outcome": self.outcome,
+            "published": self.brief.published if self.brief else None if self.folder else False,
             "finished": self.finished,
             "folder": self.folder and str(self.folder),
             "report": self.folder and str(RunFolder(self.folder).report),
@@ -132,6 +133,13 @@ def past_run(path: Path) -> PastRun:
     if not folder.numbers.exists():
         trouble = "It left no report: it was killed, or still goes on."
     return PastRun(path.name, path, brief, trouble, _finished(folder))
+
+
+def run_that_ended(path: Path, brief: Brief | None) -> PastRun:
+    """Return a run that has just ended, of which more may be known than could be written."""
+    if brief is None:
+        return past_run(path)
+    return PastRun(path.name, path, brief, "", _finished(RunFolder(path)))
 
 
 def run_without_folder(trouble: str) -> PastRun:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ from em_impute.gaussian import (
 )
 from em_impute.gaussian.patterns import distinct_patterns
 from em_impute.job import CannotRun
+from em_impute.legible import legible
+from em_impute.parts import Parts, unmade
 from em_impute.reporting import diagnostics, drift, matrices, missingness
 from em_impute.reporting.diagnostics import Digest, Floats, ImputedDigest, Moments
 from em_impute.tables.columns import Roles, assign_roles, to_matrix
@@ -46,63 +48,173 @@ from em_impute.tables.unfilled import Unfilled, find_unfilled, unfilled_in_words
 # Little's test takes up each pattern by itself; with more of them than this, few rows have each.
 MOST_TESTED = 2_000
 
+Columns = tuple[diagnostics.Column, ...]
 Cells = dict[str, tuple[Floats, Floats]]
 """Imputed cells of columns, and their standard deviations."""
 
 
-def report_numbers(run: Run, found: Found) -> diagnostics.Report:
-    """What the report says, as far as the run came."""
-    snapshot, staged = found.snapshot, found.staged
-    result = found.fitted.result if found.fitted else None
-    roles = _roles(run, found)
-    summary = PatternSummary.load(run.folder.summary) if result else None
-    observed, imputed = _digests(found, roles)
-    unfilled = find_unfilled(snapshot, roles, run.job) if snapshot and roles else ()
-    columns = _with_left(_columns(found, roles, summary, observed, imputed), unfilled)
-    counted = _counted(snapshot, roles, summary)
-    moved = _drift(run, found, columns)
-    warnings = (
-        *found.warnings,
-        *unfilled_in_words(unfilled, planned=found.published is None),
-        *([moved.warning] if moved and moved.drifted else []),
-    )
-    at_random, not_tested = _completely_at_random(result, summary)
-    return diagnostics.Report(
+def report_numbers(run: Run, found: Found, parts: Parts | None = None) -> diagnostics.Report:
+    """What the report says, as far as the run came; a section that fails is noted and left out."""
+    parts = parts or Parts()
+    measured = _Measured(run, found, parts)
+    found.left = parts.make("cells that are left", lambda: _left(found, measured.unfilled), ())
+    report = diagnostics.Report(
         job=run.job.name,
         run=run.id,
         started=run.started.isoformat(timespec="seconds"),
-        source=str(run.job.source),
-        target=str(run.job.target),
-        verdict=diagnostics.judge(
+        source=legible(str(run.job.source)),
+        target=legible(str(run.job.target)),
+        verdict=_plain_verdict(found),
+        rows=found.snapshot.rows if found.snapshot else 0,
+        columns=measured.columns,
+        drawn=run.job.imputation.method == "draw",
+        unsettled=found.unsettled,
+    )
+    told: dict[str, Any] = {
+        field: parts.make(
+            f"section {field.replace('_', ' ')}",
+            partial(_section, field, measured),
+            getattr(report, field),
+        )
+        for field in SECTIONS
+    }
+    return judged(replace(report, **told), run, found, parts)
+
+
+def _section(field: str, measured: _Measured) -> Any:
+    return diagnostics.kept(field, SECTIONS[field](measured))
+
+
+def _left(found: Found, unfilled: Sequence[Unfilled]) -> tuple[str, ...]:
+    return tuple(unfilled_in_words(unfilled, planned=found.published is None))
+
+
+def judged(report: diagnostics.Report, run: Run, found: Found, parts: Parts) -> diagnostics.Report:
+    """The report with its verdict, which warns of what could not be made."""
+
+    def verdict() -> tuple[tuple[str, ...], diagnostics.Verdict]:
+        moved = report.drift.warning if report.drift and report.drift.drifted else ""
+        said = (*found.warnings, *found.left, moved, unmade(parts.failures))
+        warnings = tuple(legible(sentence) for sentence in said if sentence)
+        judgement = diagnostics.judge(
             refusal=str(found.stopped_by) if found.stopped_by else None,
             warnings=warnings,
-            imputed_cells=staged.cells if staged else 0,
-            target=str(run.job.target),
-            left_cells=sum(one.cells for one in unfilled),
-        ),
-        rows=snapshot.rows if snapshot else 0,
-        columns=columns,
-        fit=diagnostics.describe_fit(result, run.job.model.tol) if result else None,
-        patterns=_patterns(snapshot, roles, summary, counted),
-        distributions=_distributions(found, columns, observed, imputed),
-        checks=tuple(_checks(found)),
-        decisions=found.decisions,
-        drawn=run.job.imputation.method == "draw",
-        self_test=found.tested,
-        warnings=warnings,
-        missingness=missingness.describe_map(counted) if counted else None,
-        together=matrices.describe_together(counted) if counted else None,
-        completely_at_random=at_random,
-        not_tested=not_tested,
-        groups=diagnostics.describe_groups(
-            [_group(fit) for fit in found.fitted.group_fits] if found.fitted else []
-        ),
-        correlations=_correlations(result, summary),
-        drift=moved,
-        imputed=tuple(imputed[c.name].describe(c) for c in columns if c.name in imputed),
-        levels=_levels(found, columns),
-        runtime=diagnostics.Runtime(tuple(run.seconds.items()), peak_memory()),
-    )
+            imputed_cells=_filled_cells(run, found),
+            target=report.target,
+            left_cells=report.left_cells,
+            unsettled=found.unsettled,
+        )
+        return warnings, replace(judgement, sentence=legible(judgement.sentence))
+
+    nothing = (), _plain_verdict(found)
+    warnings, judgement = parts.make("verdict", verdict, nothing)
+    return replace(report, warnings=warnings, verdict=judgement, failures=parts.failures)
+
+
+def _plain_verdict(found: Found) -> diagnostics.Verdict:
+    """What is true in any case."""
+    if found.published:
+        return diagnostics.Verdict("published with warnings", "The table was published.")
+    return diagnostics.Verdict("not published", legible(str(found.stopped_by or "")))
+
+
+def _filled_cells(run: Run, found: Found) -> int:
+    """Cells that were filled; those of a run whose process is gone are in its ledger."""
+    if found.staged:
+        return found.staged.cells
+    if found.published and run.folder.cells.exists():
+        rows: int = pq.read_metadata(run.folder.cells).num_rows
+        return rows
+    return 0
+
+
+class _Measured:
+    """What several sections are made of, each measured once; what fails is as if not reached."""
+
+    def __init__(self, run: Run, found: Found, parts: Parts) -> None:
+        self.run, self.found, self._parts = run, found, parts
+        self.snapshot, self.fitted = found.snapshot, found.fitted
+        self.result = found.fitted.result if found.fitted else None
+
+    @cached_property
+    def roles(self) -> Roles | None:
+        return self._parts.make("parts of the columns", lambda: _roles(self.run, self.found), None)
+
+    @cached_property
+    def summary(self) -> PatternSummary | None:
+        def load() -> PatternSummary | None:
+            return PatternSummary.load(self.run.folder.summary) if self.result else None
+
+        return self._parts.make("pattern summary", load, None)
+
+    @cached_property
+    def digests(self) -> tuple[dict[str, Digest], dict[str, ImputedDigest]]:
+        nothing: tuple[dict[str, Digest], dict[str, ImputedDigest]] = ({}, {})
+        return self._parts.make(
+            "moments of the cells", lambda: _digests(self.found, self.roles), nothing
+        )
+
+    @cached_property
+    def unfilled(self) -> tuple[Unfilled, ...]:
+        def find() -> tuple[Unfilled, ...]:
+            if self.snapshot is None or self.roles is None:
+                return ()
+            return tuple(find_unfilled(self.snapshot, self.roles, self.run.job))
+
+        nothing: tuple[Unfilled, ...] = ()
+        return self._parts.make("cells that stay missing", find, nothing)
+
+    @cached_property
+    def at_random(self) -> tuple[missingness.CompletelyAtRandom | None, str]:
+        return self._parts.make(
+            "Little's test", lambda: _completely_at_random(self.result, self.summary), (None, "")
+        )
+
+    @cached_property
+    def columns(self) -> tuple[diagnostics.Column, ...]:
+        def measure(roles: Roles | None, summary: PatternSummary | None) -> Columns:
+            described = _columns(self.found, roles, summary, *self.digests)
+            return diagnostics.kept("columns", _with_left(described, self.unfilled))
+
+        plain = partial(self._parts.make, "names of the columns", partial(measure, None, None), ())
+        measured = partial(measure, self.roles, self.summary)
+        columns: Columns | None = self._parts.make("section columns", measured, None)
+        return plain() if columns is None else columns
+
+    @cached_property
+    def counted(self) -> missingness.Counted | None:
+        return self._parts.make(
+            "counts of the patterns",
+            lambda: _counted(self.snapshot, self.roles, self.summary),
+            None,
+        )
+
+
+Section = Callable[[_Measured], Any]
+
+SECTIONS: dict[str, Section] = {
+    "fit": lambda m: diagnostics.describe_fit(m.result, m.run.job.model.tol) if m.result else None,
+    "patterns": lambda m: _patterns(m.snapshot, m.roles, m.summary, m.counted),
+    "distributions": lambda m: _distributions(m.found, m.columns, *m.digests),
+    "checks": lambda m: tuple(_checks(m.found)),
+    "decisions": lambda m: tuple(map(legible, m.found.decisions)),
+    "missingness": lambda m: missingness.describe_map(m.counted) if m.counted else None,
+    "together": lambda m: matrices.describe_together(m.counted) if m.counted else None,
+    "completely_at_random": lambda m: m.at_random[0],
+    "not_tested": lambda m: m.at_random[1],
+    "groups": lambda m: diagnostics.describe_groups(
+        [_group(fit) for fit in m.fitted.group_fits] if m.fitted else []
+    ),
+    "correlations": lambda m: _correlations(m.result, m.summary),
+    "drift": lambda m: _drift(m.run, m.found, m.columns),
+    "imputed": lambda m: tuple(
+        m.digests[1][c.name].describe(c) for c in m.columns if c.name in m.digests[1]
+    ),
+    "levels": lambda m: _levels(m.found, m.columns),
+    "runtime": lambda m: diagnostics.Runtime(tuple(m.run.seconds.items()), peak_memory()),
+    "self_test": lambda m: m.found.tested,
+}
+"""How each field of the report is measured; what a run did not come to is as a report has it."""
 
 
 def with_manifest(numbers: diagnostics.Report, manifest: Manifest) -> diagnostics.Report:

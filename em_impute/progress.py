@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from em_impute.gaussian import Iteration
@@ -27,6 +27,9 @@ class Listener:
 
     def rows_passed(self, rows: int, share: float | None) -> None:
         """So many rows of a pass over the table are done, this share of all; None if unknown."""
+
+    def reported(self, outcome: object) -> None:
+        """The run has ended, and its report was left; `outcome` is how."""
 
     def iterated(self, iteration: Iteration, share: float) -> None:
         """EM has come this far on its way to the maximum: 0 at the start, 1 within `tol` of it."""
@@ -48,8 +51,7 @@ def heard_by(listener: Listener) -> Iterator[None]:
 @contextmanager
 def step(name: str) -> Iterator[None]:
     """Tell that a step begins, and how it ends."""
-    for listener in _listeners.get():
-        listener.step_began(name)
+    _tell("step_began", name)
     ended_by: BaseException | None = None
     try:
         yield
@@ -57,14 +59,24 @@ def step(name: str) -> Iterator[None]:
         ended_by = error
         raise
     finally:
-        for listener in _listeners.get():
-            listener.step_ended(name, ended_by)
+        _tell("step_ended", name, ended_by)
 
 
 def rows_passed(rows: int, share: float | None = None) -> None:
     """Tell that so many rows of a pass over the table are done, this share of all."""
+    _tell("rows_passed", rows, share)
+
+
+def reported(outcome: object) -> None:
+    """Tell how the run has ended."""
+    _tell("reported", outcome)
+
+
+def _tell(what: str, *about: Any) -> None:
+    """Tell all who listen; a run does not depend on being watched."""
     for listener in _listeners.get():
-        listener.rows_passed(rows, share)
+        with suppress(Exception):
+            getattr(listener, what)(*about)
 
 
 def iterations(tol: float) -> Callable[[Iteration], None]:
@@ -83,8 +95,7 @@ def iterations(tol: float) -> Callable[[Iteration], None]:
             farthest = max(farthest, iteration.distance)
             to_go = math.log(max(iteration.distance / tol, 1.0))
             reached = max(reached, 1.0 - to_go / math.log(max(farthest / tol, math.e)))
-        for listener in _listeners.get():
-            listener.iterated(iteration, reached)
+        _tell("iterated", iteration, reached)
 
     return tell
 

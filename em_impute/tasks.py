@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -39,11 +39,15 @@ from em_impute.findings import (
     Run,
     TookTooLong,
     manifest,
+    settle,
 )
 from em_impute.job import CannotRun, Job, load_job
+from em_impute.legible import legible_lines
 from em_impute.logins import read_blocks_with
-from em_impute.measures import report_numbers, with_manifest
-from em_impute.reporting import render
+from em_impute.measures import judged, report_numbers, with_manifest
+from em_impute.parts import PAUSES, Parts, kind_and_place, unmade
+from em_impute.reporting import diagnostics, render
+from em_impute.reporting.brief import in_brief
 from em_impute.reporting.self_test import SelfTest
 from em_impute.self_testing import score_hidden_cells
 from em_impute.tables import (
@@ -60,6 +64,7 @@ from em_impute.tables import fill as filling
 from em_impute.tables.encoding import decimals_as_floats
 from em_impute.tables.fill import Staged
 from em_impute.tables.run_folder import (
+    Manifest,
     RunFolder,
     clear_dead_runs,
     open_run_folder,
@@ -82,15 +87,20 @@ AnyFlow = Flow[..., Any]
 
 
 class _SentencesOnly(logging.Filter):
-    """Drops the traceback of what is the user's to mend: the message says it all."""
+    """Makes a message legible, and drops the traceback of what is the user's to mend.
+
+    Names in it may be hostile, and the message says it all.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = legible_lines(record.getMessage()), ()
         if record.exc_info and isinstance(record.exc_info[1], EXPECTED):
             record.exc_info = None
         return True
 
 
-logging.getLogger("prefect.task_runs").addFilter(_SentencesOnly())
+for _name in ("prefect.task_runs", "prefect.flow_runs"):
+    logging.getLogger(_name).addFilter(_SentencesOnly())
 
 # From here down, what is named in Prefect is read without knowing Prefect.
 read_blocks_with(read_block)
@@ -318,6 +328,8 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
 @_step("publish", **_AGAIN)
 def publish(run: Run, staged: Staged) -> Published:
     """Move the staged table onto the target, in one atomic step."""
+    with suppress(OSError):  # a disk that is full for this file need not be that of the target
+        run.folder.publishing.touch()
     published = targets.publish(staged, run.job.target, run.publication)
     # That this run itself was tried before is nothing to be told.
     published = replace(published, before=published.before and run.id not in run.publication)
@@ -327,35 +339,139 @@ def publish(run: Run, staged: Staged) -> Published:
     return published
 
 
-@_step("report", **_AGAIN)
+@_step("report")
 def report(run: Run, found: Found) -> Outcome:
-    """Leave what was found: checks, numbers, report and manifest on disk, artifacts in Prefect."""
-    numbers = report_numbers(run, found)
-    recorded = manifest(run, found.snapshot, found, numbers) if found.snapshot else None
-    if recorded:
-        numbers = with_manifest(numbers, recorded)
-    found_checks = [checked.to_dict() for checked in (found.before, found.after) if checked]
-    _write(run.folder.checks, json.dumps(found_checks, indent=1))
-    _write(run.folder.numbers, json.dumps(numbers.to_dict()))
-    _write(run.folder.report, render.html(numbers))
-    if recorded:
-        run.folder.write_manifest(recorded)
-    run.folder.clear()
-    if removed := prune(run.folder.path.parent, run.job.keep_runs, datetime.now(UTC)):
-        get_run_logger().info("Removed %s folders of earlier runs.", removed)
-    page = artifacts.page_address(run.job.name, run.id)
-    artifacts.leave_report(run.key, numbers, page)
-    artifacts.announce(numbers, found.stopped, page)
+    """Leave what was found: checks, numbers, report and manifest on disk, artifacts in Prefect.
+
+    It does not fail: what cannot be made is named in the report and in the verdict, which warns.
+    """
+    try:
+        return _report(run, found)
+    except Exception as fault:
+        return _unreported(run, found, fault)
+
+
+def _report(run: Run, found: Found) -> Outcome:
+    parts = Parts()
+    numbers, recorded = _measured(run, found, parts)
+    numbers = _write_files(run, found, numbers, recorded, parts)
+    _tell(run, found, numbers, parts)
+    page = parts.make(
+        "address of the page", lambda: artifacts.page_address(run.job.name, run.id), None
+    )
+    parts.make("artifacts", lambda: artifacts.leave_report(run.key, numbers, page, parts), None)
+    parts.make("events", lambda: artifacts.announce(numbers, found.stopped, page, parts), None)
+    parts.make("removal of working files", run.folder.clear, None)
+    parts.make("removal of earlier runs", lambda: _prune(run), None)
+    if parts.failures != numbers.failures:
+        numbers = judged(numbers, run, found, parts)
+        numbers = _write_files(run, found, numbers, recorded, parts)
+    outcome = _tell(run, found, numbers, parts)
+    if parts.failures:
+        get_run_logger().warning(unmade(parts.failures))
     get_run_logger().info("The report is in %s.", run.folder.report)
+    return outcome
+
+
+def reported(run: Run, found: Found) -> Outcome:
+    """How a run has ended, reported whatever Prefect makes of the task of it."""
+    try:
+        outcome: Outcome = report(run, found)
+    except Exception as fault:
+        return _unreported(run, found, fault)
+    return outcome
+
+
+def _unreported(run: Run, found: Found, fault: Exception) -> Outcome:
+    """The outcome of a run whose report ended by a fault; what it published is published."""
+    if found.outcome:
+        return found.outcome
+    sentence = f"No report could be made ({kind_and_place(fault)})."
+    get_run_logger().warning(sentence)
+    if found.published:
+        verdict = diagnostics.Verdict(
+            "published with warnings", f"The table was written to {run.job.target}. {sentence}"
+        )
+    else:
+        verdict = diagnostics.Verdict("not published", f"{found.stopped_by} {sentence}")
+    with suppress(Exception):
+        run.folder.clear()
+    cells = found.staged.imputed if found.staged else ()
     return Outcome(
+        verdict,
+        found.stopped,
+        "",
+        "",
+        cells,
+        str(run.job.target),
+        run.folder.report,
+        published=None if found.unsettled else found.published is not None,
+    )
+
+
+def _tell(run: Run, found: Found, numbers: diagnostics.Report, parts: Parts) -> Outcome:
+    """Tell whoever listens how the run has ended, as far as it is known."""
+    found.outcome = Outcome(
         verdict=numbers.verdict,
         stopped=found.stopped,
         fit=numbers.fit.message if numbers.fit else "",
         tested=numbers.self_test.sentence if numbers.self_test else "",
         cells=found.staged.imputed if found.staged else (),
-        target=str(run.job.target),
+        target=numbers.target,
         report=run.folder.report,
+        brief=parts.make("the run in brief", lambda: in_brief(numbers), None),
+        published=None if found.unsettled else found.published is not None,
     )
+    progress.reported(found.outcome)
+    return found.outcome
+
+
+def _measured(run: Run, found: Found, parts: Parts) -> tuple[diagnostics.Report, Manifest | None]:
+    """The report, and the manifest of a run that read its source."""
+    numbers, snapshot = report_numbers(run, found, parts), found.snapshot
+    if snapshot is None:
+        return numbers, None
+    recorded = parts.make("manifest", lambda: manifest(run, snapshot, found, numbers, parts), None)
+    if recorded is None:
+        return numbers, None
+    told = parts.make("section manifest", lambda: with_manifest(numbers, recorded), numbers)
+    return told, recorded
+
+
+def _write_files(
+    run: Run,
+    found: Found,
+    numbers: diagnostics.Report,
+    recorded: Manifest | None,
+    parts: Parts,
+) -> diagnostics.Report:
+    """Write the report and all that belongs to it; return it as it was written."""
+    page = render.html(numbers, parts)
+    if parts.failures != numbers.failures:
+        # What of the page could not be made is a warning, which stands on it.
+        numbers = judged(numbers, run, found, parts)
+        page = render.html(numbers, parts)
+    verdict = numbers.verdict.sentence
+    writings: dict[Path, Callable[[], None]] = {
+        run.folder.checks: lambda: _write(run.folder.checks, json.dumps(_all_checks(found))),
+        run.folder.numbers: lambda: _write(run.folder.numbers, json.dumps(numbers.to_dict())),
+        run.folder.report: lambda: _write(run.folder.report, page),
+    }
+    if recorded:
+        last = replace(recorded, verdict=verdict)
+        writings[run.folder.manifest] = lambda: run.folder.write_manifest(last)
+    for path, write in writings.items():
+        parts.make(f"file {path.name}", write, None, PAUSES)
+    return numbers
+
+
+def _all_checks(found: Found) -> list[dict[str, Any]]:
+    return [checked.to_dict() for checked in (found.before, found.after) if checked]
+
+
+def _prune(run: Run) -> None:
+    if removed := prune(run.folder.path.parent, run.job.keep_runs, datetime.now(UTC)):
+        get_run_logger().info("Removed %s folders of earlier runs.", removed)
 
 
 @contextmanager
@@ -388,11 +504,10 @@ def report_lost(flow: AnyFlow, flow_run: FlowRun, state: State[Any]) -> None:  #
     """Leave a report of a run whose process is gone; with its folder it can be tried again."""
     run = _run_of(flow_run)
     if run and flow_run.deployment_id and not run.folder.manifest.exists():
-        _leave_report(run, Refused(f"{_LOST} {_MAY_BE_PUBLISHED}"))
+        _leave_report(run, Refused(_LOST))
 
 
 _LOST = "The process of this run was lost, by a kill, a restart or want of memory."
-_MAY_BE_PUBLISHED = "If it was just publishing, the target may be this run's, whole, instead."
 
 
 @contextmanager
@@ -408,7 +523,7 @@ def nothing_left_if_interrupted(run: Run) -> Iterator[None]:
     except BaseException:
         if not run.is_deployed and run.folder.path.is_dir():
             if not run.folder.manifest.exists():
-                _leave_report(run, Refused(f"The run was interrupted. {_MAY_BE_PUBLISHED}"))
+                _leave_report(run, Refused("The run was interrupted."))
             run.folder.clear()
         raise
 
@@ -429,10 +544,14 @@ def _run_of(flow_run: FlowRun) -> Run | None:
 
 
 def _leave_report(run: Run, reason: Exception) -> None:
-    found = Found(snapshot=Snapshot.load(run.folder.read), stopped_by=reason)
-    numbers = report_numbers(run, found)
-    _write(run.folder.numbers, json.dumps(numbers.to_dict()))
-    _write(run.folder.report, render.html(numbers))
+    """Leave on disk what is known of a run that cannot do it itself; it may have published."""
+    parts = Parts()
+    snapshot = parts.make("snapshot", lambda: Snapshot.load(run.folder.read), None)
+    found = Found(snapshot=snapshot, stopped_by=reason)
+    settle(run, found)
+    numbers, recorded = _measured(run, found, parts)
+    numbers = _write_files(run, found, numbers, recorded if found.published else None, parts)
+    _tell(run, found, numbers, parts)
 
 
 def _frame(

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -24,6 +24,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column, Table
 from rich.text import Text
 
+from em_impute.legible import legible, legible_lines
 from em_impute.progress import Listener, heard_by, in_words
 
 if TYPE_CHECKING:
@@ -172,6 +173,10 @@ class _TakenIn(logging.Handler):
         self._view = view
 
     def emit(self, record: logging.LogRecord) -> None:
+        with suppress(Exception):  # what cannot be shown stops nothing
+            self._take_in(record)
+
+    def _take_in(self, record: logging.LogRecord) -> None:
         sentence, warning = record.getMessage(), record.levelno >= logging.WARNING
         if PACKAGE in Path(record.pathname).parents:
             self._view.said(sentence, warning)
@@ -179,7 +184,7 @@ class _TakenIn(logging.Handler):
             if sentence.startswith("View at "):
                 self._print(sentence)
         elif warning:
-            self._print(self.format(record))
+            self._print(legible_lines(self.format(record)))
 
     def _print(self, text: str) -> None:
         # Whole lines, so that an address can be clicked on.
@@ -205,17 +210,12 @@ class _Work(ProgressColumn):
     _bar = BarColumn(bar_width=20)
 
     def render(self, task: Task) -> RenderableType:
-        note = Text(printable(task.fields["note"]), no_wrap=True, overflow="ellipsis")
+        note = Text(legible(task.fields["note"]), no_wrap=True, overflow="ellipsis")
         if task.fields.get("mark") or task.total is None:
             return note
         work = Table.grid(padding=(0, 1))
         work.add_row(self._bar.render(task), note)
         return work
-
-
-def printable(text: str) -> str:
-    """A text on one line, with a box for each character that a terminal would act upon."""
-    return "".join(c if c.isprintable() else "□" for c in " ".join(text.split()))
 
 
 # --- History --------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ def _history_line(run: PastRun) -> list[RenderableType]:
     when = f"{datetime.strptime((run.id or '')[:16], '%Y%m%dT%H%M%SZ'):%Y-%m-%d %H:%M}"
     brief, colour = run.brief, COLOURS.get(run.outcome, "dim")
     if brief is None:
-        return [when, Text(run.outcome, colour), *[""] * 5, Text(printable(run.trouble), "dim")]
+        return [when, Text(run.outcome, colour), *[""] * 5, Text(legible(run.trouble), "dim")]
     return [
         when,
         Text(run.outcome.removeprefix("published "), colour),
@@ -256,7 +256,7 @@ def _history_line(run: PastRun) -> list[RenderableType]:
         f"{brief.imputed_cells:,}",
         "" if brief.iterations is None else f"{brief.iterations:,}",
         _self_test(brief),
-        Text(printable(brief.verdict)),
+        Text(legible(brief.verdict)),
     ]
 
 

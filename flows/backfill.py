@@ -19,6 +19,7 @@ from prefect.states import Completed, Failed
 from em_impute.findings import BEFORE, Outcome, artifact_key, published_dates
 from em_impute.flows.impute import impute
 from em_impute.job import CannotRun, Job, load_job
+from em_impute.legible import in_a_table
 from em_impute.reporting.diagnostics import Verdict
 
 Every = Literal["day", "week", "month"]
@@ -80,7 +81,11 @@ def backfill(
     verdicts = {day: ran.get(day) or known[day] for day in days}
     create_table_artifact(
         [
-            {"date": day.isoformat(), "outcome": verdict.outcome, "why": verdict.sentence}
+            {
+                "date": day.isoformat(),
+                "outcome": verdict.outcome,
+                "why": in_a_table(verdict.sentence),
+            }
             for day, verdict in verdicts.items()
         ],
         key=f"{artifact_key(loaded.name)}-backfill",

@@ -11,7 +11,15 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from em_impute.artifacts import tell_ended
-from em_impute.findings import EXPECTED, Found, Outcome, Run, Unforeseen, stop_if_refused
+from em_impute.findings import (
+    EXPECTED,
+    Found,
+    Outcome,
+    Run,
+    Unforeseen,
+    settle,
+    stop_if_refused,
+)
 from em_impute.job import CannotRun, Job, load_job
 from em_impute.tasks import (
     check_input,
@@ -22,9 +30,9 @@ from em_impute.tasks import (
     nothing_left_if_interrupted,
     open_run,
     publish,
-    report,
     report_cancelled,
     report_lost,
+    reported,
     self_test,
     time_limit,
 )
@@ -107,9 +115,7 @@ def _carry_out(run: Run) -> State[Outcome]:
     except Exception as fault:
         # Its traceback is in the log; whoever watches gets the report all the same.
         found.stopped_by = Unforeseen(fault)
-    try:
-        outcome = report(run, found)
-    except OSError as error:
-        return Failed(message=found.unreported(error), data=error)
-    ending = Failed if found.stopped_by else Completed
+    settle(run, found)
+    outcome = reported(run, found)
+    ending = Failed if outcome.stopped else Completed
     return ending(message=outcome.verdict.sentence, data=outcome)

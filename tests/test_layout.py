@@ -27,6 +27,8 @@ ROOMS = {
     "em_impute.notebook": {"em_impute.gaussian", "em_impute.reporting"},
     "em_impute.estimator": {"em_impute.gaussian"},
     "em_impute.roots": set[str](),
+    "em_impute.legible": set[str](),
+    "em_impute.parts": set[str](),
     "em_impute.job": {"em_impute.roots"},
     "em_impute.progress": {"em_impute.gaussian"},
     "em_impute.logins": {"em_impute.job"},
@@ -39,13 +41,14 @@ ROOMS = {
     },
     "em_impute.expectations": {"em_impute.gaussian", "em_impute.job"},
     "em_impute.validation": {"em_impute.expectations", "em_impute.job"},
-    "em_impute.reporting": {"em_impute.gaussian"},
+    "em_impute.reporting": {"em_impute.gaussian", "em_impute.legible", "em_impute.parts"},
     "em_impute.findings": {
         "em_impute.gaussian",
         "em_impute.job",
         "em_impute.tables",
         "em_impute.validation",
         "em_impute.reporting",
+        "em_impute.parts",
     },
     "em_impute.measures": {
         "em_impute.findings",
@@ -53,6 +56,8 @@ ROOMS = {
         "em_impute.job",
         "em_impute.tables",
         "em_impute.reporting",
+        "em_impute.legible",
+        "em_impute.parts",
     },
     # Cells are hidden by the tables' wing and scored by the report's.
     "em_impute.self_testing": {
@@ -75,11 +80,14 @@ ROOMS = {
         "em_impute.history",
         "em_impute.progress",
         "em_impute.reporting",
+        "em_impute.legible",
     },
     "em_impute.artifacts": {
         "em_impute.gaussian",
         "em_impute.progress",
         "em_impute.reporting",
+        "em_impute.legible",
+        "em_impute.parts",
     },
     "em_impute.blocks": {
         "em_impute.findings",
@@ -100,6 +108,8 @@ ROOMS = {
         "em_impute.validation",
         "em_impute.reporting",
         "em_impute.self_testing",
+        "em_impute.legible",
+        "em_impute.parts",
     },
     "em_impute.flows": {
         "em_impute.artifacts",
@@ -107,6 +117,7 @@ ROOMS = {
         "em_impute.job",
         "em_impute.reporting",
         "em_impute.tasks",
+        "em_impute.legible",
     },
     "em_impute.cli": {
         "em_impute.blocks",
@@ -121,6 +132,8 @@ ROOMS = {
         "em_impute.history",
         "em_impute.terminal",
         "em_impute.verification",
+        "em_impute.legible",
+        "em_impute.progress",
     },
 }
 

@@ -19,6 +19,8 @@ class Brief:
     outcome : {"published", "published with warnings", "not published"}
     verdict : str
         Why, in a sentence.
+    published : bool or None
+        Whether the target holds the table; None if that could not be found out.
     source, target : str
     rows, columns : int
         Of the table as it was read.
@@ -63,6 +65,7 @@ class Brief:
     rmse_ratio: float | None = None
     coverage_95: float | None = None
     left_cells: int = 0
+    published: bool | None = None
 
 
 def in_brief(report: Report) -> Brief:
@@ -92,4 +95,5 @@ def in_brief(report: Report) -> Brief:
         rmse_ratio=tested.rmse_ratio if tested else None,
         coverage_95=tested.coverage.at_95 if tested else None,
         left_cells=report.left_cells,
+        published=None if report.unsettled else report.published,
     )

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
 from em_impute.gaussian.blocks import NO_SPREAD
 from em_impute.gaussian.threads import one_blas_thread
+from em_impute.parts import Failure
 from em_impute.reporting.drift import Drift
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.missingness import (
@@ -38,6 +39,7 @@ MAX_KEPT = 100_000
 # Beyond the one, differences of numbers may overflow; within the other, numbers are one.
 LARGE, SMALL = 2.0**1000, 1e-290
 
+T = TypeVar("T")
 Floats = NDArray[np.float64]
 Portions = Callable[[], Iterable[Mapping[str, Floats]]]
 """Reads the cells of some columns, from the first, in portions; a cell is a finite number."""
@@ -260,7 +262,8 @@ class Report:
     are draws, not means. `not_tested` says why the data allow no test of `completely_at_random`,
     where they do not. `warnings` are the sentences behind the verdict, the most important first;
     some of them are `decisions`, too. `self_test` is None where no cell was hidden. `manifest` has
-    names and values of what the run was made of.
+    names and values of what the run was made of. `failures` are the parts of it that could not be
+    made; `unsettled` says that nobody knows whether the target holds the table.
     """
 
     job: str
@@ -290,6 +293,8 @@ class Report:
     runtime: Runtime | None = None
     manifest: tuple[tuple[str, str], ...] = ()
     self_test: SelfTest | None = None
+    failures: tuple[Failure, ...] = ()
+    unsettled: bool = False
 
     @property
     def published(self) -> bool:
@@ -344,6 +349,20 @@ class Report:
 
 
 _REPORT = TypeAdapter(Report)
+_FIELDS = {name: TypeAdapter(hint) for name, hint in get_type_hints(Report).items()}
+
+
+def kept(field: str, value: T) -> T:
+    """Return the value of a field of a report, which can be read again from what it is kept as.
+
+    Raises
+    ------
+    ValueError
+        If it cannot.
+    """
+    adapter: TypeAdapter[T] = _FIELDS[field]
+    adapter.validate_json(adapter.dump_json(value))
+    return value
 
 
 def judge(
@@ -353,6 +372,7 @@ def judge(
     imputed_cells: int,
     target: str,
     left_cells: int = 0,
+    unsettled: bool = False,
 ) -> Verdict:
     """Return the verdict on a run.
 
@@ -369,7 +389,15 @@ def judge(
         Where the table went, or would have gone.
     left_cells : int
         Missing cells that were left missing.
+    unsettled : bool
+        Whether it is not known that the target is as it was.
     """
+    if refusal is not None and unsettled:
+        return Verdict(
+            "not published",
+            f"{refusal} Whether the target {target} holds this run's table could not be found out: "
+            "look at it before the job is run again.",
+        )
     if refusal is not None:
         untouched = f"The target {target} is as it was before this run."
         return Verdict("not published", f"{refusal} {untouched}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -27,6 +26,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
+from em_impute.legible import BOX, legible
 from em_impute.reporting.diagnostics import Distribution, Evaluation, Fit, Levels
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.missingness import MissingnessMap, Patterns
@@ -59,8 +59,6 @@ SHADES = 10
 MAX_TESTED = 24
 # Numbers beyond are drawn here: matplotlib adds up what is on an axis.
 FARTHEST = 1e300
-# Characters that show nothing or turn the reading direction; joiners of emoji are not among them.
-INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 SUPERSCRIPTS = str.maketrans(
     "-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
 )
@@ -272,18 +270,13 @@ def svg(figure: Figure, name: str, alt: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def legible(text: str) -> str:
-    """Return a text on one line, with a box for each character that hides or turns it."""
-    return INVISIBLE.sub("\u25a1", " ".join(text.split()))
-
-
 def label(name: str, longest: int = MAX_LABEL) -> str:
     """Return a name, legible, as the font can draw it, cut in the middle if it is long.
 
     Characters that the font lacks become a box: matplotlib would draw one too, with a warning.
     """
     font = get_font(findfont(STYLE["font.family"]))
-    drawn = "".join(c if font.get_char_index(ord(c)) else "\u25a1" for c in legible(name))
+    drawn = "".join(c if font.get_char_index(ord(c)) else BOX for c in legible(name))
     if len(drawn) <= longest:
         return drawn
     return f"{drawn[: longest - 7]}\u2026{drawn[-6:]}"

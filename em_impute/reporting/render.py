@@ -2,6 +2,7 @@
 
 Names of columns, jobs and files come from users and are hostile until proven otherwise: in HTML
 jinja2 escapes every value, in markdown `_escape_markdown` does, on its way into the template.
+Sections and pictures are made each by itself; one that fails is noted, and a sentence stands there.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import base64
 import itertools
 import json
 import math
-import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from html import escape
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from em_impute.legible import in_a_table, in_markdown, legible
+from em_impute.parts import Failure, Parts
 from em_impute.reporting import plots
 from em_impute.reporting.diagnostics import (
     CheckRow,
@@ -51,39 +55,77 @@ TABLE_DIGITS = 6
 TABLE_BYTES = 900_000
 TABLE_CELL = 500
 ROLES = {"impute": "imputed", "predictor": "predictor", "key": "key", "passthrough": "kept as is"}
-# An underscore between letters or digits is only an underscore; a colon matters in addresses.
-MARKDOWN_SPECIAL = re.compile(r"[\\`*{}\[\]<>#!|&~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)")
 
 Cell = str | int | float | None
 
 
-def html(report: Report) -> str:
-    """Return the report as one self-contained page: no network, no script."""
-    return _PAGES.get_template("report.html.j2").render(
-        **_sections(report),
-        pictures=_drawings(report),
-        checks=_failed_first(report),
-        pits=plots.uneven_first(report.self_test) if report.self_test else (),
-    )
+def html(report: Report, parts: Parts | None = None) -> str:
+    """Return the report as one self-contained page: no network, no script.
+
+    What of it cannot be made is noted in `parts`, and named at the page's end.
+    """
+    parts = parts or Parts()
+
+    def page() -> str:
+        return _PAGES.get_template("report.html.j2").render(
+            **_sections(report, parts),
+            **_noted(report, parts, "page", '<p class="alarm">{}</p>\n'),
+            pictures=_drawings(report, parts),
+            checks=_failed_first(report),
+            pits=plots.uneven_first(report.self_test) if report.self_test else (),
+        )
+
+    return parts.make("page", page, None) or _bare_page(report)
 
 
-def markdown(report: Report, page: str | None = None) -> str:
+def markdown(report: Report, page: str | None = None, parts: Parts | None = None) -> str:
     """Return the report as markdown for an artifact, pictures included, at most 300 kB long.
 
     If the pictures are too large together, the last ones are left out, with a sentence. `page` is
-    the address of the page that `html` makes, where it has one.
+    the address of the page that `html` makes, where it has one. Of `parts`, see there.
     """
-    pictures = _pictures(report)
-    while True:
-        text = _markdown(report, pictures, page)
-        if len(text.encode()) <= MARKDOWN_BYTES or not pictures:
-            return text
-        pictures.popitem()
+    parts = parts or Parts()
+
+    def text() -> str:
+        pictures = _pictures(report, parts)
+        while True:
+            text = _markdown(report, pictures, page, parts)
+            if len(text.encode()) <= MARKDOWN_BYTES or not pictures:
+                return text
+            pictures.popitem()
+
+    return parts.make("artifact's text", text, None) or _bare_markdown(report)
 
 
-def description(sentence: str) -> str:
-    """Return a sentence as the description of an artifact, which Prefect takes as markdown."""
-    return str(_escape_markdown(sentence))
+def _noted(report: Report, parts: Parts, where: str, note: str) -> dict[str, Any]:
+    """What the templates need for sections that are made each by itself."""
+    unmade = Markup(note.format("This section could not be made."))
+
+    def section(name: str, caller: Callable[[], str]) -> str:
+        return parts.make(f"{where}'s section {name}", caller, unmade)
+
+    def failures() -> Sequence[Failure]:
+        return tuple(dict.fromkeys([*report.failures, *parts.failures]))
+
+    return {"section": section, "failures": failures}
+
+
+def _bare_page(report: Report) -> str:
+    """The verdict alone."""
+    outcome, sentence = (
+        escape(legible(text)) for text in (report.verdict.outcome, report.verdict.sentence)
+    )
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>{escape(report.job)}: {outcome}</title>\n</head>\n<body>\n"
+        f"<h1>{escape(report.job)}: {outcome}</h1>\n<p>{sentence}</p>\n</body>\n</html>\n"
+    )
+
+
+def _bare_markdown(report: Report) -> str:
+    return f"# {in_markdown(f'{report.job}: {report.verdict.outcome}')}\n\n" + in_markdown(
+        report.verdict.sentence
+    )
 
 
 def column_table(report: Report) -> list[dict[str, Cell]]:
@@ -136,18 +178,19 @@ def _tested(test: SelfTest | None, column: str) -> dict[str, Cell]:
     }
 
 
-def _sections(report: Report) -> dict[str, Any]:
+def _sections(report: Report, parts: Parts) -> dict[str, Any]:
     """What both pages show, picked from the report: tables that are not too long."""
     ranked: Sequence[Column] = report.columns
     if len(ranked) > SHOWN_COLUMNS:
         ranked = sorted(ranked, key=lambda column: -column.missing)
+    changes: list[Change] = []
     return {
         "report": report,
         "columns": ranked[:SHOWN_COLUMNS],
         "more_columns": ranked[SHOWN_COLUMNS:],
         "decisions": [d for d in report.decisions if d not in report.warnings],
-        "group_means": _group_means(report),
-        "changes": _largest_changes(report),
+        "group_means": parts.make("means by pattern", lambda: _group_means(report), None),
+        "changes": parts.make("largest changes", lambda: _largest_changes(report), changes),
         "imputed": sorted(report.imputed, key=lambda cells: -cells.count)[:SHOWN_COLUMNS],
     }
 
@@ -220,12 +263,13 @@ def _that_fit(rows: list[dict[str, Cell]]) -> list[dict[str, Cell]]:
 
 
 def _cell(text: str) -> str:
-    return _short(plots.legible(text), TABLE_CELL)
+    return in_a_table(_short(legible(text), TABLE_CELL))
 
 
-def _markdown(report: Report, pictures: dict[str, Markup], page: str | None) -> str:
+def _markdown(report: Report, pictures: dict[str, Markup], page: str | None, parts: Parts) -> str:
     return _ARTIFACTS.get_template("report.md.j2").render(
-        **_sections(report),
+        **_sections(report, parts),
+        **_noted(report, parts, "artifact", "{}\n\n"),
         page=Markup(f"[report.html](<{page}>)") if page else None,
         pictures=pictures,
         checks=_failed_first(report)[:MARKDOWN_CHECKS],
@@ -246,74 +290,123 @@ def _worst_scores(test: SelfTest | None) -> Sequence[NumberScores]:
     return sorted(numbers, key=lambda scores: -(scores.rmse_ratio or 0.0))[:SHOWN_COLUMNS]
 
 
-def _drawings(report: Report) -> dict[str, Markup]:
+class _Picture(NamedTuple):
+    """A picture that a report has: under which name, how it is drawn, and what it is in words."""
+
+    name: str
+    draw: Callable[[], Any]
+    words: Callable[[], str]
+
+
+def _drawings(report: Report, parts: Parts) -> dict[str, Markup]:
     """The pictures of the page, as SVG elements with ids of their own."""
-    drawings = {}
-    if report.fit:
-        drawings["trace"] = plots.svg(plots.trace(report.fit), "trace", _trace_in_words(report.fit))
-    if report.patterns:
-        drawings["patterns"] = plots.svg(
-            plots.patterns(report.patterns), "patterns", _patterns_in_words(report.patterns)
-        )
-    if report.missingness:
-        figure = plots.missingness(report.missingness)
-        drawings["missingness"] = plots.svg(figure, "missingness", _MAP_IN_WORDS)
-    if report.together:
-        figure = plots.together(report.together)
-        drawings["together"] = plots.svg(figure, "together", _TOGETHER_IN_WORDS)
-    if report.correlations:
-        figure = plots.correlations(report.correlations)
-        drawings["correlations"] = plots.svg(figure, "correlations", _CORRELATIONS_IN_WORDS)
-    for i, item in enumerate(report.panels):
-        figure = plots.distribution(item)
-        drawings[f"column{i}"] = plots.svg(figure, f"column{i}", _distribution_in_words(item))
-    drawings |= _self_test_drawings(report.self_test)
-    # matplotlib escaped the names that it drew, and the elements were parsed and written as XML.
-    return {name: Markup(drawing) for name, drawing in drawings.items()}
+
+    def drawn(picture: _Picture) -> Markup:
+        # matplotlib escaped the names that it drew, and the elements were parsed and written as
+        # XML.
+        return Markup(plots.svg(picture.draw(), picture.name, picture.words()))
+
+    note = Markup('<p class="alarm">This picture could not be drawn.</p>')
+    return _Drawn(
+        (picture.name, parts.make(f"picture {picture.name}", partial(drawn, picture), note))
+        for picture in parts.make("pictures", lambda: list(_of_the_page(report)), [])
+    )
 
 
-def _self_test_drawings(test: SelfTest | None) -> dict[str, str]:
-    drawings: dict[str, str] = {}
-    if not (test and test.numbers):
-        return drawings
-    if test.rmse_ratio is not None:
-        drawings["errors"] = plots.svg(plots.errors(test), "errors", _errors_in_words(test))
-    if test.coverage.at_95 is not None:
-        drawings["coverage"] = plots.svg(plots.coverage(test), "coverage", _coverage_in_words(test))
-    for i, scores in enumerate(plots.uneven_first(test)):
-        figure = plots.pit(scores, scores.column in test.misfits)
-        drawings[f"pit{i}"] = plots.svg(figure, f"pit{i}", _pit_in_words(scores))
-    return drawings
-
-
-def _pictures(report: Report) -> dict[str, Markup]:
+def _pictures(report: Report, parts: Parts) -> dict[str, Markup]:
     """The pictures of the artifact, the most important first."""
-    colour = plots.VERDICT_COLOURS[report.verdict.outcome]
-    pictures = {"verdict": _embedded(plots.png(plots.bar(colour)), report.verdict.outcome)}
-    if report.fit:
-        png = plots.png(plots.trace(report.fit))
-        pictures["trace"] = _embedded(png, _trace_in_words(report.fit))
-    if report.patterns:
-        png = plots.png(plots.patterns(report.patterns))
-        pictures["patterns"] = _embedded(png, _patterns_in_words(report.patterns))
-    if report.missingness:
-        png = plots.png(plots.missingness(report.missingness))
-        pictures["missingness"] = _embedded(png, _MAP_IN_WORDS)
+
+    def drawn(picture: _Picture) -> Markup:
+        return _embedded(plots.png(picture.draw()), picture.words())
+
+    note = Markup("This picture could not be drawn.")
+    return {
+        picture.name: parts.make(
+            f"artifact's picture {picture.name}", partial(drawn, picture), note
+        )
+        for picture in parts.make("artifact's pictures", lambda: list(_of_the_artifact(report)), [])
+    }
+
+
+class _Drawn(dict[str, Markup]):
+    """Pictures by their names; nothing for one that there is not."""
+
+    def __missing__(self, name: str) -> Markup:
+        return Markup()
+
+
+def _of_the_page(report: Report) -> Iterator[_Picture]:
+    known = {picture.name: picture for picture in _of_both(report)}
+    yield from (known[name] for name in IN_THE_PAGE if name in known)
+    for i, item in enumerate(report.panels):
+        yield _Picture(
+            f"column{i}", partial(plots.distribution, item), partial(_distribution_in_words, item)
+        )
+    if test := report.self_test:
+        for i, scores in enumerate(plots.uneven_first(test)):
+            misfit = scores.column in test.misfits
+            yield _Picture(
+                f"pit{i}", partial(plots.pit, scores, misfit), partial(_pit_in_words, scores)
+            )
+
+
+def _of_the_artifact(report: Report) -> Iterator[_Picture]:
+    known = {picture.name: picture for picture in _of_both(report)}
+    yield from (known[name] for name in IN_THE_ARTIFACT if name in known)
+
+
+def _of_both(report: Report) -> Iterator[_Picture]:
+    """The pictures of a report but for those of single columns."""
+    outcome, test = report.verdict.outcome, report.self_test
+    colour = plots.VERDICT_COLOURS[outcome]
+    yield _Picture("verdict", lambda: plots.bar(colour), lambda: outcome)
+    if fit := report.fit:
+        yield _Picture("trace", lambda: plots.trace(fit), lambda: _trace_in_words(fit))
+    if rows := report.patterns:
+        yield _Picture("patterns", lambda: plots.patterns(rows), lambda: _patterns_in_words(rows))
+    if holes := report.missingness:
+        yield _Picture("missingness", lambda: plots.missingness(holes), lambda: _MAP_IN_WORDS)
+    if both := report.together:
+        yield _Picture("together", lambda: plots.together(both), lambda: _TOGETHER_IN_WORDS)
+    if matrix := report.correlations:
+        yield _Picture(
+            "correlations", lambda: plots.correlations(matrix), lambda: _CORRELATIONS_IN_WORDS
+        )
     if panels := report.panels[:MARKDOWN_PANELS]:
-        png = plots.png(plots.distributions(panels))
-        pictures["distributions"] = _embedded(png, _distributions_in_words(panels))
-    if (test := report.self_test) and test.rmse_ratio is not None:
-        pictures["errors"] = _embedded(plots.png(plots.errors(test)), _errors_in_words(test))
-    if (test := report.self_test) and test.coverage.at_95 is not None:
-        pictures["coverage"] = _embedded(plots.png(plots.coverage(test)), _coverage_in_words(test))
-        pictures["pits"] = _embedded(plots.png(plots.pits(test)), "PIT histograms by column.")
-    if report.correlations:
-        png = plots.png(plots.correlations(report.correlations))
-        pictures["correlations"] = _embedded(png, _CORRELATIONS_IN_WORDS)
-    if report.together:
-        png = plots.png(plots.together(report.together))
-        pictures["together"] = _embedded(png, _TOGETHER_IN_WORDS)
-    return pictures
+        yield _Picture(
+            "distributions",
+            lambda: plots.distributions(panels),
+            lambda: _distributions_in_words(panels),
+        )
+    if test and test.numbers and test.rmse_ratio is not None:
+        yield _Picture("errors", lambda: plots.errors(test), lambda: _errors_in_words(test))
+    if test and test.numbers and test.coverage.at_95 is not None:
+        yield _Picture("coverage", lambda: plots.coverage(test), lambda: _coverage_in_words(test))
+        yield _Picture("pits", lambda: plots.pits(test), lambda: "PIT histograms by column.")
+
+
+IN_THE_PAGE = (
+    "trace",
+    "patterns",
+    "missingness",
+    "together",
+    "correlations",
+    "errors",
+    "coverage",
+)
+# The last of them are left out of an artifact that would be too large.
+IN_THE_ARTIFACT = (
+    "verdict",
+    "trace",
+    "patterns",
+    "missingness",
+    "distributions",
+    "errors",
+    "coverage",
+    "pits",
+    "correlations",
+    "together",
+)
 
 
 def _embedded(png: bytes, alt: str) -> Markup:
@@ -461,17 +554,15 @@ def _in_a_cell(text: str) -> str:
 def _legible(value: object) -> object:
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return plots.legible(value)
+    return legible(value)
 
 
 def _escape_markdown(value: object) -> object:
-    """Write what has a meaning in markdown as a character reference, which has none."""
     if isinstance(value, Markup):
         return value
     text = _short(str(_legible(value)), MARKDOWN_TEXT)
     # A long name without a space would not wrap, and push the page out of its frame.
-    text = " ".join(_short(word, MARKDOWN_WORD) for word in text.split(" "))
-    return MARKDOWN_SPECIAL.sub(lambda match: f"&#{ord(match[0])};", text)
+    return in_markdown(" ".join(_short(word, MARKDOWN_WORD) for word in text.split(" ")))
 
 
 def _environment(**options: Any) -> Environment:

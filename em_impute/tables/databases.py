@@ -251,6 +251,22 @@ def publish(
     return Published(str(target), staged.rows, staged.sha256, narrowed=tuple(narrowed.items()))
 
 
+def find_published(target: DatabaseTarget, run_id: str) -> Published | None:
+    """What the database says that a run has published to the target; None if nothing.
+
+    Raises
+    ------
+    TargetError
+        If it cannot be asked.
+    DatabaseLostError
+        If the database cannot be reached.
+    """
+    with opened(target) as session:
+        table = session.find(split_table(target.table))
+        runs = session.find(table.beside(RUNS).parts)
+        return _published(session, table, target, run_id) if runs.exists else None
+
+
 def loaded(
     session: Session,
     table: Table,

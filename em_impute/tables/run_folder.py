@@ -13,7 +13,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,7 +34,15 @@ if TYPE_CHECKING:
 LEFT_AFTER = timedelta(days=7)
 # What is in a run's folder only while the run goes on. The lock is held by its process.
 LOCK = ".lock"
-WORKING_FILES = ("snapshot.*", "checkpoint.json", "staged.*", ".*.part", ".source.*", LOCK)
+WORKING_FILES = (
+    "snapshot.*",
+    "checkpoint.json",
+    "staged.*",
+    "publishing",
+    ".*.part",
+    ".source.*",
+    LOCK,
+)
 # The folders of the runs that go on in this process.
 _held: dict[Path, FileLock] = {}
 RECORDED_PACKAGES = (
@@ -152,6 +160,11 @@ class RunFolder:
     def numbers(self) -> Path:
         """The report's numbers, from which the page can be made again."""
         return self.path / "report.json"
+
+    @property
+    def publishing(self) -> Path:
+        """There since the run began to publish; an empty working file."""
+        return self.path / "publishing"
 
     @property
     def report(self) -> Path:
@@ -399,6 +412,8 @@ class Manifest:
         With their time zone.
     verdict : str
         The outcome in a sentence.
+    versions, machine : dict of str to str
+        What computed it.
     """
 
     run: str
@@ -412,6 +427,8 @@ class Manifest:
     started: datetime
     finished: datetime
     verdict: str
+    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+    machine: dict[str, str] = field(default_factory=lambda: this_machine())
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON holds it."""
@@ -433,8 +450,8 @@ class Manifest:
             "cells": self.cells,
             "table": self.table,
             "outputs": self.outputs,
-            "versions": installed_versions(),
-            "machine": this_machine(),
+            "versions": self.versions,
+            "machine": self.machine,
             "started": self.started.isoformat(),
             "finished": self.finished.isoformat(),
             "verdict": self.verdict,

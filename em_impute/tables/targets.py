@@ -231,6 +231,24 @@ def publish(staged: Staged, target: FileTarget | DatabaseTarget, run_id: str) ->
             return databases.publish(staged, target, run_id, staged.key)
 
 
+def find_published(target: FileTarget | DatabaseTarget, run_id: str) -> Published | None:
+    """What the target itself says that a run has published there; None if nothing.
+
+    Raises
+    ------
+    TargetError, OSError, ValueError
+        If it cannot be asked.
+    """
+    if isinstance(target, DatabaseTarget):
+        from em_impute.tables import databases
+
+        return databases.find_published(target, run_id)
+    found = next(
+        (entry for entry in _history(_place(target), strict=False) if entry.run == run_id), None
+    )
+    return Published(str(target), found.rows, found.sha256, before=True) if found else None
+
+
 def _publish_files(staged: Staged, target: FileTarget, run_id: str) -> Published:
     place = _place(target)
     put = _put_folder if target.is_folder else _put_file
