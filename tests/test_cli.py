@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 import pyte
 import pytest
 from click.testing import CliRunner, Result
-from conftest import EM_IMPUTE, ROOT, PrefectServer, WriteJob
+from conftest import EM_IMPUTE, ROOT, PrefectServer, WriteJob, own_environment
 from postgres_server import GUARDED, PASSWORD, PostgresServer
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -887,6 +887,29 @@ def test_a_terminal_shows_the_steps_and_no_log_line(
     assert [line[:15].strip() for line in lines[1:]] == [f"✓ {step}" for step in steps]
     assert lines[2].endswith("Read 40 rows and 2 columns from in.csv.")
     assert screen.cursor.hidden is False
+
+
+@pytest.mark.parametrize("asked_for", [None, "true"])
+def test_a_server_for_one_run_reports_to_nobody_unless_asked(
+    tmp_path: Path, asked_for: str | None
+) -> None:
+    """Its telemetry fails on a loaded machine, and would write a traceback on the terminal."""
+    environment = own_environment(tmp_path)
+    del environment["PREFECT_SERVER_ANALYTICS_ENABLED"]
+    if asked_for:
+        environment["PREFECT_SERVER_ANALYTICS_ENABLED"] = asked_for
+    program = (
+        "import os; from em_impute import cli; cli._reach_server(); "
+        "print(os.environ['PREFECT_SERVER_ANALYTICS_ENABLED'])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.strip() == (asked_for or "false")
 
 
 def test_an_interrupted_run_has_an_exit_code_of_its_own(

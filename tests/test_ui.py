@@ -14,10 +14,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from chromium import launched
-from conftest import ROOT, PrefectServer
+from conftest import EM_IMPUTE, ROOT, PrefectServer, write_yaml
+from holed_tables import factor_table
 from playwright.sync_api import Browser, Page, expect
+
+from em_impute.legible import BREAK
 
 PATIENCE = 60_000
 # What Prefect's UI says where it could not show something.
@@ -279,3 +283,58 @@ def test_the_page_opens_without_network_and_fits(
     assert requests == [report.as_uri()]
     assert page.locator("svg").count() >= 4
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+# Names of columns that a page must show and not follow: pictures, links, elements, forms.
+HOSTILE = (
+    "![x](http://127.0.0.1:9/leak.png)",
+    "<img src=http://127.0.0.1:9/pix.gif>",
+    "[click](javascript:alert(1))",
+    "www.evil.example",
+    "http://evil.example/a",
+    "mail@evil.example",
+    "<form action=http://127.0.0.1:9/><input name=password>",
+    "<style>body{display:none}</style>",
+    "red \x1b[31m",
+)
+# The two UIs that Prefect brings along.
+PAGES = ("v2/artifacts/artifact", "artifacts/artifact")
+
+
+def test_no_name_of_a_column_is_followed_in_the_ui(
+    prefect_server: PrefectServer, page: Page, tmp_path: Path
+) -> None:
+    values = factor_table(60, len(HOSTILE), 0.1, seed=1)
+    pd.DataFrame(values, columns=list(HOSTILE)).to_csv(tmp_path / "in.csv", index=False)
+    places = {"source": {"path": "in.csv"}, "target": {"path": "out.csv"}}
+    write_yaml(tmp_path / "job.yaml", {"name": "hostile", **places})
+    finished = subprocess.run(
+        [EM_IMPUTE, "run", "job.yaml", "--json"],
+        cwd=tmp_path,
+        env=prefect_server.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "\x1b" not in finished.stdout + finished.stderr
+    query = {"flow_runs": {"tags": {"all_": ["em_impute", "hostile"]}}}
+    [flow_run] = prefect_server.ask("flow_runs/filter", query)
+    left = artifacts(prefect_server, Run(flow_run["id"], tmp_path))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    SEEN.mkdir(exist_ok=True)
+    for pages in PAGES:
+        for table in ("columns", "checks", "report"):
+            page.goto(f"{prefect_server.url}/{pages}/{left[f'hostile-{table}']['id']}")
+            expect(page.get_by_text("www").first).to_be_visible()
+            page.wait_for_load_state("networkidle")
+            seen = page.locator("body").inner_text().replace(BREAK, "")
+            for name in HOSTILE[:6] if table == "columns" else ("www.evil.example",):
+                assert name in seen, f"{table} on {pages} does not show {name}"
+            page.screenshot(path=SEEN / f"hostile-{table}-{pages[:2]}.png")
+            assert page.locator("[href*='evil'], [href^='javascript']").count() == 0
+            assert page.locator("form[action], input[name=password], main style").count() == 0
+    here = (prefect_server.url, "data:", "blob:")
+    assert not [url for url in asked if not url.startswith(here) and "127.0.0.1:9/" in url]
+    assert not [url for url in asked if "evil" in url]
