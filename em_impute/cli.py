@@ -121,7 +121,7 @@ def run(job: Path, runs: Path, day: datetime | None, quiet: bool, as_json: bool)
     heard, ending = _Ending(), None
     try:
         loaded = load_job(job)
-        with run_shown(quiet), heard_by(heard), _stdout_for_json(as_json):
+        with _stdout_for_json(as_json), run_shown(quiet), heard_by(heard):
             ending = _run(loaded, runs, day)
     except BaseException as error:
         if not isinstance(error, Exception) and not _signal_of(error):
