@@ -187,19 +187,22 @@ def _after(ending: object, outcome: Outcome | None) -> str:
 
 @main.command()
 @click.argument("job", type=JobFile)
+@runs_folder
 @data_date
-def check(job: Path, day: datetime | None) -> None:
+def check(job: Path, runs: Path, day: datetime | None) -> None:
     """Say what running the job would do: columns, their parts, missing cells. Runs nothing.
 
     Also what would be left missing, and what columns look like that the model would not guess.
     """
     from em_impute import validation
+    from em_impute.findings import imputed_before
     from em_impute.tables.columns import assign_roles, count_blanks
+    from em_impute.tables.doubts import find_doubts
     from em_impute.tables.fill import filled_schema
     from em_impute.tables.hints import find_hints
     from em_impute.tables.limits import check_limits
     from em_impute.tables.misfits import find_misfits
-    from em_impute.tables.sources import take_snapshot
+    from em_impute.tables.sources import Purpose, take_snapshot
     from em_impute.tables.targets import check_schema, check_target
     from em_impute.tables.unfilled import find_unfilled
 
@@ -208,7 +211,9 @@ def check(job: Path, day: datetime | None) -> None:
         loaded = loaded.at(day.date() if day else loaded.data_date(datetime.now(UTC)))
         validation.verify_checks(loaded)
         check_target(loaded.target)
-        snapshot = take_snapshot(loaded.source, Path(folder) / "snapshot.arrow", loaded.batch_rows)
+        snapshot = take_snapshot(
+            loaded.source, Path(folder) / "snapshot.arrow", loaded.batch_rows, Purpose.of(loaded)
+        )
         snapshot = count_blanks(snapshot, loaded)
         roles = assign_roles(snapshot, loaded)
         check_limits(snapshot, roles, loaded)
@@ -220,6 +225,7 @@ def check(job: Path, day: datetime | None) -> None:
 
         misfits = find_misfits(snapshot, roles, loaded)
         unfilled, hints = find_unfilled(snapshot, roles, loaded), find_hints(snapshot, roles)
+        doubts = find_doubts(snapshot, roles, loaded, imputed_before(runs / loaded.name))
         if isinstance(loaded.target, DatabaseTarget):
             from em_impute.tables.rehearsal import rehearse
 
@@ -230,10 +236,13 @@ def check(job: Path, day: datetime | None) -> None:
     found = (
         *validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
         *validation.misfits(misfits, snapshot.rows),
+        *validation.doubts(doubts),
     )
-    refusal = validation.Checked(found).refusal
-    if refusal:
-        click.echo(legible(refusal))
+    checked = validation.Checked(found)
+    for warning in checked.warnings:
+        click.echo(legible(warning))
+    if checked.refusal:
+        click.echo(legible(checked.refusal))
         sys.exit(REFUSED)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -141,6 +143,29 @@ def published_dates(runs: Path, job: Job) -> dict[date, diagnostics.Verdict]:
                 doubt = diagnostics.Verdict("not published", targets.in_doubt(target, name))
                 found.setdefault(day, doubt)
     return found
+
+
+def imputed_before(folder: Path, but: str = "") -> frozenset[str]:
+    """The columns that a job's last run that published has filled, by what its report says.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the folders of the job's runs are.
+    but : str
+        The id of a run that does not count.
+    """
+    runs = [
+        (str(manifest.get("finished")), path)
+        for path, manifest in read_manifests(folder)
+        if manifest.get("target") is not None and path.name != but
+    ]
+    # What an older version or a damaged disk left is no reason to stop.
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        numbers = RunFolder(max(runs)[1]).numbers if runs else None
+        columns = json.loads(numbers.read_text(encoding="utf-8"))["columns"] if numbers else ()
+        return frozenset(column["name"] for column in columns if column["role"] == "impute")
+    return frozenset()
 
 
 @dataclass(frozen=True)

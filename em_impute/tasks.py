@@ -38,6 +38,7 @@ from em_impute.findings import (
     Refused,
     Run,
     TookTooLong,
+    imputed_before,
     manifest,
     settle,
 )
@@ -52,15 +53,18 @@ from em_impute.reporting.self_test import SelfTest
 from em_impute.self_testing import score_hidden_cells
 from em_impute.tables import (
     columns,
+    doubts,
     groups,
     limits,
     misfits,
     publications,
     sources,
+    spelling,
     summarise,
     targets,
 )
 from em_impute.tables import fill as filling
+from em_impute.tables.columns import Roles
 from em_impute.tables.encoding import decimals_as_floats
 from em_impute.tables.fill import Staged
 from em_impute.tables.run_folder import (
@@ -203,7 +207,10 @@ def load(run: Run) -> Snapshot:
         )
         return snapshot
     snapshot = columns.count_blanks(
-        sources.take_snapshot(run.job.source, run.folder.snapshot, run.job.batch_rows), run.job
+        sources.take_snapshot(
+            run.job.source, run.folder.snapshot, run.job.batch_rows, sources.Purpose.of(run.job)
+        ),
+        run.job,
     )
     snapshot.save(run.folder.read)
     get_run_logger().info(
@@ -231,6 +238,11 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
     preconditions = (
         *validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
         *validation.misfits(misfits.find_misfits(snapshot, roles, run.job), snapshot.rows),
+        *validation.doubts(
+            doubts.find_doubts(
+                snapshot, roles, run.job, imputed_before(run.folder.path.parent, run.id)
+            )
+        ),
     )
     schema = sources.read_schema(snapshot.path)
     needed = validation.columns_needed(checks, schema.names)
@@ -309,20 +321,32 @@ def self_test(run: Run, snapshot: Snapshot, fitted: Fitted) -> SelfTest | None:
 def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -> Checked:
     """Check the staged table: nothing but the holes has changed, then the job's own checks."""
     schema = filling.filled_schema(snapshot, fitted.roles)
+    spelled = sources.spelled_columns(snapshot)
+    table = spelling.spelled(schema) if spelled else schema
     invariants = validation.check_invariants(
-        (columns.blanks_as_missing(b, fitted.roles) for b in sources.read_batches(snapshot.path)),
+        _before(snapshot, fitted.roles),
         (
-            batch.select(fitted.roles.columns)
-            for batch in targets.read_staged(staged.path, staged.format, schema)
+            batch.select([*fitted.roles.columns, *spelled.values()])
+            for batch in targets.read_staged(staged.path, staged.format, table)
         ),
         fitted.roles.impute,
         fitted.roles.key,
+        spelled,
     )
     checks = validation.output_checks(run.job, fitted.roles.impute)
     needed = validation.columns_needed(checks, schema.names)
     batches = targets.read_staged(staged.path, staged.format, schema)
     frame = _frame(schema, batches, needed, staged.rows, run.job.checks.max_rows)
     return _logged(validation.check_output(frame, checks, invariants, staged.rows))
+
+
+def _before(snapshot: Snapshot, roles: Roles) -> Iterator[pa.RecordBatch]:
+    """The table as it was read, of the imputed columns the spellings of observed cells only."""
+    for batch in sources.read_spelled(snapshot.path):
+        shown = columns.blanks_as_missing(batch, roles)
+        if spelling.is_spelled(batch.schema):
+            shown = spelling.observed_spellings(shown, roles.impute)
+        yield shown
 
 
 @_step("publish", **_AGAIN)

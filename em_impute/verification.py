@@ -77,7 +77,9 @@ def verify(path: Path) -> Verification:
         # Under the run's own name, which is in the ledger.
         again = RunFolder(Path(root) / Path(recorded["run"]).name)
         again.path.mkdir()
-        snapshot = sources.take_snapshot(job.source, again.snapshot, job.batch_rows)
+        snapshot = sources.take_snapshot(
+            job.source, again.snapshot, job.batch_rows, sources.Purpose.of(job)
+        )
         if snapshot.fingerprint != recorded["source"]["fingerprint"]:
             return _without_source(folder, again, job, recorded)
         staged = _recompute(job, snapshot, again)

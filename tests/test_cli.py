@@ -642,7 +642,7 @@ def test_a_full_disk_is_a_sentence_and_touches_nothing(
     def full(self: object, batch: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(staging._CsvWriter, "write_batch", full)
+    monkeypatch.setattr(staging._SpellingWriter, "write_batch", full)
     result = em_impute("run", write_job(GOOD))
     assert "The disk is full" in result.output
     assert "Traceback" not in result.output

@@ -499,7 +499,7 @@ SELF_TEST_EXPECTED = (
             "columns: {imputed: [a]}",
             "4:11: columns.imputed: unknown key (did you mean impute?); "
             "allowed here: impute, predictors, key, group_by, transform, back_transform, "
-            "bounds, bounds_violated, round, categories",
+            "bounds, bounds_violated, strict, round, categories",
         ),
         (
             "checks: {before: []}",
@@ -1121,7 +1121,7 @@ def keys_of(part: dict[str, Any]) -> Iterator[tuple[str, str]]:
             key,
             "required"
             if required
-            else f"`{default}`".replace("False", "false")
+            else f"`{default}`".replace("False", "false").replace("True", "true")
             if isinstance(default, SCALARS)
             else "",
         )

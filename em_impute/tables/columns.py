@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from em_impute.job import MASK, FileSource, Job, JobError, Problem
-from em_impute.tables.csv_text import CODE, LONG_CODE, NULL_SPELLINGS
+from em_impute.tables.digits import CODE, LARGEST_EXACT_INTEGER, LONG_CODE, is_number
 from em_impute.tables.encoding import (
     Encoding,
     Filling,
@@ -31,17 +31,15 @@ from em_impute.tables.encoding import (
     floor_or_inf,
     to_numbers,
 )
+from em_impute.tables.missing import NULL_SPELLINGS, Missing
 from em_impute.tables.sources import ColumnProfile, Snapshot, read_batches, read_schema
 from em_impute.tables.transforms import transform_of
 
-# Beyond this, floating point cannot tell every integer from its neighbours.
-LARGEST_EXACT_INTEGER = 2**53
 # More levels than this are an identifier, or text; each of them is a column of the model.
 MOST_LEVELS = 50
 TEXT_TYPES = ("string", "large_string", "string_view")
 # Formats that do not say what type a column has.
 UNTYPED_FORMATS = frozenset({"csv", "jsonl"})
-NUMBER = r"^\s*[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[iI]nf(?:inity)?)\s*$"
 
 
 @dataclass(frozen=True)
@@ -322,10 +320,12 @@ def _has_types(job: Job) -> bool:
 
 def _blanks(job: Job, schema: pa.Schema, name: str) -> tuple[str, ...]:
     """Texts of a column of categories that stand for a missing cell."""
-    if _has_types(job) or not _is_text(schema.field(name).type):
+    if not _is_text(schema.field(name).type):
         return ()
-    levels = job.columns.categories.get(name, ())
-    return tuple(text for text in NULL_SPELLINGS if text not in levels)
+    said = job.columns.categories.get(name)
+    levels = said if isinstance(said, tuple) else ()
+    blanks = Missing.of(job.source).levels(name, _has_types(job))
+    return tuple(text for text in blanks if text not in levels)
 
 
 def _is_text(type_: pa.DataType) -> bool:
@@ -336,6 +336,9 @@ def _is_text(type_: pa.DataType) -> bool:
 
 
 def _role_problems(snapshot: Snapshot, job: Job) -> Iterator[Problem]:
+    for name in Missing.of(job.source).columns:
+        if message := absence(snapshot, name):
+            yield Problem(job.place("source", "missing", name), f"source.missing: {message}")
     for role in ("impute", "predictors", "key", "group_by"):
         for i, name in enumerate(getattr(job.columns, role) or ()):
             if message := _objection(snapshot, job, name, role):
@@ -402,7 +405,8 @@ def _misuse(snapshot: Snapshot, job: Job, option: str, name: str) -> str:
     if option == "categories":
         return _no_categories(snapshot, name)
     if name in said.categories or not (profile.numeric or profile.type == "null"):
-        return f"column {name!r} is not a column of numbers."
+        no_numbers = f"column {name!r} is not a column of numbers."
+        return _type_objection(snapshot, profile) if profile.odd else no_numbers
     if option != "bounds":
         return ""
     type_ = read_schema(snapshot.path).field(name).type
@@ -507,8 +511,9 @@ def _type_objection(snapshot: Snapshot, profile: ColumnProfile) -> str:
     row, text = found
     return (
         f"column {profile.name!r} holds text at row {row} ({_kind_of_text(text)}). "
-        "Write a number there, or leave the cell empty if it stands for a missing value; if the "
-        "column holds categories, name it in columns.categories."
+        "Write a number there, or leave the cell empty if it stands for a missing value, or name "
+        "such texts in source.missing; if the column holds categories, name it in "
+        "columns.categories."
     )
 
 
@@ -528,6 +533,12 @@ def _integer_objection(snapshot: Snapshot, job: Job, name: str) -> str:
     )
 
 
+def first_text(snapshot: Snapshot, name: str) -> int | None:
+    """The first row of a column of text that holds no number, from 1; None if there is none."""
+    found = _first_cell(snapshot, name, _is_no_number)
+    return found and found[0]
+
+
 def _first_cell(
     snapshot: Snapshot, name: str, test: Callable[[pa.Array], pa.Array]
 ) -> tuple[int, Any] | None:
@@ -544,10 +555,8 @@ def _first_cell(
 
 def _is_no_number(column: pa.Array) -> pa.Array:
     text = column.cast(pa.large_string())
-    digits = pc.match_substring_regex(text, NUMBER)
-    number = pc.and_not(digits, pc.match_substring_regex(text, f"{CODE}|{LONG_CODE}"))
     missing = pc.is_in(text, pa.array(NULL_SPELLINGS, pa.large_string()))
-    return pc.invert(pc.or_(number, missing))
+    return pc.invert(pc.or_(is_number(text), missing))
 
 
 def _is_beyond_floats(column: pa.Array) -> pa.Array:

@@ -263,8 +263,15 @@ def find_published(target: DatabaseTarget, run_id: str) -> Published | None:
     """
     with opened(target) as session:
         table = session.find(split_table(target.table))
-        runs = session.find(table.beside(RUNS).parts)
-        return _published(session, table, target, run_id) if runs.exists else None
+        if not session.find(table.beside(RUNS).parts).exists:
+            return None
+        recorded = _recorded(session, table)
+        match _standing(session, table, target, recorded, run_id):
+            case "held":
+                return replace(recorded[run_id], target=str(target), before=True)
+            case "in doubt":
+                raise TargetError(in_doubt(target, run_id))
+        return None
 
 
 def loaded(

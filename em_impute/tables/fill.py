@@ -19,13 +19,14 @@ from em_impute.gaussian import GaussianModel
 from em_impute.gaussian.draws import conditional_noise, standard_normals, uniforms
 from em_impute.gaussian.keys import Words
 from em_impute.job import MASK, DatabaseTarget, FileTarget, Imputation
+from em_impute.tables import spelling
 from em_impute.tables.columns import Roles
 from em_impute.tables.encoding import Filling, Nominal, Number, to_numbers
 from em_impute.tables.groups import group_rows
 from em_impute.tables.keys import row_keys
 from em_impute.tables.ledger import IMPUTATION, Cells, ledger_rows, ledger_schema
 from em_impute.tables.run_folder import RunFolder, sha256
-from em_impute.tables.sources import Snapshot, read_batches, read_schema
+from em_impute.tables.sources import Snapshot, read_schema, read_spelled, spelled_columns
 from em_impute.tables.targets import open_writer
 
 # So many bits fit an integer that is not negative.
@@ -96,17 +97,24 @@ def fill(
     imputation = imputation or Imputation()
     schema = filled_schema(snapshot, roles)
     ledger_of = ledger_schema(schema, roles, folder)
-    path = folder.staged(target.staged_format)
+    staged_format, is_spelled = target.staged_format, bool(spelled_columns(snapshot))
+    if is_spelled:
+        # Both what the cells hold and how they are written is kept until they are.
+        staged_format, schema = "feather", spelling.spelled(schema)
+    path = folder.staged(staged_format)
     rows, counts = 0, np.zeros(len(roles.impute), dtype=np.int64)
     with (
-        open_writer(path, target.staged_format, schema) as table,
+        open_writer(path, staged_format, schema) as table,
         open_writer(folder.cells, "parquet", ledger_of) as ledger,
     ):
-        for batch in read_batches(snapshot.path):
+        for spelled in read_spelled(snapshot.path):
+            batch = spelled.select(spelling.plain(spelled.schema).names)
             keys = row_keys(batch, roles.key, rows)
             columns, cells = _filled(batch, model, groups or {}, roles, imputation, keys)
             if roles.mask:
                 columns.append(_mask(cells, batch.num_rows))
+            if is_spelled:
+                columns += _spellings(spelled, columns, cells, roles, target.file_format)
             table.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
             ledger.write_batch(ledger_rows(batch, cells, roles, rows + 1, ledger_of))
             rows += batch.num_rows
@@ -114,7 +122,7 @@ def fill(
     imputed = tuple(zip(roles.impute, counts.tolist(), strict=True))
     return Staged(
         path,
-        target.staged_format,
+        staged_format,
         rows,
         int(counts.sum()),
         sha256(path),
@@ -252,6 +260,23 @@ def _cells(
     if isinstance(encoding, Number):
         values, spread = to_numbers(column.take(pa.array(rows))), encoding.spread(mean, sd)
     return Cells(rows, values, spread, encoding.labels(filling))
+
+
+def _spellings(
+    batch: pa.RecordBatch,
+    columns: Sequence[pa.Array],
+    cells: Sequence[Cells],
+    roles: Roles,
+    file_format: str,
+) -> list[pa.Array]:
+    """How the columns of a batch are written: observed cells as they were, filled ones as new."""
+    filled = {name: own.rows for name, own in zip(roles.impute, cells, strict=False)}
+    spellings = []
+    for name, column in zip(roles.columns, columns, strict=False):
+        before = batch.column(spelling.spelling_of(name))
+        rows = filled.get(name, np.empty(0, dtype=np.int64))
+        spellings.append(spelling.respelled(before, column, rows, file_format))
+    return [*spellings, *(spelling.render(c, file_format) for c in columns[len(spellings) :])]
 
 
 def _mask(cells: Sequence[Cells], n_rows: int) -> pa.Array:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from em_impute.tables.source_files import HIVE_NULL, members
+from em_impute.tables import spelling
+from em_impute.tables.source_files import HIVE_NULL, SourceFile, members
 from em_impute.tables.staging import (
     BatchWriter,
     TargetError,
     open_writer,
     read_staged,
+    read_texts,
 )
 from em_impute.tables.staging import stored_columns as stored_columns_of_file
 
@@ -80,14 +82,24 @@ def write(
     return rows
 
 
-def read(folder: Path, file_format: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of such a folder with exactly the types of `schema`, in the files' order."""
+def read(
+    folder: Path, file_format: str, schema: pa.Schema, key: Sequence[str] = ()
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of such a folder with exactly the types of `schema`, in the files' order.
+
+    Where they have spellings, only the columns of `key` need to have values.
+    """
     for file in members(folder):
-        for batch in read_staged(file.path, file_format, _rest(schema, list(file.partition))):
+        rest = _rest(schema, list(file.partition))
+        rows = (
+            read_texts(file.path, file_format, rest, key)
+            if spelling.is_spelled(schema)
+            else read_staged(file.path, file_format, rest)
+        )
+        for batch in rows:
+            named = _named_columns(schema, file, batch.num_rows, file_format)
             columns = [
-                _partition_cells(file.partition[field.name], field.type, batch.num_rows)
-                if field.name in file.partition
-                else batch.column(field.name)
+                named[field.name] if field.name in named else batch.column(field.name)
                 for field in schema
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
@@ -114,8 +126,26 @@ def stored_columns(
 
 
 def _rest(schema: pa.Schema, partition_by: Sequence[str]) -> pa.Schema:
-    fields = [field for field in schema if field.name not in partition_by]
+    names = {*partition_by, *map(spelling.spelling_of, partition_by)}
+    fields = [field for field in schema if field.name not in names]
     return pa.schema(fields)
+
+
+def _named_columns(
+    schema: pa.Schema, file: SourceFile, rows: int, file_format: str
+) -> dict[str, pa.Array]:
+    """The columns that the folders of a file name, with their spellings if there are any."""
+    columns = {
+        name: _partition_cells(text, schema.field(name).type, rows)
+        for name, text in file.partition.items()
+        if name in schema.names
+    }
+    if spelling.is_spelled(schema):
+        columns |= {
+            spelling.spelling_of(name): spelling.render(cells, file_format)
+            for name, cells in columns.items()
+        }
+    return columns
 
 
 def _partition_cells(text: str, type_: pa.DataType, rows: int) -> pa.Array:
@@ -136,7 +166,7 @@ def _parts(
     if not partition_by:
         yield "", batch
         return
-    rest = batch.drop_columns(list(partition_by))
+    rest = batch.select(_rest(batch.schema, partition_by).names)
     names = [_texts(batch.column(name)) for name in partition_by]
     keys = pa.table([*names, pa.array(range(batch.num_rows))], [*partition_by, ""])
     groups = keys.group_by(list(partition_by), use_threads=False).aggregate([("", "list")])

@@ -30,13 +30,16 @@ FORMAT_NAMES = {"csv": "CSV", "parquet": "Parquet", "feather": "Feather", "jsonl
 OTHER_KINDS = {
     b"\x89PNG": "a PNG picture",
     b"PK\x03\x04": "a zip archive or an Excel workbook",
-    b"\x1f\x8b": "compressed with gzip",
+    b"\x1f\x8b": "compressed with gzip; a name that ends in .gz says so",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd; a name that ends in .zst says so",
     b"\xff\xfe": "UTF-16 text (save it as UTF-8)",
     b"\xfe\xff": "UTF-16 text (save it as UTF-8)",
     b"FEA1": "of the old Feather version 1 (write it again with a newer program)",
 }
 # How Hive, and Arrow with it, spells a missing value in a folder's name.
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+# So many of a list are named in a message.
+SHOWN = 10
 State = tuple[int | None, ...]
 INT32 = range(-(2**31), 2**31)
 
@@ -160,6 +163,11 @@ def _listing(folder: Path, inner: str, shown: str) -> Iterator[str]:
         if entry.is_dir(follow_symlinks=False):
             yield from _listing(folder, name, shown)
         elif entry.is_file():
+            if not _is_text(entry.name):
+                raise SourceError(
+                    f"{printable(_path_in(shown, name))}: the name of this file is not UTF-8 text; "
+                    "rename it."
+                )
             yield name
         else:
             raise SourceError(
@@ -180,6 +188,13 @@ def _oddity(entry: os.DirEntry[str]) -> str:
     if entry.is_dir():
         return "a link to a folder"
     return "a link to a device or a pipe" if Path(entry).exists() else "a link to nothing"
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is text, and not bytes that are none."""
+    with suppress(UnicodeEncodeError):
+        return bool(name.encode())
+    return False
 
 
 def _hidden(name: str) -> bool:
@@ -231,7 +246,8 @@ def _where_it_was_looked_for(path: Path) -> str:
         return f"; the folder {folder} does not exist. The program was started in {Path.cwd()}."
     near: list[str] = []
     with suppress(OSError):  # a folder that may be entered but not listed
-        near = difflib.get_close_matches(path.name, [file.name for file in folder.iterdir()])
+        names = filter(_is_text, (file.name for file in folder.iterdir()))
+        near = difflib.get_close_matches(path.name, list(names))
     return f" in {folder}." + (f" Did you mean {' or '.join(near)}?" if near else "")
 
 
@@ -380,7 +396,7 @@ def _missing_end(path: Path, expected: str) -> str:
     return "it does not begin as one; if it is CSV, say `format: csv` in the job's source"
 
 
-def check_is_text(file: SourceFile, file_format: str) -> int:
+def check_is_text(file: SourceFile, file_format: str, quote: bytes = b'"') -> int:
     """Refuse what is not UTF-8 text, of which Arrow would make binary columns; count its quotes."""
     quotes = 0
     with file.path.open("rb") as lines:
@@ -396,7 +412,7 @@ def check_is_text(file: SourceFile, file_format: str) -> int:
                 raise SourceError(
                     f"{file}: line {number} is not UTF-8 text; save the file as UTF-8."
                 ) from None
-            quotes += line.count(b'"')
+            quotes += line.count(quote) if quote else 0
     return quotes
 
 
@@ -418,15 +434,19 @@ def check_names(file: SourceFile | DatabaseSource, names: Sequence[str]) -> None
         if at[1:] or not name.strip()
     ]
     if problems:
-        raise SourceError(f"{file}: {'; '.join(problems)}. Every column needs a name of its own.")
+        more = f"; and {len(problems) - SHOWN:,} more such names" if problems[SHOWN:] else ""
+        raise SourceError(
+            f"{file}: {'; '.join(problems[:SHOWN])}{more}. Every column needs a name of its own."
+        )
 
 
 def check_same_names(
     file: SourceFile, names: Sequence[str], first: SourceFile, expected: Sequence[str]
 ) -> None:
     """Refuse a file of a folder that has other columns than the first one; in any order."""
-    missing = [name for name in expected if name not in names]
-    extra = [name for name in names if name not in expected]
+    here, there = set(names), set(expected)
+    missing = [name for name in expected if name not in here]
+    extra = [name for name in names if name not in there]
     if missing or extra:
         one = f"has no column {missing[0]!r}" if missing else f"has a column {extra[0]!r}"
         other = "has" if missing else "has not"
@@ -434,6 +454,8 @@ def check_same_names(
 
 
 def _listed(items: Sequence[str]) -> str:
+    if items[SHOWN:]:
+        items = [*items[:SHOWN], f"{len(items) - SHOWN:,} more"]
     return " and ".join([", ".join(items[:-1]), items[-1]] if items[1:] else items)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import BinaryIO, Protocol, TextIO
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -16,10 +16,11 @@ import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from em_impute.job import CannotRun
+from em_impute.tables import csv_text, json_lines, spelling
 from em_impute.tables.arrow_files import read_schema, stream_file
 from em_impute.tables.csv_text import CSV_BLOCK_BYTES
 from em_impute.tables.run_folder import written_whole
-from em_impute.tables.source_files import FORMAT_NAMES
+from em_impute.tables.source_files import FORMAT_NAMES, SourceError, SourceFile
 
 
 class TargetError(CannotRun):
@@ -104,7 +105,7 @@ def open_writer(path: Path, file_format: str, schema: pa.Schema) -> Iterator[Bat
         If the format cannot hold a column, or one of its cells.
     DiskFullError
     """
-    check_types(schema, file_format)
+    check_types(spelling.plain(schema), file_format)
     with written_whole(path) as partial, _new_file(partial, file_format, schema) as writer:
         yield _Explained(writer, file_format)
 
@@ -143,6 +144,11 @@ class _Explained:
 @contextmanager
 def _new_file(path: Path, file_format: str, schema: pa.Schema) -> Iterator[BatchWriter]:
     match file_format:
+        case "csv" | "jsonl" if spelling.is_spelled(schema):
+            with path.open("wb") as text:
+                if file_format == "csv":
+                    text.write(spelling.header(spelling.plain(schema).names))
+                yield _SpellingWriter(text, file_format)
         case "csv":
             with pa_csv.CSVWriter(path, _csv_schema(schema)) as writer:
                 yield _CsvWriter(writer, schema)
@@ -176,6 +182,8 @@ def read_staged(path: Path, file_format: str, schema: pa.Schema) -> Iterator[pa.
     """
     try:
         for batch in _stream(path, file_format, schema):
+            if not spelling.is_spelled(schema):
+                batch = batch.select(spelling.plain(batch.schema).names)
             if batch.schema.names != schema.names:
                 raise TargetError(f"{path} has other columns than were written; run the job again.")
             columns = list(map(_restored, batch.columns, schema.types))
@@ -196,6 +204,43 @@ def _stream(path: Path, file_format: str, schema: pa.Schema) -> Iterator[pa.Reco
     return stream_file(path, file_format)
 
 
+def read_texts(
+    path: Path, file_format: str, schema: pa.Schema, typed: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a file of text as they are spelled there, in a schema with spellings.
+
+    Only the columns of `typed` have values, others nulls: to be written again, none is needed.
+
+    Raises
+    ------
+    TargetError
+        If the values of a column of `typed` are not of its type.
+    """
+    plain = spelling.plain(schema)
+    wanted = pa.schema([field for field in plain if field.name in typed])
+    file = SourceFile(path, str(path))
+    rows = (
+        csv_text.read_again(file, wanted)
+        if file_format == "csv"
+        else json_lines.read_again(file, _json_schema(wanted), plain.names)
+    )
+    try:
+        for batch in rows:
+            columns = [
+                _restored(batch.column(field.name), field.type)
+                if field.name in typed
+                else pa.nulls(batch.num_rows, field.type)
+                for field in plain
+            ]
+            columns += [batch.column(spelling.spelling_of(name)) for name in plain.names]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+    except (pa.ArrowException, SourceError, ValueError) as error:
+        raise TargetError(
+            f"{path}, which is there already, cannot be read with the types of the table; publish "
+            "it with `mode: replace`, or to another target."
+        ) from error
+
+
 def _read_csv(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     yield from pa_csv.open_csv(
         path,
@@ -209,6 +254,16 @@ def _read_csv(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
             quoted_strings_can_be_null=False,
         ),
     )
+
+
+class _SpellingWriter:
+    """Writes batches as their spellings say."""
+
+    def __init__(self, file: BinaryIO, file_format: str) -> None:
+        self.file, self.file_format = file, file_format
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        spelling.write_rows(self.file, batch, self.file_format)
 
 
 class _CsvWriter:

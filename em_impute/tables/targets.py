@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 
 from em_impute.job import DatabaseTarget, FileTarget
 from em_impute.roots import OutsideError, confined
-from em_impute.tables import merging, partitions, publications
+from em_impute.tables import merging, partitions, publications, spelling
 from em_impute.tables.arrow_files import read_schema, stream_file
 from em_impute.tables.locks import check_lock, one_writer
 from em_impute.tables.publications import Publication, Standing
@@ -37,6 +37,7 @@ from em_impute.tables.staging import TargetError as TargetError
 from em_impute.tables.staging import check_types as check_types
 from em_impute.tables.staging import open_writer as open_writer
 from em_impute.tables.staging import read_staged as read_staged
+from em_impute.tables.staging import read_texts as read_texts
 from em_impute.tables.staging import stored_columns
 
 if TYPE_CHECKING:
@@ -243,9 +244,9 @@ def find_published(target: FileTarget | DatabaseTarget, run_id: str) -> Publishe
         from em_impute.tables import databases
 
         return databases.find_published(target, run_id)
-    found = next(
-        (entry for entry in _history(_place(target), strict=False) if entry.run == run_id), None
-    )
+    place = _place(target)
+    history = _history(place, strict=False)
+    found = _found(target, run_id, history, _content(target, place, run_id, history))
     return Published(str(target), found.rows, found.sha256, before=True) if found else None
 
 
@@ -403,9 +404,9 @@ def _put_file(
     now: str | None,
 ) -> Publication:
     path, rows, onto = staged.path, staged.rows, None
-    if target.mode != "replace":
+    if target.mode != "replace" or staged.format != target.file_format:
         path, rows = _merged_file(staged, target, place)
-        onto = now
+        onto = now if target.mode != "replace" else None
     entry = Publication(run_id, rows, sha256(path), onto)
     _record(_beside(place, "json"), [entry, *history])
     _put(path, place)
@@ -418,12 +419,18 @@ def _merged_file(staged: Staged, target: FileTarget, place: Path) -> tuple[Path,
     schema, file_format = read_schema(staged.path), target.file_format
     path = staged.path.with_name(f"staged.merged.{file_format}")
 
-    def old() -> Iterator[pa.RecordBatch]:
-        return read_staged(place, file_format, schema) if place.exists() else iter(())
+    exists = target.mode != "replace" and place.exists()
 
-    if place.exists():
+    def old() -> Iterator[pa.RecordBatch]:
+        if not exists:
+            return iter(())
+        if spelling.is_spelled(schema):
+            return read_texts(place, file_format, schema, staged.key)
+        return read_staged(place, file_format, schema)
+
+    if exists:
         with _damage_told(str(target), file_format):
-            found, expected = stored_columns(place, file_format, schema)
+            found, expected = stored_columns(place, file_format, spelling.plain(schema))
         merging.check_same_columns(found, expected, str(target))
     rows = 0
     with open_writer(path, file_format, schema) as writer:
@@ -521,12 +528,15 @@ def _write_version(staged: Staged, target: FileTarget, current: Path, partial: P
     schema, by = read_schema(staged.path), target.partition_by or ()
     exists = target.mode != "replace" and current.exists()
     if exists:
+        plain = spelling.plain(schema)
         with _damage_told(str(target), target.file_format):
-            found, expected = partitions.stored_columns(current, target.file_format, schema)
+            found, expected = partitions.stored_columns(current, target.file_format, plain)
         merging.check_same_columns(found, expected, str(target))
 
     def old() -> Iterator[pa.RecordBatch]:
-        return partitions.read(current, target.file_format, schema) if exists else iter(())
+        if not exists:
+            return iter(())
+        return partitions.read(current, target.file_format, schema, staged.key)
 
     return partitions.write(_merged(staged, target, old), schema, partial, target.file_format, by)
 

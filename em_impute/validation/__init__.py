@@ -16,7 +16,7 @@ from em_impute.validation.checks import (
     verify_checks,
 )
 from em_impute.validation.invariants import check_invariants
-from em_impute.validation.preconditions import misfits, preconditions
+from em_impute.validation.preconditions import doubts, misfits, preconditions
 from em_impute.validation.results import Checked, CheckResult
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "check_output",
     "check_rows",
     "columns_needed",
+    "doubts",
     "misfits",
     "output_checks",
     "preconditions",

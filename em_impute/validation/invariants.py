@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ def check_invariants(
     after: Iterable[pa.RecordBatch],
     imputed: Sequence[str],
     key: Sequence[str],
+    spellings: Mapping[str, str] | None = None,
 ) -> tuple[CheckResult, ...]:
     """Compare the table that was read with the filled one, cell by cell.
 
@@ -30,6 +31,8 @@ def check_invariants(
         The columns that were filled.
     key : sequence of str
         The columns that identify a row.
+    spellings : mapping of str to str, optional
+        Of columns, the names of those that hold how the observed cells of these are spelled.
 
     Returns
     -------
@@ -37,7 +40,8 @@ def check_invariants(
         All critical. A table that cannot be read to its end is one failure, never an exception.
     """
     try:
-        return tuple(_compare(Rows(before), Rows(after), tuple(imputed), tuple(key)))
+        compared = _compare(Rows(before), Rows(after), tuple(imputed), tuple(key), spellings or {})
+        return tuple(compared)
     except (pa.ArrowException, OSError) as error:
         unreadable = f"could not be read to its end: {type(error).__name__}"
         return (_kept("readable", "both tables can be read again", unreadable),)
@@ -52,14 +56,19 @@ class _Invariant:
 
 
 def _invariants(
-    names: Sequence[str], imputed: tuple[str, ...], key: tuple[str, ...]
+    names: Sequence[str],
+    imputed: tuple[str, ...],
+    key: tuple[str, ...],
+    spellings: Mapping[str, str],
 ) -> list[_Invariant]:
-    others = tuple(name for name in names if name not in {*imputed, *key})
+    texts = tuple(spellings.values())
+    others = tuple(name for name in names if name not in {*imputed, *key, *texts})
     filled = ", ".join(imputed)
     invariants = [
         _Invariant("same_keys", f"key of every row kept ({', '.join(key)})", key, _identical),
         _Invariant("other_cells", "every cell of the other columns kept", others, _identical),
         _Invariant("observed_cells", f"observed cells of {filled} kept", imputed, _observed_kept),
+        _Invariant("spellings", "observed cells spelled as they were", texts, _observed_kept),
         _Invariant("no_missing_cell", f"no missing cell in {filled}", imputed, _none_missing),
         _Invariant("no_infinite_cell", f"no infinite cell in {filled}", imputed, _none_infinite),
     ]
@@ -67,14 +76,19 @@ def _invariants(
 
 
 def _compare(
-    before: Rows, after: Rows, imputed: tuple[str, ...], key: tuple[str, ...]
+    before: Rows,
+    after: Rows,
+    imputed: tuple[str, ...],
+    key: tuple[str, ...],
+    spellings: Mapping[str, str],
 ) -> Iterator[CheckResult]:
-    invariants = _invariants(before.schema.names, imputed, key)
+    invariants = _invariants(before.schema.names, imputed, key, spellings)
+    column_of = {text: name for name, text in spellings.items()}
     broken: dict[str, str] = {}
     for start, old, new in side_by_side(before, after):
         for invariant in invariants:
             if invariant.name not in broken and (first := _first_break(invariant, old, new)):
-                row, column = first
+                row, column = first[0], column_of.get(first[1], first[1])
                 broken[invariant.name] = f"not so in row {start + row}, column {one_line(column)}"
     shape = _other_columns(before.schema, after.schema, imputed)
     yield _kept("same_columns", "columns kept, with their order and types", shape, after.taken)

@@ -115,6 +115,36 @@ def _precondition(
     return CheckResult(name, column, words, severity, success, observed, "precondition")
 
 
+class _Doubt(Protocol):
+    """Something about the table that is most likely not as it was meant."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def column(self) -> str | None: ...
+    @property
+    def expected(self) -> str: ...
+    @property
+    def observed(self) -> str: ...
+    @property
+    def stop(self) -> bool: ...
+
+
+def doubts(found: Sequence[_Doubt]) -> tuple[CheckResult, ...]:
+    """Give a failure for each doubt: critical where it must stop the job, else a warning."""
+    return tuple(
+        _precondition(
+            doubt.name,
+            doubt.expected,
+            "critical" if doubt.stop else "warning",
+            one_line(doubt.observed, 400),
+            False,
+            doubt.column,
+        )
+        for doubt in found
+    )
+
+
 class _Misfits(Protocol):
     """Observed cells of a column that are not as expected, and the first rows that hold one."""
 

@@ -80,7 +80,8 @@ def test_all_problems_are_found_at_once(take_csv: Take, job: MakeJob) -> None:
         "columns.impute.0: columns.impute: the table has no column 'ozone'; did you mean 'Ozone'? "
         "It has 'Ozone', 'Wind', 'Station', 'Temp', 'Day'.",
         "columns.impute.1: columns.impute: column 'Station' holds text at row 1 (a single letter). "
-        "Write a number there, or leave the cell empty if it stands for a missing value; if the "
+        "Write a number there, or leave the cell empty if it stands for a missing value, or "
+        "name such texts in source.missing; if the "
         "column holds categories, name it in columns.categories.",
         "columns.predictors.0: columns.predictors: the table has no column 'Zinc'. "
         "It has 'Ozone', 'Wind', 'Station', 'Temp', 'Day'.",

@@ -66,7 +66,8 @@ def test_types_and_values_are_those_of_arrow_on_the_whole_file(
     content = "c,d\n" + "".join(f'"{cell}",1\n' for cell in cells)
     (tmp_path / "x.csv").write_text(content)
     file = SourceFile(tmp_path / "x.csv", "x.csv")
-    schema = csv_text.infer([file])
+    reading = csv_text.Reading(moments=("c",))
+    schema = csv_text.infer([file], reading)
     whole = pa_csv.read_csv(
         io.BytesIO(content.encode()),
         convert_options=pa_csv.ConvertOptions(strings_can_be_null=False),

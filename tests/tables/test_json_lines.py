@@ -10,7 +10,13 @@ import pytest
 from em_impute.job import FileSource
 from em_impute.tables import json_lines
 from em_impute.tables.run_folder import RunFolder
-from em_impute.tables.sources import SourceError, read_batches, read_schema, take_snapshot
+from em_impute.tables.sources import (
+    Purpose,
+    SourceError,
+    read_batches,
+    read_schema,
+    take_snapshot,
+)
 
 
 def read(path: Path, folder: RunFolder) -> pa.Table:
@@ -49,7 +55,7 @@ def test_text_that_looks_like_a_time_in_some_rows_is_text(
     [
         ('{"a": 1}\n{"a": secret}\n', "x.jsonl: line 2 is not JSON; expected one object a line."),
         ('{"a": 1}\n\n[1]\n', 'x.jsonl: line 3 is not a JSON object, such as {"a": 1}.'),
-        ('{"a": 1}\n{"a": "secret"}\n', "x.jsonl: column 'a' holds "),
+        ('{"a": 1}\n{"a": ["secret"]}\n', "x.jsonl: column 'a' holds "),
         ('{"a": 1, "a": 2}\n', "x.jsonl could not be read as JSON lines; every key may stand once"),
         ("", "x.jsonl has no columns."),
         ("{}\n", "x.jsonl has no columns."),
@@ -69,6 +75,15 @@ def test_what_are_no_json_lines(
         read(tmp_path / "x.jsonl", folder)
     assert str(caught.value).startswith(f"{tmp_path}/{message}")
     assert "secret" not in str(caught.value)
+
+
+def test_lines_that_are_nested_too_deeply(tmp_path: Path, folder: RunFolder) -> None:
+    """For Python, which reads how numbers are spelled, if not for Arrow."""
+    deep = "[" * 3000 + "1" + "]" * 3000
+    (tmp_path / "x.jsonl").write_text(f'{{"a": 1, "b": {deep}}}\n')
+    purpose = Purpose(target_format="jsonl")
+    with pytest.raises(SourceError, match=r"x\.jsonl"):
+        take_snapshot(FileSource(path=tmp_path / "x.jsonl"), folder.snapshot, purpose=purpose)
 
 
 def test_json_lines_in_another_encoding(tmp_path: Path, folder: RunFolder) -> None:

@@ -460,7 +460,8 @@ def test_what_is_wrong_with_a_file_is_said_with_its_name(
     put(place / "c/1.csv", "x,y\n1,2\n")
     put(place / "c/2.csv", b"x,y\n1,Z\xfcrich\n")
     assert refusal(place / "c", "csv") == (
-        f"{place}/c/2.csv: line 2 is not UTF-8 text; save the file as UTF-8."
+        f"{place}/c/2.csv: line 2 is not UTF-8 text; save the file as UTF-8. "
+        "Try `csv: {encoding: cp1252}` in the job's source."
     )
 
 
@@ -475,8 +476,8 @@ def test_a_source_that_changes_while_it_is_read(
     put(place / "2.csv", "x\n2\n")
     really = csv_text.infer
 
-    def meanwhile(files: list[object]) -> pa.Schema:
-        schema = really(files)
+    def meanwhile(files: list[object], reading: csv_text.Reading) -> pa.Schema:
+        schema = really(files, reading)
         match change:
             case "append":
                 with (place / "2.csv").open("a") as file:
