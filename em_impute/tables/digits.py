@@ -55,7 +55,8 @@ def _comes_back(text: str) -> bool:
     """
     found = _DECIMAL.fullmatch(text)
     digits = (found[1] + found[2]).lstrip("0") if found else ""
-    is_large = found is not None and int(found[1] or 0) > LARGEST_EXACT_INTEGER
+    whole = found[1].lstrip("0") if found else ""
+    is_large = len(whole) > MOST_DIGITS or int(whole or 0) > LARGEST_EXACT_INTEGER
     if len(digits) <= SAFE_DIGITS or (len(digits) <= MOST_DIGITS and not is_large):
         return True
     written = f"{float(text):.{len(digits) - 1}e}".partition("e")[0]
