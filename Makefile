@@ -17,7 +17,7 @@ export GX_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-faults test-nights lint fuzz audit sbom bench clean browser docs
+.PHONY: help demo test field-trial test-faults test-nights lint fuzz audit sbom bench clean browser docs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,11 @@ demo: $(VENV)/installed ## Run the quickstart job: New York's air of 1973, holes
 # Two files of tests at a time, so each keeps to one thread; the tests of a file share its servers.
 test: $(VENV)/installed-dev browser ## Run the tests
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+# The same seed takes the same tables, holes and formats; all of the tables take an hour or two.
+# For instance: make field-trial SEED=7 ARGS='--count 200', or ARGS='--part 1/2' beside another of 2/2.
+field-trial: $(VENV)/installed-dev ## The default job over some 2,300 real tables of R's packages
+	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/field_trial.py $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 # The same seed breaks the same jobs in the same order: make test-faults COUNT=24 SEED=1. It takes an hour.
 test-faults: $(VENV)/installed-dev ## Break runs at random moments, as root: is each table whole?
