@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pandas as pd
@@ -454,7 +455,7 @@ def test_a_run_that_was_lost_after_publishing_is_not_said_to_have_published_noth
     gone()
     [run] = made
     monkeypatch.setattr(tasks, "_run_of", lambda _: run)
-    hook(impute, None, None)
+    hook(impute, SimpleNamespace(deployment_id=uuid4()), None)
     brief = past_run(run.folder.path).brief
     assert brief is not None
     assert (brief.published, brief.outcome) == (True, "published with warnings")
