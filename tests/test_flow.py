@@ -239,6 +239,7 @@ def test_a_cancelled_run_and_a_lost_one_leave_a_report(
         flow_run = FlowRun(
             flow_id=uuid4(),
             expected_start_time=started,
+            deployment_id=uuid4(),
             parameters={"job": job.model_dump(mode="json"), "runs": str(tmp_path / "runs")},
         )
         folder = RunFolder(
