@@ -39,9 +39,12 @@ def zstd(content: bytes) -> bytes:
         ("x.csv", b"sep=,\n" + PLAIN.encode()),
         ("x.csv", b"sep=;\r\n" + PLAIN.replace(",", ";").encode()),
         ("x.csv", ("sep=\t\n" + PLAIN.replace(",", "\t")).encode("utf-16")),
-        ("x.csv.gz", gzip.compress(PLAIN.encode())),
-        ("x.csv.gz", gzip.compress(PLAIN[:10].encode()) + gzip.compress(PLAIN[10:].encode())),
-        ("x.CSV.GZ", gzip.compress(PLAIN.encode("utf-16"))),
+        ("x.csv.gz", gzip.compress(PLAIN.encode(), mtime=0)),
+        (
+            "x.csv.gz",
+            gzip.compress(PLAIN[:10].encode(), mtime=0) + gzip.compress(PLAIN[10:].encode()),
+        ),
+        ("x.CSV.GZ", gzip.compress(PLAIN.encode("utf-16"), mtime=0)),
         ("x.csv.zst", zstd(PLAIN.encode())),
         ("x.csv.bz2", bz2.compress(PLAIN.encode())),
     ],
@@ -56,13 +59,13 @@ def test_what_a_file_says_of_itself_is_done(
 
 
 def test_json_lines_that_are_compressed(tmp_path: Path, folder: RunFolder) -> None:
-    (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(b'{"a": 1}\n{"a": 2}\n'))
+    (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(b'{"a": 1}\n{"a": 2}\n', mtime=0))
     assert taken(tmp_path / "x.jsonl.gz", folder)[1].to_pydict() == {"a": [1, 2]}
 
 
 def test_a_folder_of_compressed_files(tmp_path: Path, folder: RunFolder) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in/1.csv.gz").write_bytes(gzip.compress(b"a\n1\n"))
+    (tmp_path / "in/1.csv.gz").write_bytes(gzip.compress(b"a\n1\n", mtime=0))
     (tmp_path / "in/2.csv").write_bytes(b"a\n2\n")
     assert taken(tmp_path / "in", folder, format="csv")[1].to_pydict() == {"a": [1, 2]}
 
@@ -154,14 +157,14 @@ def test_nothing_is_proposed_for_what_is_just_wrong(
         ("x.csv.gz", PLAIN.encode(), {}, "is not compressed with gzip, as its name says"),
         (
             "x.csv.gz",
-            gzip.compress(PLAIN.encode() * 999)[:-20],
+            gzip.compress(PLAIN.encode() * 999, mtime=0)[:-20],
             {},
             "is damaged or cut short: it cannot",
         ),
         ("x.csv.zst", zstd(PLAIN.encode() * 999)[:-9], {}, "is damaged or cut short: it cannot"),
         (
             "x.csv",
-            gzip.compress(PLAIN.encode()),
+            gzip.compress(PLAIN.encode(), mtime=0),
             {},
             "is compressed with gzip; a name that ends in .gz",
         ),
