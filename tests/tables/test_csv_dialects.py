@@ -42,7 +42,8 @@ def zstd(content: bytes) -> bytes:
         ("x.csv.gz", gzip.compress(PLAIN.encode(), mtime=0)),
         (
             "x.csv.gz",
-            gzip.compress(PLAIN[:10].encode(), mtime=0) + gzip.compress(PLAIN[10:].encode()),
+            gzip.compress(PLAIN[:10].encode(), mtime=0)
+            + gzip.compress(PLAIN[10:].encode(), mtime=0),
         ),
         ("x.CSV.GZ", gzip.compress(PLAIN.encode("utf-16"), mtime=0)),
         ("x.csv.zst", zstd(PLAIN.encode())),
