@@ -65,6 +65,9 @@ CREEPING_FALL = 0.994
 CREEPING_GAIN = 0.2
 # Nearer to a singular covariance than this, a saddle is not told from the way there.
 SADDLE_EIGENVALUE = 1e-6
+# In units of the log-likelihood. Where a combination of columns has next to no spread, a step that
+# is small for each of them can still be a large one for the likelihood.
+NEGLIGIBLE_GAIN = 0.01
 # Two endings this many tol apart or less are the same maximum: each may be off by tol.
 SAME_MAXIMUM = 10
 
@@ -464,7 +467,7 @@ def _status(point: _Point, distance: float, trace: _Trace, options: _Options) ->
     """How the loop ends here; None if it goes on."""
     if point.image_position is None or trace.creeping():
         return Status.SINGULAR
-    if distance <= options.tol:
+    if distance <= options.tol and trace.gain() <= NEGLIGIBLE_GAIN:
         return Status.CONVERGED
     if trace.n_iter >= options.max_iter:
         return Status.MAX_ITERATIONS
@@ -497,6 +500,12 @@ class _Trace:
         self.iterations.append(iteration)
         if self._on_iteration is not None:
             self._on_iteration(iteration)
+
+    def gain(self) -> float:
+        """By how much the objective rose in the last step that was accepted; 0 at the start."""
+        before = (r.objective for r in self.iterations[-2::-1] if r.step != "rejected")
+        latest = self.iterations[-1].objective
+        return latest - next(before, latest)
 
     def creeping(self) -> bool:
         """Whether the covariance is drifting towards a singular one, however slowly.

@@ -267,6 +267,21 @@ def test_distance_to_the_maximum_is_not_underestimated() -> None:
             assert distance(result.model, truth) < 2 * tol
 
 
+@pytest.mark.parametrize("acceleration", ["anderson", "squarem", "none"])
+@pytest.mark.parametrize("noise", [1e-2, 1e-3])
+def test_a_column_that_is_nearly_the_sum_of_others_is_followed_to_the_maximum(
+    noise: float, acceleration: str
+) -> None:
+    """A step that is short in correlation units can be a long one where hardly any spread is."""
+    rng = np.random.default_rng(1)
+    parts = rng.normal(10, 3, size=(1000, 3))
+    X = np.c_[parts, parts.sum(axis=1) + noise * rng.normal(size=1000)]
+    X[rng.random(X.shape) < 0.1] = np.nan
+    result = fit_gaussian(X, acceleration=acceleration)
+    assert result.status is Status.CONVERGED
+    assert result.loglik == pytest.approx(fit_gaussian(X, tol=1e-12).loglik, abs=0.05)
+
+
 def test_going_on_from_a_result_reaches_the_same_maximum() -> None:
     X = reference("missvals").X
     with pytest.warns(ConvergenceWarning, match="max_iter=5"):
