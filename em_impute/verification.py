@@ -157,7 +157,7 @@ def _without_source(
     now.save(again.model)
     scale = np.where(then.sd > 0, then.sd, 1.0)
     largest = float(np.max(np.abs(now.mean - then.mean) / scale))
-    equal = sha256(again.model) == recorded["outputs"][again.model.name]
+    equal = sha256(again.model) == recorded["outputs"].get(again.model.name)
     by = "equal bit by bit" if equal else f"apart by up to {largest:.2g} sd in its means"
     fitted = f"The model, fitted again to the run's {folder.summary.name}, is {by}."
     within = equal or largest <= job.model.tol

@@ -56,12 +56,27 @@ def own_environment(home: Path) -> dict[str, str]:
     }
 
 
-LONGEST = ("test_topology", "test_databases", "test_postgresql")
+LONGEST = (
+    "test_topology.py",
+    "test_field_trial.py",
+    "test_databases.py",
+    "test_field.py",
+    "test_postgresql.py",
+    "test_after_publishing.py",
+    "test_secrets.py",
+    "test_interruptions.py",
+    "test_serve.py",
+    "test_records.py",
+    "test_cli.py",
+    "test_wheel.py",
+    "test_ui.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest first, so that no core waits for the last of them."""
-    items.sort(key=lambda item: not any(name in item.nodeid for name in LONGEST))
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from em_impute.findings import Fitted, Found, Refused, Run, manifest
 from em_impute.gaussian import GaussianModel, PatternSummary, little_mcar_test
 from em_impute.job import Job
 from em_impute.measures import report_numbers, with_manifest
+from em_impute.parts import Parts
 from em_impute.reporting import render
 from em_impute.reporting.brief import in_brief
 from em_impute.reporting.diagnostics import Report
@@ -97,7 +98,7 @@ def fit_and_fill(run: Run, found: Found) -> None:
 def leave(run: Run, found: Found) -> Ran:
     report = report_numbers(run, found)
     assert found.snapshot is not None
-    recorded = manifest(run, found.snapshot, found, report)
+    recorded = manifest(run, found.snapshot, found, report, Parts())
     report = with_manifest(report, recorded)
     run.folder.numbers.write_text(json.dumps(report.to_dict(), allow_nan=False))
     run.folder.write_manifest(recorded)

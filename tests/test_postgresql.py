@@ -61,7 +61,8 @@ def test_a_million_rows_are_published_once(
     assert postgres.run(HOLES) == [(0,)]
     [(rows, *differences)] = postgres.run(OBSERVED)
     assert (rows, set(differences)) == (ROWS, {0.0})
-    assert postgres.run("SELECT target, rows FROM em_impute_runs") == [("filled", ROWS)]
+    recorded = "SELECT target, rows FROM em_impute_runs WHERE target = 'filled'"
+    assert postgres.run(recorded) == [("filled", ROWS)]
 
 
 def start(job: Path, server: PrefectServer) -> subprocess.Popen[str]:

@@ -99,7 +99,7 @@ def test_what_another_program_has_changed_is_not_appended_twice() -> None:
     for day in DAYS[:2]:
         assert run(job(FILE), day)[0]
     table = pd.read_csv("out/all.csv")
-    table[table["day"] != "2026-02-02"].to_csv("out/all.csv", index=False)
+    table[table["day"] != "2026-02-02"].iloc[::-1].to_csv("out/all.csv", index=False)
     done, message = run(job(FILE), DAYS[1])
     assert not done
     assert message.startswith("Another program has changed out/all.csv since days-2026-02-02 was")

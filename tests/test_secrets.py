@@ -145,7 +145,7 @@ def runs(port: int) -> dict[str, tuple[dict[str, Any], int, str]]:
         "too long for the target": (
             to_db | {"target": database({"env": "DB_URL"}, "narrow")},
             2,
-            "a value does not fit a type",
+            "its types would change cells that were not filled",
         ),
         "not unique in the target": (
             to_db | {"target": database({"env": "DB_URL"}, "unique_note")},

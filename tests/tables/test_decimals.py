@@ -137,16 +137,16 @@ def test_from_postgresql_to_postgresql(
     of = "id numeric(25,0) PRIMARY KEY, price numeric(10,2), amount float8, rate numeric(8,4)"
     text = ", ".join(rows).replace("nan", "NULL")
     for statement in (
-        "DROP TABLE IF EXISTS money, filled",
+        "DROP TABLE IF EXISTS money, money_filled",
         f"CREATE TABLE money ({of})",
         f"INSERT INTO money VALUES {text}",
-        f"CREATE TABLE filled ({of})",
+        f"CREATE TABLE money_filled ({of})",
     ):
         postgres.run(statement)
-    target = {"url": postgres.url, "table": "filled", "mode": mode}
+    target = {"url": postgres.url, "table": "money_filled", "mode": mode}
     published(job_for({"url": postgres.url, "table": "money"}, target))
     with postgres.session() as cursor:
-        cursor.execute("SELECT id::text, price::text, rate::text FROM filled ORDER BY id")
+        cursor.execute("SELECT id::text, price::text, rate::text FROM money_filled ORDER BY id")
         got = cursor.fetch_arrow_table()
     columns = {
         name: pa.array(map(Decimal, got[name].to_pylist()), table.schema.field(name).type)
