@@ -27,7 +27,7 @@ demo: $(VENV)/installed ## Run the quickstart job: New York's air of 1973, holes
 
 # Two files of tests at a time, so each keeps to one thread; the tests of a file share its servers.
 test: $(VENV)/installed-dev browser ## Run the tests
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The same seed takes the same tables, holes and formats; all of the tables take an hour or two.
 # For instance: make field-trial SEED=7 ARGS='--count 200', or ARGS='--part 1/2' beside another of 2/2.
