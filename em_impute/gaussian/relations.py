@@ -22,7 +22,7 @@ from em_impute.gaussian.standardise import Parameters, Standardisation
 # A direction of less spread than this, in correlation units, may be a relation.
 SUSPECT_EIGENVALUE = 1e-4
 # By how much the rows may miss a relation, in standard deviations: root mean square, and any one.
-TYPICAL_MISS, LARGEST_MISS = 1e-6, 1e-4
+TYPICAL_MISS, LARGEST_MISS = 3e-7, 1e-4
 # A relation is believed of so many more rows than it has columns.
 SPARE_ROWS = 10
 # A column of a smaller part than this in a direction has none; of one that is known exactly.
