@@ -24,6 +24,7 @@ import pyarrow as pa
 from prefect import Flow, Task, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.exceptions import TerminationSignal
 from prefect.tasks import exponential_backoff
 from prefect.utilities.timeout import timeout
 from pydantic import ValidationError
@@ -550,6 +551,16 @@ def nothing_left_if_interrupted(run: Run) -> Iterator[None]:
                 _leave_report(run, Refused("The run was interrupted."))
             run.folder.clear()
         raise
+
+
+def interruption_behind(fault: BaseException | None) -> BaseException | None:
+    """The signal that a fault came of; None if it came of none.
+
+    Prefect may be interrupted in work of its own, between two steps, and fail in clearing that up.
+    """
+    while isinstance(fault, Exception):
+        fault = fault.__cause__ or fault.__context__
+    return fault if isinstance(fault, KeyboardInterrupt | TerminationSignal) else None
 
 
 def _run_of(flow_run: FlowRun) -> Run | None:

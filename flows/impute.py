@@ -26,6 +26,7 @@ from em_impute.tasks import (
     check_output,
     fill,
     fit,
+    interruption_behind,
     load,
     nothing_left_if_interrupted,
     open_run,
@@ -113,6 +114,8 @@ def _carry_out(run: Run) -> State[Outcome]:
     except EXPECTED as reason:
         found.stopped_by = reason
     except Exception as fault:
+        if interruption := interruption_behind(fault):
+            raise interruption from None
         # Its traceback is in the log; whoever watches gets the report all the same.
         found.stopped_by = Unforeseen(fault)
     settle(run, found)

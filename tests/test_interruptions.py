@@ -14,6 +14,9 @@ import pandas as pd
 import pytest
 from conftest import EM_IMPUTE, PrefectServer, WriteJob, own_environment
 from holed_tables import factor_table
+from prefect.exceptions import TerminationSignal
+
+from em_impute.tasks import interruption_behind
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(400)]
 
@@ -111,3 +114,12 @@ def test_what_a_killed_run_has_left_is_removed_by_the_next_one(
         assert left(Path("runs")) == []
     finally:
         going_on.kill()
+
+
+@pytest.mark.parametrize("sent", [KeyboardInterrupt(), TerminationSignal(signal.SIGTERM)])
+def test_a_signal_is_told_from_a_fault_that_came_of_it(sent: BaseException) -> None:
+    """Prefect fails in its own words where it is interrupted between two steps."""
+    fault = ValueError("clearing up")
+    fault.__context__ = sent
+    assert interruption_behind(fault) is sent
+    assert interruption_behind(ValueError("a fault")) is None
