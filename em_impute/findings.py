@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from em_impute.tables.run_folder import (
     Manifest,
     RunFolder,
     installed_versions,
+    read_json,
     read_manifests,
     this_machine,
 )
@@ -162,8 +162,7 @@ def imputed_before(folder: Path, but: str = "") -> frozenset[str]:
     ]
     # What an older version or a damaged disk left is no reason to stop.
     with suppress(OSError, ValueError, KeyError, TypeError):
-        numbers = RunFolder(max(runs)[1]).numbers if runs else None
-        columns = json.loads(numbers.read_text(encoding="utf-8"))["columns"] if numbers else ()
+        columns = read_json(RunFolder(max(runs)[1]).numbers)["columns"] if runs else ()
         return frozenset(column["name"] for column in columns if column["role"] == "impute")
     return frozenset()
 

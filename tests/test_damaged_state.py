@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from em_impute import cli
-from em_impute.findings import published_dates
+from em_impute.findings import imputed_before, published_dates
 from em_impute.gaussian import GaussianModel, PatternSummary
 from em_impute.history import past_runs
 from em_impute.job import CannotRun, FileSource, FileTarget, Job, KeptRuns
@@ -282,6 +282,7 @@ def go_through_the_runs(run: RunFolder) -> None:
     )
     list(read_manifests(Path("runs/job")))
     published_dates(Path("runs"), job)
+    imputed_before(Path("runs/job"))
     past_runs("job", Path("runs"))
     prune(Path("runs/job"), KeptRuns(days=10_000), datetime.now(UTC))
     for command in ("verify", "report", "history"):
@@ -301,6 +302,12 @@ def test_files_of_a_run_that_are_not_what_was_written(
             verify(run.path)
     if name == "snapshot.json":
         assert Snapshot.load(run.read) is None
+
+
+@pytest.mark.parametrize("content", NOT_WHAT_WAS_WRITTEN)
+def test_what_a_damaged_report_filled_is_not_known(run: RunFolder, content: bytes) -> None:
+    run.numbers.write_bytes(content)
+    assert imputed_before(run.path.parent) == frozenset()
 
 
 @pytest.mark.parametrize("value", [None, 7, "text", [], {}, {"a": None}], ids=repr)

@@ -403,10 +403,10 @@ def _put_file(
     history: Sequence[Publication],
     now: str | None,
 ) -> Publication:
-    path, rows, onto = staged.path, staged.rows, None
+    path, rows = staged.path, staged.rows
     if target.mode != "replace" or staged.format != target.file_format:
         path, rows = _merged_file(staged, target, place)
-        onto = now if target.mode != "replace" else None
+    onto = None if target.mode == "replace" else now
     entry = Publication(run_id, rows, sha256(path), onto)
     _record(_beside(place, "json"), [entry, *history])
     _put(path, place)
