@@ -303,17 +303,18 @@ def test_the_last_event_of_a_run_waits_for_no_other(
 
 def test_drift_is_announced_after_the_run(prefect_server: PrefectServer, tmp_path: Path) -> None:
     """The second night one column is ten units higher, and the job's threshold is 0.25 sd."""
-    nightly = job(tmp_path, "nightly")
+    drifting = job(tmp_path, "drifting")
     for _ in range(2):
-        assert impute(nightly, tmp_path / "runs", return_state=True).is_completed()
+        assert impute(drifting, tmp_path / "runs", return_state=True).is_completed()
         frame = pd.read_parquet(tmp_path / "in.parquet")
         frame.assign(x2=frame["x2"] + 10).to_parquet(tmp_path / "in.parquet")
-    first, second, drifted = events(prefect_server, "em-impute.job.nightly", 3)
-    assert [event["event"] for event in (first, second, drifted)] == [
+    announced = events(prefect_server, "em-impute.job.drifting", 3)
+    assert [event["event"] for event in announced] == [
         "em-impute.published",
         "em-impute.published",
         "em-impute.drifted",
     ]
+    first, second, drifted = announced
     assert second["payload"]["outcome"] == "published with warnings"
     assert drifted["payload"].items() > second["payload"].items()
     assert drifted["payload"]["since"] == first["payload"]["run"]
