@@ -52,7 +52,7 @@ fuzz: SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 fuzz: $(VENV)/installed-dev ## Read 10,000 job files that nobody should write, 6,000 damaged tables
 	@echo "SEED=$(SEED)"
 	@FUZZ_INPUTS=$(or $(INPUTS),10000) FUZZ_FILES=$(or $(FILES),6000) FUZZ_SEED=$(SEED) \
-		OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_fuzz.py tests/test_damaged_files.py \
+		OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_fuzz.py tests/tables/reading/test_damaged_files.py \
 		--quiet --capture=no --timeout=0 --hypothesis-seed=$(SEED)
 
 # Of what users install, not of the tools here. A mirror of OSV, where the network ends:

@@ -18,8 +18,10 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from benchmarks.cases import SEED, at_random, factor_table
-from em_impute import PatternSummary, artifacts, fit_gaussian, progress
+from em_impute import PatternSummary, fit_gaussian
 from em_impute.gaussian import ConvergenceWarning, Iteration
+from em_impute.plugin import artifacts
+from em_impute.tables import progress
 
 ROWS, COLUMNS, MISSING = 1_000, 60, 0.5
 MOST_SHARE = 0.02

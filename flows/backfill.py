@@ -16,11 +16,11 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, Failed
 
-from em_impute.findings import BEFORE, Outcome, artifact_key, published_dates
 from em_impute.flows.impute import impute
 from em_impute.job import CannotRun, Job, load_job
-from em_impute.legible import in_a_table
+from em_impute.job.legible import in_a_table
 from em_impute.reporting.diagnostics import Verdict
+from em_impute.runs.run import BEFORE, Outcome, artifact_key, published_dates
 
 Every = Literal["day", "week", "month"]
 _FREQUENCY = {"day": DAILY, "week": WEEKLY, "month": MONTHLY}

@@ -40,10 +40,10 @@ from prefect.schedules import Cron, Interval, RRule, Schedule
 from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 
-from em_impute.artifacts import ENDED, TAG
 from em_impute.flows.impute import impute
 from em_impute.job import CannotRun, Job
 from em_impute.job import Schedule as JobSchedule
+from em_impute.plugin.artifacts import ENDED, TAG
 
 # Deployments that the server is asked for at a time.
 PAGE = 200

@@ -10,18 +10,9 @@ from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from em_impute.artifacts import tell_ended
-from em_impute.findings import (
-    EXPECTED,
-    Found,
-    Outcome,
-    Run,
-    Unforeseen,
-    settle,
-    stop_if_refused,
-)
 from em_impute.job import CannotRun, Job, load_job
-from em_impute.tasks import (
+from em_impute.plugin.artifacts import tell_ended
+from em_impute.plugin.tasks import (
     check_input,
     check_output,
     fill,
@@ -36,6 +27,15 @@ from em_impute.tasks import (
     reported,
     self_test,
     time_limit,
+)
+from em_impute.runs.run import (
+    EXPECTED,
+    Found,
+    Outcome,
+    Run,
+    Unforeseen,
+    settle,
+    stop_if_refused,
 )
 
 

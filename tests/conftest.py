@@ -59,7 +59,7 @@ def own_environment(home: Path) -> dict[str, str]:
 LONGEST = (
     "test_topology.py",
     "test_field_trial.py",
-    "test_databases.py",
+    "test_exchange.py",
     "test_field.py",
     "test_postgresql.py",
     "test_after_publishing.py",
@@ -67,7 +67,7 @@ LONGEST = (
     "test_interruptions.py",
     "test_serve.py",
     "test_records.py",
-    "test_cli.py",
+    "test_main.py",
     "test_wheel.py",
     "test_ui.py",
 )

@@ -26,13 +26,13 @@ import pyarrow.parquet as pq
 from click.testing import CliRunner
 from pyarrow import csv, feather
 
-from em_impute import cli
+from em_impute.cli import main as cli
 from em_impute.job import CannotRun, FileSource, FileTarget
-from em_impute.tables.columns import Roles
+from em_impute.tables.columns.roles import Roles
 from em_impute.tables.fill import fill
+from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
-from em_impute.tables.sources import take_snapshot
-from em_impute.tables.targets import read_staged
+from em_impute.tables.writing.targets import read_staged
 
 FORMATS = ("feather", "parquet", "csv", "jsonl")
 # A child reads so many files, unless one of them takes it down.

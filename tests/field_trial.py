@@ -31,7 +31,8 @@ from click.testing import CliRunner
 from conftest import write_yaml
 from prefect.testing.utilities import prefect_test_harness
 
-from em_impute import EMImputer, cli
+from em_impute import EMImputer
+from em_impute.cli import main as cli
 
 FORMATS = ("csv", "parquet", "feather", "jsonl")
 HOLES = 0.1

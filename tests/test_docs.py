@@ -12,11 +12,12 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from em_impute import cli, estimator
-from em_impute.findings import Refused
+from em_impute import estimator
+from em_impute.cli import main as cli
 from em_impute.gaussian import em, inference, patterns
-from em_impute.history import run_without_folder
 from em_impute.job import load_job
+from em_impute.runs.history import run_without_folder
+from em_impute.runs.run import Refused
 
 README = (ROOT / "README.md").read_text()
 REPORT = (ROOT / "docs" / "report.md").read_text()
@@ -171,7 +172,7 @@ def test_the_automation_that_is_explained_is_the_one_in_the_file() -> None:
 
 
 def test_every_job_in_configs_is_run_by_a_test() -> None:
-    tests = (ROOT / "tests" / "test_cli.py").read_text()
+    tests = (ROOT / "tests" / "cli" / "test_main.py").read_text()
     for config in (ROOT / "configs").glob("*.yaml"):
         assert f'"{config.name}"' in tests
 

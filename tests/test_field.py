@@ -29,7 +29,7 @@ from postgres_server import PostgresServer
 from prefect.artifacts import Artifact
 from ruamel.yaml import YAML
 
-from em_impute import cli
+from em_impute.cli import main as cli
 
 FIELD = Path(__file__).parent / "field"
 SCRIPTS = sorted(path.name for path in FIELD.glob("python_*.py"))

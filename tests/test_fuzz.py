@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from hostile_jobs import damaged_files, job_files, odd_jobs
 from hypothesis import HealthCheck, Phase, given, settings
 
-from em_impute import cli
+from em_impute.cli import main as cli
 from em_impute.job import Job, JobError, load_job
 
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "240"))

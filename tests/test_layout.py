@@ -1,7 +1,7 @@
 """Who may import whom, and that the jobs in configs/ are what prefect.yaml deploys.
 
-The import rules are the project's floor plan: three wings (gaussian, tables, reporting) that do not
-know each other, one staircase (flows over tasks), and heavy libraries behind one door each.
+The import rules are the project's floor plan: rooms on a staircase, each of which knows only those
+below it, and heavy libraries behind one door each.
 """
 
 from __future__ import annotations
@@ -19,148 +19,65 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 
-# A room and the other rooms it may import. A module is in the room of the longest name that fits.
-ROOMS = {
-    "em_impute": {"em_impute.gaussian", "em_impute.estimator", "em_impute.notebook"},
-    # A result shows itself in a notebook; whoever does not ask for it needs no pictures.
+# The rooms from the ground up. Each may import those below it that are named, and none above.
+_GROUND = {"em_impute.gaussian", "em_impute.job"}
+_TABLES = _GROUND | {"em_impute.tables"}
+_CHECKED = _TABLES | {"em_impute.checks", "em_impute.self_test"}
+_RUNS = _CHECKED | {"em_impute.reporting", "em_impute.runs"}
+ROOMS: dict[str, set[str]] = {
     "em_impute.gaussian": {"em_impute.notebook"},
+    "em_impute.job": set(),
+    "em_impute.tables": _GROUND,
+    "em_impute.checks": _GROUND,
+    "em_impute.self_test": _TABLES,
+    "em_impute.reporting": _CHECKED,
+    "em_impute.runs": _CHECKED | {"em_impute.reporting"},
+    "em_impute.plugin": _RUNS,
+    "em_impute.flows": _RUNS | {"em_impute.plugin"},
+    "em_impute.cli": _RUNS | {"em_impute.plugin", "em_impute.flows"},
+    # What users import in Python: each brings in the rooms that it needs, and no other.
+    "em_impute": {"em_impute.gaussian", "em_impute.estimator", "em_impute.notebook"},
     "em_impute.notebook": {"em_impute.gaussian", "em_impute.reporting"},
     "em_impute.estimator": {"em_impute.gaussian"},
-    "em_impute.roots": set[str](),
-    "em_impute.legible": set[str](),
-    "em_impute.parts": set[str](),
-    "em_impute.job": {"em_impute.roots"},
-    "em_impute.progress": {"em_impute.gaussian"},
-    "em_impute.logins": {"em_impute.job"},
-    "em_impute.tables": {
-        "em_impute.gaussian",
-        "em_impute.job",
-        "em_impute.logins",
-        "em_impute.progress",
-        "em_impute.roots",
-    },
-    "em_impute.expectations": {"em_impute.gaussian", "em_impute.job"},
-    "em_impute.validation": {"em_impute.expectations", "em_impute.job"},
-    "em_impute.reporting": {"em_impute.gaussian", "em_impute.legible", "em_impute.parts"},
-    "em_impute.findings": {
-        "em_impute.gaussian",
-        "em_impute.job",
-        "em_impute.tables",
-        "em_impute.validation",
-        "em_impute.reporting",
-        "em_impute.parts",
-    },
-    "em_impute.measures": {
-        "em_impute.findings",
-        "em_impute.gaussian",
-        "em_impute.job",
-        "em_impute.tables",
-        "em_impute.reporting",
-        "em_impute.legible",
-        "em_impute.parts",
-    },
-    # Cells are hidden by the tables' wing and scored by the report's.
-    "em_impute.self_testing": {
-        "em_impute.findings",
-        "em_impute.gaussian",
-        "em_impute.job",
-        "em_impute.tables",
-        "em_impute.reporting",
-    },
-    "em_impute.verification": {
-        "em_impute.gaussian",
-        "em_impute.job",
-        "em_impute.roots",
-        "em_impute.tables",
-        "em_impute.validation",
-    },
-    "em_impute.history": {"em_impute.job", "em_impute.reporting", "em_impute.tables"},
-    "em_impute.terminal": {
-        "em_impute.gaussian",
-        "em_impute.history",
-        "em_impute.progress",
-        "em_impute.reporting",
-        "em_impute.legible",
-    },
-    "em_impute.artifacts": {
-        "em_impute.gaussian",
-        "em_impute.progress",
-        "em_impute.reporting",
-        "em_impute.legible",
-        "em_impute.parts",
-    },
-    "em_impute.blocks": {
-        "em_impute.findings",
-        "em_impute.flows",
-        "em_impute.job",
-        "em_impute.logins",
-    },
-    "em_impute.tasks": {
-        "em_impute.artifacts",
-        "em_impute.blocks",
-        "em_impute.findings",
-        "em_impute.gaussian",
-        "em_impute.job",
-        "em_impute.logins",
-        "em_impute.progress",
-        "em_impute.measures",
-        "em_impute.tables",
-        "em_impute.validation",
-        "em_impute.reporting",
-        "em_impute.self_testing",
-        "em_impute.legible",
-        "em_impute.parts",
-    },
-    "em_impute.flows": {
-        "em_impute.artifacts",
-        "em_impute.findings",
-        "em_impute.job",
-        "em_impute.reporting",
-        "em_impute.tasks",
-        "em_impute.legible",
-    },
-    "em_impute.cli": {
-        "em_impute.blocks",
-        "em_impute.findings",
-        "em_impute.job",
-        "em_impute.logins",
-        "em_impute.tables",
-        "em_impute.validation",
-        "em_impute.reporting",
-        "em_impute.tasks",
-        "em_impute.flows",
-        "em_impute.history",
-        "em_impute.terminal",
-        "em_impute.verification",
-        "em_impute.legible",
-        "em_impute.progress",
-    },
+    "em_impute.tasks": {"em_impute.plugin"},
+    "em_impute.blocks": {"em_impute.plugin", "em_impute.flows"},
+    "em_impute.expectations": {"em_impute.checks"},
 }
 
 # A heavy library (or a room that brings it along), and who may import it: at the top of the module,
 # or only where it is used.
 DOORS = {
     "prefect": {
-        "em_impute.artifacts": "top",
-        "em_impute.blocks": "top",
-        "em_impute.tasks": "top",
+        "em_impute.plugin": "top",
         "em_impute.flows": "top",
         "em_impute.cli": "inside",
-        "em_impute.terminal": "inside",
     },
-    "em_impute.artifacts": {"em_impute.tasks": "top", "em_impute.flows": "top"},
+    "em_impute.plugin": {
+        "em_impute.flows": "top",
+        "em_impute.tasks": "top",
+        "em_impute.blocks": "top",
+        "em_impute.cli": "inside",
+    },
     # Prefect's servers and workers import the blocks when they start: these bring no flow along.
-    "em_impute.blocks": {"em_impute.tasks": "top", "em_impute.cli": "inside"},
-    "em_impute.tasks": {"em_impute.flows": "top", "em_impute.cli": "inside"},
-    "em_impute.flows": {"em_impute.blocks": "inside", "em_impute.cli": "inside"},
+    "em_impute.plugin.tasks": {"em_impute.flows.impute": "top", "em_impute.tasks": "top"},
+    "em_impute.flows": {"em_impute.blocks": "top", "em_impute.cli": "inside"},
+    "em_impute.flows.impute": {
+        "em_impute.flows.backfill": "top",
+        "em_impute.flows.deployments": "top",
+        "em_impute.flows.job_block": "inside",
+        "em_impute.cli": "inside",
+    },
     # Subclasses of its classes need them when they are defined; so their module, too, has a door.
     "great_expectations": {
-        "em_impute.validation.checks": "inside",
+        "em_impute.checks.great_expectations": "inside",
+        "em_impute.checks.expectations": "top",
+    },
+    "em_impute.checks.expectations": {
+        "em_impute.checks.great_expectations": "inside",
         "em_impute.expectations": "top",
     },
-    "em_impute.expectations": {"em_impute.validation.checks": "inside"},
-    "rich": {"em_impute.terminal": "top"},
-    "em_impute.terminal": {"em_impute.cli": "inside"},
+    "rich": {"em_impute.cli.terminal": "top"},
+    "em_impute.cli.terminal": {"em_impute.cli.main": "inside"},
     "matplotlib": {
         "em_impute.reporting.plots": "top",
         "em_impute.notebook": "top",
@@ -295,7 +212,7 @@ def test_numbers_of_the_report_do_not_know_its_pages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "allowed"), [("em_impute", set()), ("em_impute.blocks", {"prefect"})]
+    ("module", "allowed"), [("em_impute", set()), ("em_impute.plugin.blocks", {"prefect"})]
 )
 def test_what_is_imported_often_is_light(module: str, allowed: set[str]) -> None:
     """The blocks are imported at each start of a Prefect server or worker."""

@@ -27,7 +27,8 @@ from postgres_server import GUARDED, PostgresServer
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 
-from em_impute import cli, tasks
+from em_impute.cli import main as cli
+from em_impute.plugin import tasks
 
 pytestmark = pytest.mark.xdist_group("prefect")
 

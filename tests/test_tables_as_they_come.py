@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import PrefectServer, WriteJob
 
-from em_impute import cli
+from em_impute.cli import main as cli
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

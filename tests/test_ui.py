@@ -21,7 +21,7 @@ from conftest import EM_IMPUTE, ROOT, PrefectServer, write_yaml
 from holed_tables import factor_table
 from playwright.sync_api import Browser, Page, expect
 
-from em_impute.legible import BREAK
+from em_impute.job.legible import BREAK
 
 PATIENCE = 60_000
 # What Prefect's UI says where it could not show something.
@@ -74,7 +74,7 @@ CASES = {
 # In one process, in which Great Expectations is imported once.
 RUN_EACH = """
 import contextlib, sys
-from em_impute.cli import main
+from em_impute.cli.main import main
 for job in sys.argv[1:]:
     with contextlib.suppress(SystemExit):
         main(["run", job, "--json"])

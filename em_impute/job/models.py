@@ -40,8 +40,8 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from em_impute.job import rhythms
+from em_impute.job.confinement import check_url, confined
 from em_impute.job.mistakes import CannotRun, Places, did_you_mean, dotted, listed
-from em_impute.roots import check_url, confined
 
 Format = Literal["csv", "parquet", "feather", "jsonl"]
 Mode = Literal["replace", "append", "upsert"]

@@ -22,6 +22,7 @@ from ruamel.yaml.error import StringMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
+from em_impute.job.confinement import OutsideError, confined
 from em_impute.job.mistakes import (
     JobError,
     Loc,
@@ -39,7 +40,6 @@ from em_impute.job.models import (
     Section,
     file_or_database,
 )
-from em_impute.roots import OutsideError, confined
 
 # Far above any job; reading a file of this size takes seconds, and the time grows with the size.
 _MOST_BYTES = 256 * 1024

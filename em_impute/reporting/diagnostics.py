@@ -20,7 +20,6 @@ from pydantic import TypeAdapter
 from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
 from em_impute.gaussian.blocks import NO_SPREAD
 from em_impute.gaussian.threads import one_blas_thread
-from em_impute.parts import Failure
 from em_impute.reporting.drift import Drift
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.missingness import (
@@ -29,13 +28,14 @@ from em_impute.reporting.missingness import (
     MissingnessMap,
     Patterns,
 )
-from em_impute.reporting.self_test import SelfTest
+from em_impute.reporting.parts import Failure
+from em_impute.self_test.scores import SelfTest
+from em_impute.tables.digest import Digest, Moments, finite
 
 MAX_EVALUATIONS = 500
 MAX_DISTRIBUTIONS = 24
 MAX_GROUPS = 40
 MIN_BINS, MAX_BINS = 8, 40
-MAX_KEPT = 100_000
 # Beyond the one, differences of numbers may overflow; within the other, numbers are one.
 LARGE, SMALL = 2.0**1000, 1e-290
 
@@ -54,15 +54,6 @@ class Verdict:
 
     outcome: Outcome
     sentence: str
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Count, mean and standard deviation (divisor n) of some cells, in the column's own units."""
-
-    count: int
-    mean: float | None = None
-    sd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -412,60 +403,6 @@ def judge(
 
 
 @dataclass
-class Digest:
-    """What is known of a column's cells, which come in portions and are not kept.
-
-    Attributes
-    ----------
-    count : int
-    mean, squares : float
-        Mean, and sum of the squared distances from it, merged as Chan, Golub & LeVeque (1983) do.
-    low, high : float
-    whole : bool
-        Whether all are whole numbers.
-    kept : ndarray of shape (at most MAX_KEPT,)
-        All cells, or every `stride`-th beyond that many, from which quartiles are estimated.
-    stride : int
-    """
-
-    count: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
-    low: float = math.inf
-    high: float = -math.inf
-    whole: bool = True
-    kept: Floats = field(default_factory=lambda: np.empty(0))
-    stride: int = 1
-
-    def add(self, cells: Floats) -> None:
-        """Take in the next cells, an array of shape (n,) of finite numbers."""
-        if not cells.size:
-            return
-        self.kept = np.concatenate([self.kept, cells[-self.count % self.stride :: self.stride]])
-        while len(self.kept) > MAX_KEPT:
-            self.kept, self.stride = self.kept[::2], 2 * self.stride
-        self.low, self.high = min(self.low, cells.min()), max(self.high, cells.max())
-        self.whole = self.whole and np.array_equal(cells, np.round(cells))
-        with np.errstate(over="ignore", invalid="ignore"):
-            self._add_moments(cells.size, cells.mean(), cells.var())
-
-    def _add_moments(self, count: int, mean: np.float64, variance: np.float64) -> None:
-        step, total = mean - self.mean, self.count + count
-        self.squares += float(count * (variance + step**2 * self.count / total))
-        self.mean += float(step * count / total)
-        self.count = total
-
-    @property
-    def moments(self) -> Moments:
-        """Count, mean and sd (divisor n)."""
-        if not self.count:
-            return Moments(0)
-        return Moments(
-            self.count, _finite(self.mean), _finite(math.sqrt(self.squares / self.count))
-        )
-
-
-@dataclass
 class ImputedDigest:
     """What is known of the imputed cells of a column of numbers, which come in portions.
 
@@ -506,8 +443,8 @@ class ImputedDigest:
         return ImputedCells(
             column=column.name,
             count=self.cells.count,
-            sd_mean=_finite(self.sd.mean / scale) if self.sd.count else None,
-            sd_median=_finite(float(middle) / scale),
+            sd_mean=finite(self.sd.mean / scale) if self.sd.count else None,
+            sd_median=finite(float(middle) / scale),
             beyond=self.beyond,
             at_bound=None if self.bounds is None else self.at_bound,
         )
@@ -571,21 +508,21 @@ def describe_fit(result: EMResult, tol: float | None = None) -> Fit:
         message=result.message,
         evaluations=result.n_iter,
         rejected=sum(iteration.step == "rejected" for iteration in result.trace),
-        loglik=_finite(result.loglik),
-        distance=_finite(result.distance),
+        loglik=finite(result.loglik),
+        distance=finite(result.distance),
         tol=tol,
         prior_rows=float(result.prior_rows),
         trace=tuple(
             Evaluation(
                 number=iteration.number,
-                loglik=_finite(iteration.loglik),
-                objective=_finite(iteration.objective),
-                distance=_finite(iteration.distance),
+                loglik=finite(iteration.loglik),
+                objective=finite(iteration.objective),
+                distance=finite(iteration.distance),
                 step=iteration.step,
             )
             for iteration in (result.trace[round(i)] for i in kept)
         ),
-        worst_fraction=_finite(result.worst_fraction),
+        worst_fraction=finite(result.worst_fraction),
         worst_combination=result.worst_combination,
         condition=_condition(result.model),
         starts=result.starts.n if result.starts else 1,
@@ -723,7 +660,7 @@ def _bin_width(cells: Digest, scale: float) -> float:
 
 def _observed_moments(summary: PatternSummary) -> dict[str, Moments]:
     return {
-        name: Moments(int(count), _finite(mean), _finite(sd))
+        name: Moments(int(count), finite(mean), finite(sd))
         for name, count, mean, sd in zip(
             summary.columns,
             summary.observed_counts,
@@ -736,7 +673,7 @@ def _observed_moments(summary: PatternSummary) -> dict[str, Moments]:
 
 def _estimated_moments(model: GaussianModel, rows: int) -> dict[str, Moments]:
     return {
-        name: Moments(rows, _finite(mean), _finite(sd))
+        name: Moments(rows, finite(mean), finite(sd))
         for name, mean, sd in zip(model.columns, model.mean, model.sd, strict=True)
     }
 
@@ -749,7 +686,3 @@ def _filled(cells: int) -> str:
 
 def _were(cells: int) -> str:
     return "was" if cells == 1 else "were"
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from em_impute.gaussian import GaussianModel
+from em_impute.tables.digest import finite
 
 NIGHTS = 1000
 MAX_SENTENCES = 20
@@ -168,8 +169,8 @@ def describe_drift(before: Estimated, now: Estimated, threshold: float | None) -
     columns = tuple(
         Change(
             name,
-            _finite(pair.mean[j]),
-            _finite(pair.sd_ratio[j]),
+            finite(pair.mean[j]),
+            finite(pair.sd_ratio[j]),
             float(pair.missing[0][j]),
             float(pair.missing[1][j]),
             tuple(what for what, which in moved.items() if which[j]),
@@ -337,7 +338,3 @@ def _at_most(sentences: Sequence[str], limit: int) -> tuple[str, ...]:
     if len(sentences) <= limit:
         return tuple(sentences)
     return (*sentences[: limit - 1], f"There are {len(sentences) - limit + 1} more such changes.")
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -26,11 +26,11 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from em_impute.legible import BOX, legible
+from em_impute.job.legible import BOX, legible
 from em_impute.reporting.diagnostics import Distribution, Evaluation, Fit, Levels
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.missingness import MissingnessMap, Patterns
-from em_impute.reporting.self_test import LEVELS, NumberScores, SelfTest
+from em_impute.self_test.scores import LEVELS, NumberScores, SelfTest
 
 INK, GREY, PAPER = "#24292f", "#8b949e", "#ffffff"
 IMPUTED, ALARM, OPPOSITE = "#0072b2", "#d55e00", "#e69f00"

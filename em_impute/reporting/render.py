@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from em_impute.legible import in_a_table, in_markdown, legible
-from em_impute.parts import Failure, Parts
+from em_impute.job.legible import in_a_table, in_markdown, legible
 from em_impute.reporting import plots
 from em_impute.reporting.diagnostics import (
     CheckRow,
@@ -29,12 +28,13 @@ from em_impute.reporting.diagnostics import (
     Fit,
     ImputedCells,
     Levels,
-    Moments,
     Report,
 )
 from em_impute.reporting.drift import Change
 from em_impute.reporting.missingness import FEWEST_ROWS, Patterns
-from em_impute.reporting.self_test import LEVELS, NumberScores, SelfTest
+from em_impute.reporting.parts import Failure, Parts
+from em_impute.self_test.scores import LEVELS, NumberScores, SelfTest
+from em_impute.tables.digest import Moments
 
 SHOWN_COLUMNS = 40
 SHOWN_CHANGES = 15

@@ -20,14 +20,14 @@ from em_impute.gaussian.draws import conditional_noise, standard_normals, unifor
 from em_impute.gaussian.keys import Words
 from em_impute.job import MASK, DatabaseTarget, FileTarget, Imputation
 from em_impute.tables import spelling
-from em_impute.tables.columns import Roles
-from em_impute.tables.encoding import Filling, Nominal, Number, to_numbers
+from em_impute.tables.columns.encoding import Filling, Nominal, Number, to_numbers
+from em_impute.tables.columns.roles import Roles
 from em_impute.tables.groups import group_rows
-from em_impute.tables.keys import row_keys
 from em_impute.tables.ledger import IMPUTATION, Cells, ledger_rows, ledger_schema
+from em_impute.tables.reading.sources import Snapshot, read_schema, read_spelled, spelled_columns
+from em_impute.tables.row_keys import row_keys
 from em_impute.tables.run_folder import RunFolder, sha256
-from em_impute.tables.sources import Snapshot, read_schema, read_spelled, spelled_columns
-from em_impute.tables.targets import open_writer
+from em_impute.tables.writing.targets import open_writer
 
 # So many bits fit an integer that is not negative.
 MOST_BITS = 63

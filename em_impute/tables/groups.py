@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
 from em_impute.job import CannotRun, ModelOptions
-from em_impute.tables.columns import Roles
-from em_impute.tables.encoding import as_labels
+from em_impute.tables.columns.encoding import as_labels
+from em_impute.tables.columns.roles import Roles
+from em_impute.tables.reading.sources import Snapshot, read_batches
 from em_impute.tables.run_folder import read_json
-from em_impute.tables.sources import Snapshot, read_batches
 from em_impute.tables.summarise import fit_model
 
 # More groups than this are rows told apart, not groups.
@@ -50,6 +50,31 @@ class GroupFit:
     def own_model(self) -> bool:
         """Whether its rows are filled by its own model, not by that of all rows."""
         return self.result is not None and self.result.converged
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the fit step leaves.
+
+    Attributes
+    ----------
+    roles : Roles
+        The columns' parts.
+    result : EMResult or None
+        The fit to all rows; None with nothing to impute.
+    groups : dict of str to GaussianModel
+        The models of groups, by label; the rows of all others have that of `result`.
+    decisions : tuple of str
+        What was decided on the way, a sentence each.
+    group_fits : tuple of GroupFit
+        How the fit of each group went.
+    """
+
+    roles: Roles
+    result: EMResult | None
+    groups: dict[str, GaussianModel] = field(default_factory=dict)
+    decisions: tuple[str, ...] = ()
+    group_fits: tuple[GroupFit, ...] = ()
 
 
 def group_rows(batch: pa.RecordBatch, roles: Roles) -> Iterator[tuple[str, NDArray[np.int64]]]:

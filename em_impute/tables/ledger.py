@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from em_impute.gaussian.patterns import distinct_patterns
-from em_impute.tables.columns import Roles
+from em_impute.tables.columns.roles import Roles
 from em_impute.tables.run_folder import RunFolder, sha256
 
 LEDGER_COLUMNS = ("row", "column", "value", "level", "sd", "pattern", "imputation")

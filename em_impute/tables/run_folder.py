@@ -24,11 +24,11 @@ from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 from threadpoolctl import threadpool_info
 
 from em_impute.job import CannotRun, Job, KeptRuns
-from em_impute.roots import OutsideError, confined
+from em_impute.job.confinement import OutsideError, confined
 
 if TYPE_CHECKING:
-    from em_impute.tables.sources import Snapshot
-    from em_impute.tables.targets import Published
+    from em_impute.tables.reading.sources import Snapshot
+    from em_impute.tables.writing.targets import Published
 
 # A run that has not ended after so long is not going to.
 LEFT_AFTER = timedelta(days=7)

@@ -20,9 +20,9 @@ from em_impute.gaussian import (
 )
 from em_impute.gaussian.patterns import distinct_patterns
 from em_impute.job import ModelOptions
-from em_impute.tables.columns import Roles
+from em_impute.tables.columns.roles import Roles
+from em_impute.tables.reading.sources import Snapshot, read_batches
 from em_impute.tables.run_folder import written_whole
-from em_impute.tables.sources import Snapshot, read_batches
 
 Floats = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from em_impute.gaussian.keys import row_words, words_of
-from em_impute.tables.keys import row_keys
+from em_impute.tables.row_keys import row_keys
 
 MIDNIGHT = datetime(1973, 5, 1)
 TOKYO = timezone(timedelta(hours=9))

@@ -16,15 +16,13 @@ from pydantic import ValidationError
 from em_impute.gaussian import PatternSummary, fit_gaussian
 from em_impute.reporting import diagnostics, missingness, plots
 from em_impute.reporting.diagnostics import (
-    MAX_KEPT,
     Column,
-    Digest,
     Distribution,
     Floats,
     ImputedDigest,
-    Moments,
     Report,
 )
+from em_impute.tables.digest import MAX_KEPT, Digest, Moments
 
 
 def column(report: Report, name: str) -> Column:

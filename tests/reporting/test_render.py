@@ -17,7 +17,7 @@ from markdown_it.token import Token
 from reports import BROKEN, HOSTILE, holed_frame, refused_before_the_fit, with_names
 
 from em_impute.gaussian import PatternSummary
-from em_impute.legible import BREAK
+from em_impute.job.legible import BREAK
 from em_impute.reporting import render
 from em_impute.reporting.diagnostics import (
     MAX_DISTRIBUTIONS,

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 
 from em_impute.reporting import plots, render
 from em_impute.reporting.diagnostics import Report
-from em_impute.reporting.self_test import (
+from em_impute.self_test.scores import (
     Forecasts,
     LevelScores,
     Limits,

@@ -18,9 +18,9 @@ from pyarrow import feather, parquet
 
 from em_impute.job import FileSource, FileTarget, Job
 from em_impute.tables.fill import Staged
+from em_impute.tables.reading.sources import Snapshot, take_snapshot
 from em_impute.tables.run_folder import RunFolder, open_run_folder, sha256
-from em_impute.tables.sources import Snapshot, take_snapshot
-from em_impute.tables.targets import open_writer
+from em_impute.tables.writing.targets import open_writer
 
 NUMBERS = count()
 

@@ -20,11 +20,11 @@ from pyarrow import feather
 
 from em_impute.gaussian import GaussianModel
 from em_impute.job import FileSource, FileTarget
-from em_impute.tables.columns import Roles, to_matrix
+from em_impute.tables.columns.roles import Roles, to_matrix
 from em_impute.tables.fill import Staged, fill, filled_schema
+from em_impute.tables.reading.sources import BATCH_ROWS, Snapshot, take_snapshot
 from em_impute.tables.run_folder import DiskFullError, RunFolder
-from em_impute.tables.sources import BATCH_ROWS, Snapshot, take_snapshot
-from em_impute.tables.targets import TargetError, open_writer, read_staged
+from em_impute.tables.writing.targets import TargetError, open_writer, read_staged
 
 Take = Callable[..., Snapshot]
 

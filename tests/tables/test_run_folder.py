@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from em_impute.job import CannotRun, Job, KeptRuns
+from em_impute.tables.reading.sources import Snapshot
 from em_impute.tables.run_folder import (
     DiskFullError,
     Manifest,
@@ -25,8 +26,7 @@ from em_impute.tables.run_folder import (
     this_machine,
     written_whole,
 )
-from em_impute.tables.sources import Snapshot
-from em_impute.tables.targets import Published
+from em_impute.tables.writing.targets import Published
 
 Take = Callable[..., Snapshot]
 

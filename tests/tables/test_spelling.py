@@ -16,11 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from em_impute.job import Job
-from em_impute.tables import columns, csv_text, json_lines, sources, spelling, summarise, targets
-from em_impute.tables.digits import loses_digits
+from em_impute.tables import spelling, summarise
+from em_impute.tables.columns import roles as columns
 from em_impute.tables.fill import fill
+from em_impute.tables.reading import csv_text, json_lines, sources
+from em_impute.tables.reading.digits import loses_digits
+from em_impute.tables.reading.sources import Snapshot
 from em_impute.tables.run_folder import open_run_folder
-from em_impute.tables.sources import Snapshot
+from em_impute.tables.writing import targets
 
 Publish = Callable[..., Snapshot]
 

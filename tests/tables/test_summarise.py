@@ -12,8 +12,8 @@ from holed_tables import factor_table
 
 from em_impute.gaussian import GaussianModel, PatternSummary
 from em_impute.job import ModelOptions
-from em_impute.tables.columns import Roles
-from em_impute.tables.sources import BATCH_ROWS, Snapshot
+from em_impute.tables.columns.roles import Roles
+from em_impute.tables.reading.sources import BATCH_ROWS, Snapshot
 from em_impute.tables.summarise import fit_model, summarise
 
 Take = Callable[..., Snapshot]

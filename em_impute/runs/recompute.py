@@ -1,0 +1,273 @@
+"""Whether a run's output can be computed again: its input is read, fitted and filled once more.
+
+What comes out is compared with the hashes in the run's manifest and, where these differ, cell by
+cell with the run's ledger. The target itself is not needed: a later run may have replaced it. Where
+it can be told that it is this run's, it is compared too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from em_impute.gaussian import GaussianModel, PatternSummary
+from em_impute.job import CannotRun, DatabaseTarget, FileTarget, Job
+from em_impute.job.confinement import OutsideError
+from em_impute.tables import groups, summarise
+from em_impute.tables.reading import sources
+from em_impute.tables.columns.roles import assign_roles, count_blanks
+from em_impute.tables.fill import Staged, fill
+from em_impute.tables.run_folder import (
+    RunFolder,
+    installed_versions,
+    sha256,
+    this_machine,
+)
+from em_impute.tables.reading.sources import Snapshot
+from em_impute.checks.invariants import Rows, side_by_side
+
+Outcome = Literal["equal", "equal to rounding", "not equal", "cannot be verified"]
+TABLE = "the table"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What computing a run again has shown.
+
+    Attributes
+    ----------
+    outcome : {"equal", "equal to rounding", "not equal", "cannot be verified"}
+    sentences : tuple of str
+        What was compared, and what differs where.
+    """
+
+    outcome: Outcome
+    sentences: tuple[str, ...]
+
+
+def verify(path: Path) -> Verification:
+    """Compute the output of a run again and compare it with what the run recorded.
+
+    Parameters
+    ----------
+    path : Path
+        The run's folder.
+
+    Raises
+    ------
+    CannotRun
+        If it is not the folder of a run that published, or its source cannot be read.
+    """
+    folder = RunFolder(path)
+    recorded = folder.read_manifest()
+    job = _job(recorded)
+    if recorded["target"] is None:
+        raise CannotRun("This run published nothing, so there is nothing to verify.")
+    if changed := _changed_files(folder, recorded["outputs"]):
+        return Verification("not equal", changed)
+    with tempfile.TemporaryDirectory(prefix="em_impute-verify-") as root:
+        # Under the run's own name, which is in the ledger.
+        again = RunFolder(Path(root) / Path(recorded["run"]).name)
+        again.path.mkdir()
+        snapshot = sources.take_snapshot(
+            job.source, again.snapshot, job.batch_rows, sources.Purpose.of(job)
+        )
+        if snapshot.fingerprint != recorded["source"]["fingerprint"]:
+            return _without_source(folder, again, job, recorded)
+        staged = _recompute(job, snapshot, again)
+        verification = _compare(folder, again, staged, job, recorded)
+        if isinstance(job.target, DatabaseTarget):
+            return _with_database(verification, staged, job.target, recorded["run"])
+    return Verification(
+        verification.outcome, (*verification.sentences, *_target_now(job, recorded))
+    )
+
+
+def _with_database(
+    verification: Verification, staged: Staged, target: DatabaseTarget, run_id: str
+) -> Verification:
+    from em_impute.tables.databases.published_rows import compare
+
+    found = compare(staged, target, run_id)
+    outcome: Outcome = "not equal" if found.differs else verification.outcome
+    return Verification(outcome, (*verification.sentences, found.sentence))
+
+
+def _job(recorded: Mapping[str, Any]) -> Job:
+    try:
+        return Job.model_validate(recorded["definition"])
+    except ValidationError as error:
+        reasons = (details.get("ctx", {}).get("error") for details in error.errors())
+        if outside := [reason for reason in reasons if isinstance(reason, OutsideError)]:
+            raise CannotRun(f"A path of the run's job {outside[0]}.") from None
+        raise CannotRun(
+            "The job in the manifest is not one that this version of em_impute "
+            f"({installed_versions()['em_impute']}) reads; the run was made by "
+            f"{recorded['versions']['em_impute']}."
+        ) from None
+
+
+def _changed_files(folder: RunFolder, outputs: Mapping[str, str]) -> tuple[str, ...]:
+    now = folder.hashes()
+    return tuple(
+        f"{folder.path / name} is {'another file than the run wrote' if name in now else 'gone'}."
+        for name, recorded in outputs.items()
+        if now.get(name) != recorded
+    )
+
+
+def _recompute(job: Job, snapshot: Snapshot, folder: RunFolder) -> Staged:
+    snapshot = count_blanks(snapshot, job)
+    roles = assign_roles(snapshot, job)
+    if not roles.impute:
+        return fill(snapshot, None, roles, job.target, folder, job.imputation)
+    summary = summarise.summarise(snapshot, roles)
+    summary.save(folder.summary)
+    model = summarise.fit_model(summary, job.model).model
+    model.save(folder.model)
+    models, _, _ = groups.fit_groups(snapshot, roles, job.model)
+    return fill(snapshot, model, roles, job.target, folder, job.imputation, models)
+
+
+# --- The source has changed --------------------------------------------------------------------
+
+
+def _without_source(
+    folder: RunFolder, again: RunFolder, job: Job, recorded: Mapping[str, Any]
+) -> Verification:
+    """Verify the model, which can be fitted to the summary that the run has kept."""
+    source = recorded["source"]["path"]
+    sentence = (
+        f"The source {source} has changed since: it does not have the fingerprint that the run "
+        "recorded, so the table cannot be computed again."
+    )
+    sentences = (sentence, *_differences(recorded))
+    if not folder.summary.exists():
+        return Verification("cannot be verified", sentences)
+    then = GaussianModel.load(folder.model)
+    now = summarise.fit_model(PatternSummary.load(folder.summary), job.model).model
+    now.save(again.model)
+    scale = np.where(then.sd > 0, then.sd, 1.0)
+    largest = float(np.max(np.abs(now.mean - then.mean) / scale))
+    equal = sha256(again.model) == recorded["outputs"].get(again.model.name)
+    by = "equal bit by bit" if equal else f"apart by up to {largest:.2g} sd in its means"
+    fitted = f"The model, fitted again to the run's {folder.summary.name}, is {by}."
+    within = equal or largest <= job.model.tol
+    return Verification("cannot be verified" if within else "not equal", (*sentences, fitted))
+
+
+# --- The output, then and now ------------------------------------------------------------------
+
+
+@dataclass
+class _Cells:
+    """How the cells of two ledgers differ; `largest` in standard deviations of their columns."""
+
+    count: int = 0
+    differing: int = 0
+    first: str = ""
+    largest: float = 0.0
+
+    def add(self, old: pa.RecordBatch, new: pa.RecordBatch, sd: Mapping[str, float]) -> None:
+        names = old["column"].dictionary.to_pylist()
+        columns = old["column"].indices.to_numpy()
+        rows = old["row"].to_numpy()
+        elsewhere = (rows != new["row"].to_numpy()) | _other_text(old["column"], new["column"])
+        apart = np.where(elsewhere, np.inf, np.maximum(*(_apart(old, new, c) for c in _NUMBERS)))
+        if not self.differing and apart.any():
+            at = int(np.flatnonzero(apart)[0])
+            self.first = f"row {rows[at]}, column {names[columns[at]]}"
+        self.count += len(apart)
+        self.differing += int(np.count_nonzero(apart))
+        scale = np.array([sd.get(name) or 1.0 for name in names])[columns]
+        self.largest = max(self.largest, float(np.max(apart / scale, initial=0.0)))
+
+
+_NUMBERS = ("value", "sd")
+
+
+def _other_text(old: pa.DictionaryArray, new: pa.DictionaryArray) -> np.ndarray[Any, Any]:
+    other = pc.not_equal(old.dictionary_decode(), new.dictionary_decode())
+    texts: np.ndarray[Any, Any] = other.to_numpy(zero_copy_only=False)
+    return texts
+
+
+def _apart(old: pa.RecordBatch, new: pa.RecordBatch, column: str) -> np.ndarray[Any, Any]:
+    apart: np.ndarray[Any, Any] = np.abs(old[column].to_numpy() - new[column].to_numpy())
+    return apart
+
+
+def _compare(
+    folder: RunFolder, again: RunFolder, staged: Staged, job: Job, recorded: Mapping[str, Any]
+) -> Verification:
+    then = {TABLE: recorded["table"], **recorded["outputs"]}
+    now = {TABLE: staged.sha256, **again.hashes()}
+    files = [name for name in then if now.get(name) != then[name]]
+    if not files:
+        return Verification("equal", (f"Equal bit by bit: {', '.join(then)}.",))
+    cells = _compare_cells(folder, again)
+    differences = _differences(recorded)
+    by = f"up to {cells.largest:.2g} standard deviations of their column"
+    bytes_ = f"Other bytes than then: {', '.join(files)}."
+    if cells.largest <= job.model.tol and (cells.differing or differences):
+        apart = f"{cells.differing:,} of {cells.count:,} filled cells differ, by {by}"
+        return Verification("equal to rounding", (f"{apart}.", bytes_, *differences))
+    if cells.differing:
+        where = (
+            f"{cells.differing:,} of {cells.count:,} cells in {folder.cells.name} differ, the "
+            f"first in {cells.first}, by {by}."
+        )
+        return Verification("not equal", (where, bytes_, *differences))
+    same = "The filled cells are equal bit by bit, and yet the files are not."
+    return Verification("not equal", (same, bytes_, *differences))
+
+
+def _compare_cells(folder: RunFolder, again: RunFolder) -> _Cells:
+    """Compare the ledgers, in portions."""
+    model = GaussianModel.load(folder.model) if folder.model.exists() else None
+    sd = dict(zip(model.columns, model.sd, strict=True)) if model else {}
+    before, after = Rows(_ledger(folder.cells)), Rows(_ledger(again.cells))
+    found = _Cells()
+    for _, old, new in side_by_side(before, after):
+        found.add(old, new, sd)
+    if before.taken != after.taken:
+        found.first = found.first or f"cell {found.count + 1:,} of the ledger"
+        found.differing += abs(before.taken - after.taken)
+        found.largest = np.inf
+    return found
+
+
+def _ledger(path: Path) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path) as file:
+        yield from file.iter_batches(columns=["row", "column", *_NUMBERS])
+
+
+def _differences(recorded: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of the program and the machine is not as it was; one sentence, or none."""
+    then = {**recorded["versions"], **recorded["machine"]}
+    now = {**installed_versions(), **this_machine()}
+    found = [f"{what} {was} then, {now.get(what)} now" for what, was in then.items()]
+    found = [text for text, what in zip(found, then, strict=True) if now.get(what) != then[what]]
+    return (f"Not the same as then: {'; '.join(found)}.",) if found else ()
+
+
+def _target_now(job: Job, recorded: Mapping[str, Any]) -> tuple[str, ...]:
+    """Whether the target still is this run's, where that is a file."""
+    target = job.target
+    if not isinstance(target, FileTarget) or target.is_folder or target.mode != "replace":
+        return ()
+    place = Path(target.path)
+    if not place.exists():
+        return (f"The target {place} is not there any more.",)
+    if sha256(place) == recorded["target"]["sha256"]:
+        return (f"The target {place} still is what this run published.",)
+    return (f"The target {place} holds another table by now.",)

@@ -1,0 +1,329 @@
+"""What a run is and what it has found, from which its report is made. No Prefect in here."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Literal
+
+from em_impute.gaussian import Status
+from em_impute.job import CannotRun, Job
+from em_impute.reporting.parts import Parts, kind_and_place
+from em_impute.reporting import diagnostics
+from em_impute.reporting.brief import Brief
+from em_impute.self_test.scores import SelfTest
+from em_impute.tables.writing import publications
+from em_impute.tables.writing import targets
+from em_impute.tables.columns.roles import Roles
+from em_impute.tables.fill import Staged
+from em_impute.tables.groups import Fitted
+from em_impute.tables.writing.locks import TargetBusyError
+from em_impute.tables.run_folder import (
+    Manifest,
+    RunFolder,
+    installed_versions,
+    read_json,
+    read_manifests,
+    this_machine,
+)
+from em_impute.tables.reading.sources import Snapshot
+from em_impute.tables.writing.targets import Published, find_published
+from em_impute.checks import Checked
+
+
+class Refused(Exception):
+    """The table must not be published; the message is the reason, a sentence."""
+
+
+class TookTooLong(TimeoutError):
+    """The run has come to its time limit."""
+
+
+class Unforeseen(Exception):
+    """A fault of the program, in a sentence; the log has the rest."""
+
+    def __init__(self, fault: Exception) -> None:
+        self.__cause__ = fault
+        super().__init__(f"The run failed by a fault of the program ({type(fault).__name__}).")
+
+
+EXPECTED = (CannotRun, Refused, OSError)
+"""What may stop a run without being a fault of the program."""
+
+Stop = Literal["refused", "cannot run", "failed"]
+"""By its checks; because job, source or target are wrong; by anything else, such as a full disk."""
+
+
+_APPENDED_BEFORE = (
+    "The rows of this date had been appended to the target before, so nothing was added; with "
+    "mode: upsert they would be replaced."
+)
+
+_PUBLISHED_ALL_THE_SAME = (
+    "The target holds the table, but an error came up in publishing when it was there"
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a job.
+
+    Attributes
+    ----------
+    id : str
+        Name of the run's folder.
+    job : Job
+    folder : RunFolder
+    started : datetime
+        For which it was scheduled.
+    date : date
+        The day that its data are about.
+    publication : str
+        What is published once under this name: the run's table, or the rows of a day to append.
+    is_deployed : bool
+        Whether it is tried again if its process is lost, with what is in its folder.
+    seconds : dict of str to float
+        How long each step took, in their order; filled in as they end.
+    dated : bool
+        Whether the source or the target is another one for each date.
+    """
+
+    id: str
+    job: Job
+    folder: RunFolder
+    started: datetime
+    date: date
+    publication: str
+    is_deployed: bool = False
+    seconds: dict[str, float] = field(default_factory=dict, compare=False)
+    dated: bool = False
+
+    @property
+    def key(self) -> str:
+        """The job's name as Prefect accepts it in artifact keys."""
+        return artifact_key(self.job.name)
+
+
+def artifact_key(job: str) -> str:
+    """A job's name as Prefect accepts it in artifact keys."""
+    return re.sub(r"[^a-z0-9]+", "-", job.lower()).strip("-")
+
+
+BEFORE = diagnostics.Verdict("published", "An earlier run has published it.")
+
+
+def published_dates(runs: Path, job: Job) -> dict[date, diagnostics.Verdict]:
+    """The data dates that a job has published to where it would publish them today.
+
+    A date whose table or rows have gone since is not among them; that of one whose table another
+    program has written since is not published, with the reason.
+
+    Raises
+    ------
+    CannotRun
+        If a database cannot be asked.
+    """
+    found: dict[date, diagnostics.Verdict] = {}
+    for _, manifest in read_manifests(runs / job.name):
+        if manifest["target"] is None or "date" not in manifest:
+            continue
+        day = date.fromisoformat(manifest["date"])
+        target = job.at(day).target
+        if target.model_dump(mode="json") != manifest["definition"]["target"]:
+            continue
+        name = publications.named(job, manifest["run"], day)
+        match targets.standing(target, name, manifest["target"]["sha256"]):
+            case "held":
+                found[day] = BEFORE
+            case "replaced" if target.mode != "append":
+                found[day] = BEFORE
+            case "in doubt":
+                doubt = diagnostics.Verdict("not published", targets.in_doubt(target, name))
+                found.setdefault(day, doubt)
+    return found
+
+
+def imputed_before(folder: Path, but: str = "") -> frozenset[str]:
+    """The columns that a job's last run that published has filled, by what its report says.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the folders of the job's runs are.
+    but : str
+        The id of a run that does not count.
+    """
+    runs = [
+        (str(manifest.get("finished")), path)
+        for path, manifest in read_manifests(folder)
+        if manifest.get("target") is not None and path.name != but
+    ]
+    # What an older version or a damaged disk left is no reason to stop.
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        columns = read_json(RunFolder(max(runs)[1]).numbers)["columns"] if runs else ()
+        return frozenset(column["name"] for column in columns if column["role"] == "impute")
+    return frozenset()
+
+
+@dataclass
+class Found:
+    """What a run has found so far; the report is made of it, wherever the run stopped.
+
+    Attributes
+    ----------
+    snapshot, before, fitted, staged, tested, after, published
+        What the steps have found; None of a step that was not reached.
+    stopped_by : Exception or None
+        Why nothing was published.
+    afterwards : str
+        What kind of error came up in publishing when the table was at its target.
+    left : tuple of str
+        Sentences on the cells that stay missing.
+    unsettled : bool
+        Whether it is not known that the target is as it was.
+    outcome : Outcome or None
+        What was reported.
+    """
+
+    snapshot: Snapshot | None = None
+    before: Checked | None = None
+    fitted: Fitted | None = None
+    staged: Staged | None = None
+    tested: SelfTest | None = None
+    after: Checked | None = None
+    published: Published | None = None
+    stopped_by: Exception | None = None
+    afterwards: str = ""
+    left: tuple[str, ...] = ()
+    unsettled: bool = False
+    outcome: Outcome | None = None
+
+    @property
+    def stopped(self) -> Stop | None:
+        """What kind of thing stopped the run."""
+        match self.stopped_by:
+            case None:
+                return None
+            case Refused():
+                return "refused"
+            case CannotRun():
+                return "cannot run"
+        return "failed"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what a reader should know before trusting the table, by importance."""
+        result = self.fitted.result if self.fitted else None
+        calming = result.starts.sentence if result and result.starts and result.starts.agree else ""
+        ending = [result.message] if result and not result.converged else []
+        said = {calming, *ending}
+        return (
+            *ending,
+            *(self.tested.warnings if self.tested else ()),
+            *(self.after.warnings if self.after else ()),
+            *([_APPENDED_BEFORE] if self.published and self.published.before else ()),
+            *filter(None, [self.published.warning] if self.published else ()),
+            *([f"{_PUBLISHED_ALL_THE_SAME} ({self.afterwards})."] if self.afterwards else ()),
+            *(s for s in (self.fitted.decisions if self.fitted else ()) if s not in said),
+            *(self.before.warnings if self.before else ()),
+        )
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """What the program decided by itself, a sentence each, with its reason."""
+        notes = (checked.note for checked in (self.before, self.after) if checked)
+        return (*(self.fitted.decisions if self.fitted else ()), *filter(None, notes))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes
+    ----------
+    verdict : Verdict
+        Published, published with warnings or not published, and why.
+    stopped : {"refused", "cannot run", "failed"} or None
+        What kind of thing stopped the run.
+    fit : str
+        How the fit ended, a sentence; empty if there was none.
+    tested : str
+        What the self-test says, likewise.
+    cells : tuple of (str, int)
+        Imputed cells of each column.
+    target : str
+    report : Path
+    brief : Brief or None
+        The report in brief.
+    published : bool or None
+        Whether the target holds the table; None if that could not be found out.
+    """
+
+    verdict: diagnostics.Verdict
+    stopped: Stop | None
+    fit: str
+    tested: str
+    cells: tuple[tuple[str, int], ...]
+    target: str
+    report: Path
+    brief: Brief | None = None
+    published: bool | None = None
+
+
+def stop_if_refused(found: Found) -> None:
+    """Stop the run if what was found forbids publishing.
+
+    Raises
+    ------
+    Refused
+        With the reason.
+    """
+    result = found.fitted.result if found.fitted else None
+    if result and result.status is Status.SINGULAR:
+        raise Refused(result.message)
+    for checked in (found.before, found.after, found.tested):
+        if checked and checked.refusal:
+            raise Refused(checked.refusal)
+
+
+def settle(run: Run, found: Found) -> None:
+    """Find out what is true of the target of a run that was stopped.
+
+    Publishing can fail after its one step: in tidying up, in Prefect, by a lost connection.
+    """
+    reason = found.stopped_by
+    if reason is None or isinstance(reason, TargetBusyError) or not run.folder.publishing.exists():
+        return
+    try:
+        found.published = find_published(run.job.target, run.publication)
+    except Exception:
+        found.unsettled = True
+        return
+    if found.published:
+        found.published = replace(found.published, before=False)
+        found.afterwards, found.stopped_by = kind_and_place(reason.__cause__ or reason), None
+
+
+def manifest(
+    run: Run, snapshot: Snapshot, found: Found, numbers: diagnostics.Report, parts: Parts
+) -> Manifest:
+    """What ran on what, with which outcome; what of it cannot be found out is left out."""
+    unknown: dict[str, str] = {}
+    return Manifest(
+        run=run.id,
+        date=run.date,
+        job=run.job,
+        snapshot=snapshot,
+        published=found.published,
+        cells=found.staged.cells if found.staged else 0,
+        table=found.staged.sha256 if found.staged else None,
+        outputs=parts.make("hashes of the files", run.folder.hashes, unknown),
+        versions=parts.make("versions", installed_versions, unknown),
+        machine=parts.make("machine", this_machine, unknown),
+        started=run.started,
+        finished=datetime.now(UTC),
+        verdict=numbers.verdict.sentence,
+    )

@@ -1,0 +1,131 @@
+"""A run tests itself: observed cells are hidden, filled, and scored, before anything is published.
+
+Which cells, and what the model makes of them, is in `cells`; the scores and what they mean are in
+`scores`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from functools import reduce
+from operator import add
+
+import numpy as np
+from numpy.typing import NDArray
+
+from em_impute.gaussian import EMResult, GaussianModel
+from em_impute.job import Job
+from em_impute.self_test.cells import HiddenLevels, HiddenNumbers, HiddenRows, choose_cells
+from em_impute.self_test.limits import limits_that_apply
+from em_impute.self_test.scores import (
+    Forecasts,
+    LevelScores,
+    Limits,
+    NumberScores,
+    SelfTest,
+    judge,
+    score_levels,
+    score_numbers,
+)
+from em_impute.tables.columns.encoding import Number
+from em_impute.tables.columns.roles import Roles
+from em_impute.tables.digest import Digest
+from em_impute.tables.groups import Fitted, fit_summaries, sum_up_groups
+from em_impute.tables.reading.sources import Snapshot
+from em_impute.tables.summarise import fit_model, sum_up
+
+
+def score_hidden_cells(snapshot: Snapshot, fitted: Fitted, job: Job) -> SelfTest | None:
+    """Hide observed cells, fill them, and score how well that went.
+
+    By ``method: fill`` the fitted models fill them; by ``refit`` models that are fitted once more,
+    to the table without them. The table is read twice, in batches.
+
+    Returns
+    -------
+    SelfTest or None
+        None if the job wants none, or no cell is to be filled.
+    """
+    options, roles = job.self_test, fitted.roles
+    missing = sum(snapshot.profile(name).missing for name in roles.impute)
+    if options.method == "off" or fitted.result is None or not missing:
+        return None
+    hidden, visible = choose_cells(snapshot, roles, options), _Visible(roles)
+    rows, doubt = HiddenRows(snapshot, roles, hidden, visible.add), ""
+    scores: list[NumberScores | LevelScores] = []
+    if len(hidden):
+        models = fitted.result.model, fitted.groups
+        if options.method == "refit":
+            models, doubt = _refit(rows, fitted.result, roles, job)
+        else:
+            rows.gather()
+        scores = [_score(cells, visible, options.seed) for cells in rows.foretold(*models)]
+    return judge(
+        "refit" if options.method == "refit" else "fill",
+        hidden.observed,
+        len(hidden.untested),
+        [column for column in scores if isinstance(column, NumberScores)],
+        [column for column in scores if isinstance(column, LevelScores)],
+        Limits(**limits_that_apply(snapshot, job)),
+        doubt,
+    )
+
+
+def _refit(
+    rows: HiddenRows, result: EMResult, roles: Roles, job: Job
+) -> tuple[tuple[GaussianModel, dict[str, GaussianModel]], str]:
+    """Models of the table without the hidden cells, and a sentence if that fit did not end well."""
+    models: dict[str, GaussianModel] = {}
+    if roles.group_by:
+        summaries = sum_up_groups(rows.gather_hiding(), roles)
+        models, _, _ = fit_summaries(summaries, roles, job.model)
+        summary = reduce(add, summaries.values())
+    else:
+        summary = sum_up((X for _, X in rows.gather_hiding()), roles.dimensions)
+    again = fit_model(summary, job.model, near=result)
+    doubt = "" if again.converged else f"The self-test's fit without hidden cells: {again.message}"
+    return (again.model, models), doubt
+
+
+class _Visible:
+    """What the cells that are not hidden are like: what the model has to be better than."""
+
+    def __init__(self, roles: Roles) -> None:
+        self._roles = roles
+        self.numbers: defaultdict[str, Digest] = defaultdict(Digest)
+        self.levels: defaultdict[str, Counter[int]] = defaultdict(Counter)
+
+    def add(self, name: str, cells: NDArray[np.float64]) -> None:
+        """Take in more cells of a column: numbers, or the codes of levels."""
+        if isinstance(self._roles.encoding(name), Number):
+            self.numbers[name].add(cells)
+            return
+        codes, counts = np.unique(cells.astype(np.int64), return_counts=True)
+        self.levels[name].update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
+
+
+def _score(
+    cells: HiddenNumbers | HiddenLevels, visible: _Visible, seed: int
+) -> NumberScores | LevelScores:
+    if isinstance(cells, HiddenLevels):
+        ((mode, _),) = visible.levels[cells.column].most_common(1)
+        return score_levels(cells.column, cells.truth, cells.filled, mode)
+    usual = visible.numbers[cells.column]
+    return score_numbers(
+        cells.column,
+        cells.truth,
+        cells.filled,
+        mean=usual.mean,
+        median=float(np.median(usual.kept)),
+        outcome=cells.outcome,
+        published_as=(cells.below, cells.above),
+        forecasts=Forecasts(cells.mean, cells.sd, cells.low, cells.high),
+        usual=Forecasts(
+            np.full(len(cells.truth), cells.usual_mean),
+            np.full(len(cells.truth), cells.usual_sd),
+            cells.low,
+            cells.high,
+        ),
+        transform=cells.transform,
+        seed=seed,
+    )

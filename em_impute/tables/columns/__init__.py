@@ -1,0 +1,1 @@
+"""What each column is to the model (`roles`), how it becomes numbers, and what does not fit."""

@@ -1,0 +1,64 @@
+"""Whether a database still holds what a run has published there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from em_impute.job import DatabaseTarget, split_table
+from em_impute.tables.databases import exchange as databases
+from em_impute.tables.databases import holding
+from em_impute.tables.databases.engines import DatabaseLostError
+from em_impute.tables.databases.filled_marks import filled_columns, marked, marks
+from em_impute.tables.reading.arrow_files import read_schema
+from em_impute.tables.writing.publications import run_of
+from em_impute.tables.writing.targets import TargetError
+
+if TYPE_CHECKING:
+    from em_impute.tables.fill import Staged
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a target holds, compared with what a run has published.
+
+    Attributes
+    ----------
+    sentence : str
+    differs : bool
+        Whether it holds something else, though no other run has published there since.
+    """
+
+    sentence: str
+    differs: bool = False
+
+
+def compare(staged: Staged, target: DatabaseTarget, run_id: str) -> Comparison:
+    """Compare the rows of a run with those of its target, if they can be told from others.
+
+    Filled cells are compared as the target's types hold them.
+    """
+    name = f"{target}"[0].upper() + f"{target}"[1:]
+    if target.mode == "append":
+        return Comparison(f"{name} was appended to: its rows cannot be told from others.")
+    try:
+        with databases.opened(target) as session:
+            table = session.find(split_table(target.table))
+            last = databases.last_run(session, table)
+            if not table.exists or last is None:
+                return Comparison(f"{name} is not there any more.")
+            if run_of(last) != run_id:
+                return Comparison(f"{name} was written by another run since.")
+            schema = read_schema(staged.path)
+            session.load(*marked(staged))
+            bits = marks(filled_columns(staged), len(schema))
+            load = databases.loaded(session, table, schema, target, staged.key, bits)
+            held, others = holding.held(load), holding.changed(load, filled=True)
+    except (TargetError, DatabaseLostError) as error:
+        return Comparison(f"What it has published cannot be compared: {error}")
+    if held != staged.rows:
+        return Comparison(f"{name} holds {held:,} of the {staged.rows:,} rows by now.", True)
+    if others:
+        cells = ", ".join(f"{count:,} of {column}" for column, count in others.items())
+        return Comparison(f"{name} holds other cells than this run published: {cells}.", True)
+    return Comparison(f"{name} still holds what this run published.")

@@ -1,0 +1,372 @@
+"""How a table is written in each format, batch by batch, and read back with the types it had."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol, TextIO
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.json as pa_json
+import pyarrow.parquet as pq
+
+from em_impute.job import CannotRun
+from em_impute.tables import spelling
+from em_impute.tables.reading import csv_text, json_lines
+from em_impute.tables.reading.arrow_files import read_schema, stream_file
+from em_impute.tables.reading.csv_text import CSV_BLOCK_BYTES
+from em_impute.tables.reading.files import FORMAT_NAMES, SourceError, SourceFile
+from em_impute.tables.run_folder import written_whole
+
+
+class TargetError(CannotRun):
+    """The target cannot be written as the job says."""
+
+
+# --- What a format can hold --------------------------------------------------------------------
+
+
+def check_types(schema: pa.Schema, file_format: str) -> None:
+    """Make sure that a file format can hold every column of a table.
+
+    Raises
+    ------
+    TargetError
+        Naming the columns that it cannot hold.
+    """
+    homeless = [field for field in schema if not _can_hold(file_format, field)]
+    if homeless:
+        columns = ", ".join(f"{field.name!r} of type {field.type}" for field in homeless)
+        others = "Feather" if file_format == "parquet" else "Parquet or Feather"
+        raise TargetError(
+            f"{FORMAT_NAMES[file_format]} cannot hold {columns}; give the target the format "
+            f"{others}, or convert in the source."
+        )
+
+
+def _can_hold(file_format: str, field: pa.Field) -> bool:
+    if file_format == "csv":
+        return _csv_type(field.type) is not None
+    if file_format == "jsonl":
+        return _json_type(field.type) is not None
+    if file_format == "parquet":
+        # With a row, for some types are refused only then.
+        row = pa.table([pa.nulls(1, field.type)], pa.schema([field.with_nullable(True)]))
+        try:
+            pq.write_table(row, pa.BufferOutputStream())
+        except (pa.ArrowException, OSError):  # OSError: a decimal of negative scale
+            return False
+    return True
+
+
+def stored_columns(path: Path, file_format: str, schema: pa.Schema) -> tuple[pa.Schema, pa.Schema]:
+    """The columns that a file has, and those it would have if it held a table of this schema.
+
+    Files of text know only the names of their columns.
+    """
+    match file_format:
+        case "parquet":
+            empty = pa.BufferOutputStream()
+            pq.ParquetWriter(empty, schema).close()
+            return pq.read_schema(path), pq.read_schema(pa.BufferReader(empty.getvalue()))
+        case "feather":
+            return read_schema(path), schema
+        case "csv":
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                names = next(csv.reader(file), [])
+        case _:
+            with path.open(encoding="utf-8-sig") as file:
+                names = list(json.loads(file.readline() or "{}"))
+    known = {field.name: field.type for field in schema}
+    return pa.schema([(name, known.get(name, pa.string())) for name in names]), schema
+
+
+# --- Writing and reading back ---------------------------------------------------------------------
+
+
+class BatchWriter(Protocol):
+    """What `open_writer` gives."""
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Write the next rows."""
+
+
+@contextmanager
+def open_writer(path: Path, file_format: str, schema: pa.Schema) -> Iterator[BatchWriter]:
+    """Write a table batch by batch; the file is at `path` once it is whole.
+
+    Raises
+    ------
+    TargetError
+        If the format cannot hold a column, or one of its cells.
+    DiskFullError
+    """
+    check_types(spelling.plain(schema), file_format)
+    with written_whole(path) as partial, _new_file(partial, file_format, schema) as writer:
+        yield _Explained(writer, file_format)
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """Says in a sentence, without the cell, what Arrow says of a cell that cannot be written."""
+
+    writer: BatchWriter
+    file_format: str
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        try:
+            self.writer.write_batch(batch)
+        except pa.ArrowException:
+            columns = [n for n in batch.schema.names if not self._holds(batch.select([n]))]
+            raise TargetError(
+                f"{FORMAT_NAMES[self.file_format]} cannot hold every cell of "
+                f"{', '.join(map(repr, columns)) or 'a column'}, such as a time too far away; give "
+                "the target another format, or convert in the source."
+            ) from None
+
+    def _holds(self, column: pa.RecordBatch) -> bool:
+        try:
+            if self.file_format == "parquet":
+                pq.write_table(pa.table(column), pa.BufferOutputStream())
+            elif self.file_format == "csv":
+                _as_plain(column, _csv_schema(column.schema))
+            elif self.file_format == "jsonl":
+                _as_plain(column, _json_schema(column.schema))
+        except pa.ArrowException:
+            return False
+        return True
+
+
+@contextmanager
+def _new_file(path: Path, file_format: str, schema: pa.Schema) -> Iterator[BatchWriter]:
+    match file_format:
+        case "csv" | "jsonl" if spelling.is_spelled(schema):
+            with path.open("wb") as text:
+                if file_format == "csv":
+                    text.write(spelling.header(spelling.plain(schema).names))
+                yield _SpellingWriter(text, file_format)
+        case "csv":
+            with pa_csv.CSVWriter(path, _csv_schema(schema)) as writer:
+                yield _CsvWriter(writer, schema)
+        case "jsonl":
+            with path.open("w", encoding="utf-8") as file:
+                yield _JsonWriter(file, schema)
+        case _:
+            with _new_arrow_file(path, file_format, schema) as writer:
+                yield writer
+
+
+def _new_arrow_file(
+    path: Path, file_format: str, schema: pa.Schema
+) -> pq.ParquetWriter | pa.RecordBatchFileWriter:
+    if file_format == "parquet":
+        # Looking for repeated numbers takes most of the time and makes a file larger, not smaller.
+        repetitive = [f.name for f in schema if not pa.types.is_floating(f.type)]
+        return pq.ParquetWriter(path, schema, use_dictionary=repetitive)
+    return pa.ipc.new_file(path, schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+
+
+def read_staged(path: Path, file_format: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Read back what `open_writer` wrote, with exactly the types that it was given.
+
+    A dictionary column holds the same values, perhaps under other codes.
+
+    Raises
+    ------
+    TargetError
+        If the file cannot be read back, or holds something else.
+    """
+    try:
+        for batch in _stream(path, file_format, schema):
+            if not spelling.is_spelled(schema):
+                batch = batch.select(spelling.plain(batch.schema).names)
+            if batch.schema.names != schema.names:
+                raise TargetError(f"{path} has other columns than were written; run the job again.")
+            columns = list(map(_restored, batch.columns, schema.types))
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+    except pa.ArrowException as error:
+        raise TargetError(
+            f"{path}, just written as {FORMAT_NAMES[file_format]}, cannot be read back with the "
+            "types of the table; the target is as it was. Try another format for the target."
+        ) from error
+
+
+def _stream(path: Path, file_format: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    match file_format:
+        case "csv":
+            return _read_csv(path, schema)
+        case "jsonl":
+            return _read_json(path, schema)
+    return stream_file(path, file_format)
+
+
+def read_texts(
+    path: Path, file_format: str, schema: pa.Schema, typed: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a file of text as they are spelled there, in a schema with spellings.
+
+    Only the columns of `typed` have values, others nulls: to be written again, none is needed.
+
+    Raises
+    ------
+    TargetError
+        If the values of a column of `typed` are not of its type.
+    """
+    plain = spelling.plain(schema)
+    wanted = pa.schema([field for field in plain if field.name in typed])
+    file = SourceFile(path, str(path))
+    rows = (
+        csv_text.read_again(file, wanted)
+        if file_format == "csv"
+        else json_lines.read_again(file, _json_schema(wanted), plain.names)
+    )
+    try:
+        for batch in rows:
+            columns = [
+                _restored(batch.column(field.name), field.type)
+                if field.name in typed
+                else pa.nulls(batch.num_rows, field.type)
+                for field in plain
+            ]
+            columns += [batch.column(spelling.spelling_of(name)) for name in plain.names]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+    except (pa.ArrowException, SourceError, ValueError) as error:
+        raise TargetError(
+            f"{path}, which is there already, cannot be read with the types of the table; publish "
+            "it with `mode: replace`, or to another target."
+        ) from error
+
+
+def _read_csv(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    yield from pa_csv.open_csv(
+        path,
+        read_options=pa_csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES),
+        parse_options=pa_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        # Arrow writes "" for an empty text and nothing for a missing cell.
+        convert_options=pa_csv.ConvertOptions(
+            column_types=_csv_schema(schema),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
+class _SpellingWriter:
+    """Writes batches as their spellings say."""
+
+    def __init__(self, file: BinaryIO, file_format: str) -> None:
+        self.file, self.file_format = file, file_format
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        spelling.write_rows(self.file, batch, self.file_format)
+
+
+class _CsvWriter:
+    """Writes batches whose types CSV does not know as the plain types that it does."""
+
+    def __init__(self, writer: pa_csv.CSVWriter, schema: pa.Schema) -> None:
+        self.writer, self.schema = writer, _csv_schema(schema)
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        self.writer.write_batch(_as_plain(batch, self.schema))
+
+
+class _JsonWriter:
+    """Writes batches as JSON lines; what JSON does not know as the text or number it does."""
+
+    def __init__(self, file: TextIO, schema: pa.Schema) -> None:
+        self.file, self.schema = file, _json_schema(schema)
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        rows = _as_plain(batch, self.schema).to_pylist()
+        self.file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _read_json(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    with path.open("rb") as file:
+        while lines := file.readlines(CSV_BLOCK_BYTES):
+            block = b"".join(lines)
+            yield from pa_json.read_json(
+                pa.BufferReader(block),
+                read_options=pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
+                parse_options=pa_json.ParseOptions(explicit_schema=_json_schema(schema)),
+            ).to_batches()
+
+
+def _as_plain(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch in the plain types that stand for its own in a text format."""
+    columns = [
+        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        for column in batch.columns
+    ]
+    plain = [column.cast(type_) for column, type_ in zip(columns, schema.types, strict=True)]
+    return pa.RecordBatch.from_arrays(plain, schema=schema)
+
+
+def _csv_schema(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([(field.name, _csv_type(field.type)) for field in schema])
+
+
+def _csv_type(type_: pa.DataType) -> pa.DataType | None:
+    """The type that stands for `type_` in a CSV without loss; None if there is none."""
+    is_type = pa.types
+    if is_type.is_dictionary(type_):
+        return _csv_type(type_.value_type)
+    if is_type.is_string_view(type_):
+        return pa.string()
+    if is_type.is_float16(type_):
+        return pa.float32()
+    if is_type.is_decimal(type_):
+        return pa.decimal128(type_.precision, type_.scale) if type_.precision <= 38 else None
+    if is_type.is_timestamp(type_) and type_.tz:
+        return pa.timestamp(type_.unit, "UTC")
+    plain = (
+        is_type.is_null(type_)
+        or is_type.is_boolean(type_)
+        or is_type.is_integer(type_)
+        or is_type.is_floating(type_)
+        or is_type.is_string(type_)
+        or is_type.is_large_string(type_)
+        or is_type.is_date(type_)
+        or is_type.is_time(type_)
+        or is_type.is_timestamp(type_)
+        or is_type.is_duration(type_)
+    )
+    return type_ if plain else None
+
+
+def _json_schema(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([(field.name, _json_type(field.type)) for field in schema])
+
+
+def _json_type(type_: pa.DataType) -> pa.DataType | None:
+    """The type that stands for `type_` in JSON without loss; None if there is none."""
+    is_type = pa.types
+    if is_type.is_list(type_):
+        return type_ if _json_type(type_.value_type) == type_.value_type else None
+    if is_type.is_struct(type_):
+        return type_ if all(_json_type(f.type) == f.type for f in type_) else None
+    plain = _csv_type(type_)
+    if plain is None or is_type.is_time(plain):  # Arrow reads no time of day from text
+        return None
+    if is_type.is_duration(plain):
+        return pa.int64()
+    as_text = is_type.is_temporal(plain) or is_type.is_decimal(plain)
+    return pa.string() if as_text or is_type.is_large_string(plain) else plain
+
+
+def _restored(column: pa.Array, type_: pa.DataType) -> pa.Array:
+    """`column` in the type that it had before its file was written."""
+    if column.type == type_:
+        return column
+    if not pa.types.is_dictionary(type_):
+        return column.cast(type_)
+    encoded = column.cast(type_.value_type).dictionary_encode()
+    codes = encoded.indices.cast(type_.index_type)
+    return pa.DictionaryArray.from_arrays(codes, encoded.dictionary, ordered=type_.ordered)

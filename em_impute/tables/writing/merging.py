@@ -1,0 +1,132 @@
+"""The rows of a table that is there and those of a new one, put together: append and upsert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from em_impute.job import CannotRun
+from em_impute.tables.reading.arrow_files import unified
+
+SHOWN_ROWS = 10
+
+
+# A table that can be streamed more than once.
+Rows = Callable[[], Iterator[pa.RecordBatch]]
+
+
+class MergeError(CannotRun):
+    """The new table does not fit the one that is there."""
+
+
+def check_same_columns(old: pa.Schema, new: pa.Schema, target: str) -> None:
+    """Make sure that two tables have the same columns, of the same types and in the same order.
+
+    Raises
+    ------
+    MergeError
+        Naming the columns that differ.
+    """
+    differences = [
+        *[f"it has {name!r}, which the new table has not" for name in _without(old, new)],
+        *[f"it has no {name!r}" for name in _without(new, old)],
+        *[
+            f"{field.name!r} is of type {old.field(field.name).type}, now {field.type}"
+            for field in new
+            if field.name in old.names and old.field(field.name).type != field.type
+        ],
+    ]
+    if not differences and old.names != new.names:
+        differences = ["its columns are in another order"]
+    if differences:
+        raise MergeError(
+            f"The table at {target} has other columns than the new one: {'; '.join(differences)}. "
+            "Publish it with `mode: replace`, or to another target."
+        )
+
+
+def _without(one: pa.Schema, other: pa.Schema) -> list[str]:
+    return [name for name in one.names if name not in other.names]
+
+
+def append(old: Rows, new: Rows) -> Iterator[pa.RecordBatch]:
+    """Yield the old rows, then the new ones."""
+    return unified(lambda: chain(old(), new()))
+
+
+def upsert(old: Rows, new: Rows, key: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the old rows whose key no new row has, then the new ones.
+
+    Raises
+    ------
+    MergeError
+        If a key is missing in a new row, or stands in two.
+    """
+    keys = Keys(key, new())
+    return unified(lambda: chain(keys.others(old()), new()))
+
+
+class Keys:
+    """The keys of a new table, all of them in memory: what its rows replace.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The key columns.
+    batches : iterable of RecordBatch
+        The new table.
+
+    Raises
+    ------
+    MergeError
+        If a key is missing in a row, or stands in two.
+    """
+
+    def __init__(self, names: Sequence[str], batches: Iterable[pa.RecordBatch]) -> None:
+        self.names = list(names)
+        table = pa.Table.from_batches([batch.select(self.names) for batch in batches])
+        for name in self.names:
+            if table[name].null_count:
+                rows = np.flatnonzero(table[name].is_null().to_numpy())
+                raise MergeError(
+                    f"columns.key: {name!r} is missing in {_rows(rows)}; `mode: upsert` needs a "
+                    "key in every row."
+                )
+        self.index = _index(table)
+        if self.index.has_duplicates:
+            rows = np.flatnonzero(self.index.duplicated(keep=False))
+            raise MergeError(
+                f"columns.key: {', '.join(map(repr, self.names))} is not unique, as in "
+                f"{_rows(rows)}; `mode: upsert` needs a key that one row has."
+            )
+
+    def others(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows whose key is not among these; a missing key never is."""
+        for batch in batches:
+            keys = pa.Table.from_batches([batch.select(self.names)])
+            missing = [column.is_null().to_numpy() for column in keys.columns]
+            complete = ~np.logical_or.reduce(missing)
+            keep = ~complete
+            keep[complete] = self.index.get_indexer(_index(keys.filter(complete))) < 0
+            yield batch.filter(pa.array(keep))
+
+
+def _index(keys: pa.Table) -> pd.Index:
+    plain = [
+        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        for column in keys.columns
+    ]
+    frame = pa.table(plain, keys.column_names).to_pandas()
+    return pd.Index(frame.iloc[:, 0]) if frame.shape[1] == 1 else pd.MultiIndex.from_frame(frame)
+
+
+def _rows(positions: NDArray[np.intp]) -> str:
+    shown = ", ".join(str(row + 1) for row in positions[:SHOWN_ROWS])
+    many = len(positions) > 1
+    more = ", ..." if len(positions) > SHOWN_ROWS else ""
+    return f"row{'s' if many else ''} {shown}{more}"

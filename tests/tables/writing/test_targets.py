@@ -1,0 +1,338 @@
+"""Targets: whether they can be written, what formats hold, and publishing that survives a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from em_impute.job import FileTarget
+from em_impute.tables.fill import Staged
+from em_impute.tables.run_folder import RunFolder, sha256
+from em_impute.tables.writing.targets import (
+    Published,
+    TargetError,
+    check_target,
+    check_types,
+    open_writer,
+    publish,
+    read_staged,
+)
+
+OLD, NEW = b"the old table", b"the new table, of another length"
+
+
+# --- Before the work starts --------------------------------------------------------------------
+
+
+def test_folder_of_the_target_is_made(tmp_path: Path) -> None:
+    check_target(FileTarget(path=tmp_path / "a/b/y.csv"))
+    assert list((tmp_path / "a/b").iterdir()) == []
+
+
+def test_check_leaves_the_target_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "y.csv").write_bytes(OLD)
+    check_target(FileTarget(path=tmp_path / "y.csv"))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [OLD]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (
+            "folder.csv",
+            "The target {0}/folder.csv is a folder; name a file in it, or add partition_by",
+        ),
+        ("file/y.csv", "cannot be written in {0}/file (file exists); choose another folder"),
+        ("file/a/y.csv", "cannot be written in {0}/file/a (not a directory); choose another"),
+        ("/proc/y.csv", "The target /proc/y.csv cannot be written in /proc (no such file"),
+        ("/proc/a/y.csv", "The target /proc/a/y.csv cannot be written in /proc/a (no such file"),
+    ],
+)
+def test_target_that_cannot_be_written(tmp_path: Path, path: str, expected: str) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(TargetError) as caught:
+        check_target(FileTarget(path=tmp_path / path))
+    assert expected.format(tmp_path) in str(caught.value)
+
+
+# --- Formats -----------------------------------------------------------------------------------
+
+
+def write(path: Path, file_format: str, table: pa.Table) -> None:
+    with open_writer(path, file_format, table.schema) as writer:
+        for batch in table.to_batches():
+            writer.write_batch(batch)
+
+
+def read(path: Path, file_format: str, schema: pa.Schema) -> list[dict[str, object]]:
+    return pa.Table.from_batches(list(read_staged(path, file_format, schema)), schema).to_pylist()
+
+
+def test_csv_tells_an_empty_text_from_a_missing_one(tmp_path: Path) -> None:
+    table = pa.table({"t": ["", None, "NA", '"'], "x": [None, 1.0, float("nan"), float("inf")]})
+    write(tmp_path / "y", "csv", table)
+    assert (tmp_path / "y").read_text() == '"t","x"\n"",\n,1\n"NA",nan\n"""",inf\n'
+    rows = read(tmp_path / "y", "csv", table.schema)
+    assert [row["t"] for row in rows] == ["", None, "NA", '"']
+    assert [str(row["x"]) for row in rows] == ["None", "1.0", "nan", "inf"]
+
+
+def test_csv_of_one_column_keeps_its_missing_cells(tmp_path: Path) -> None:
+    table = pa.table({"x": [None, 1, None]})
+    write(tmp_path / "y", "csv", table)
+    assert read(tmp_path / "y", "csv", table.schema) == [{"x": None}, {"x": 1}, {"x": None}]
+
+
+def test_csv_keeps_a_moment_whose_offset_has_seconds(tmp_path: Path) -> None:
+    """Paris was 9 minutes and 21 seconds ahead of Greenwich until 1911."""
+    table = pa.table({"t": pa.array([-2_208_988_800], pa.timestamp("s", "Europe/Paris"))})
+    write(tmp_path / "y", "csv", table)
+    assert read(tmp_path / "y", "csv", table.schema) == table.to_pylist()
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet", "feather"])
+def test_table_of_no_rows_has_its_columns(tmp_path: Path, file_format: str) -> None:
+    schema = pa.schema([("a", pa.int64()), ("b", pa.string())])
+    write(tmp_path / "y", file_format, schema.empty_table())
+    assert read(tmp_path / "y", file_format, schema) == []
+
+
+def test_parquet_keeps_what_pandas_needs(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"c": pd.Categorical(["x", None]), "i": pd.array([1, None], "Int8")})
+    table = pa.Table.from_pandas(frame)
+    write(tmp_path / "y", "parquet", table)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "y"), frame)
+
+
+def test_feather_is_compressed_and_parquet_too(tmp_path: Path) -> None:
+    table = pa.table({"x": [1.0] * 100_000})
+    for file_format in ("feather", "parquet"):
+        write(tmp_path / "y", file_format, table)
+        assert (tmp_path / "y").stat().st_size < table.nbytes / 10
+
+
+@pytest.mark.parametrize(
+    ("file_format", "type_", "advice"),
+    [
+        ("csv", pa.list_(pa.int64()), "Parquet or Feather"),
+        ("csv", pa.struct([("a", pa.int64())]), "Parquet or Feather"),
+        ("csv", pa.binary(), "Parquet or Feather"),
+        ("csv", pa.decimal256(50, 2), "Parquet or Feather"),
+        ("parquet", pa.month_day_nano_interval(), "Feather"),
+        ("parquet", pa.struct([]), "Feather"),
+    ],
+)
+def test_type_that_a_format_cannot_hold(
+    tmp_path: Path, file_format: str, type_: pa.DataType, advice: str
+) -> None:
+    schema = pa.schema([("x", pa.int64()), ("y", type_)])
+    with pytest.raises(TargetError) as caught:
+        write(tmp_path / "y", file_format, schema.empty_table())
+    assert f"cannot hold 'y' of type {type_}; give the target the format {advice}" in str(
+        caught.value
+    )
+    assert list(tmp_path.iterdir()) == []
+    check_types(schema, "feather")
+
+
+def test_staged_file_that_cannot_be_read_back(tmp_path: Path) -> None:
+    """The year 12000 is no date to a CSV reader; no cell of it is told."""
+    table = pa.table({"d": pa.array([3_663_500], pa.date32())})
+    write(tmp_path / "y", "csv", table)
+    with pytest.raises(TargetError, match="cannot be read back") as caught:
+        read(tmp_path / "y", "csv", table.schema)
+    assert "12000" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet", "feather"])
+def test_staged_file_of_other_columns(tmp_path: Path, file_format: str) -> None:
+    write(tmp_path / "y", file_format, pa.table({"a": [1], "b": [2]}))
+    schema = pa.schema([("b", pa.int64()), ("a", pa.int64())])
+    with pytest.raises(TargetError, match="has other columns than were written"):
+        read(tmp_path / "y", file_format, schema)
+
+
+# --- Publishing --------------------------------------------------------------------------------
+
+
+def visible(folder: Path) -> list[Path]:
+    """The files that users see; the record of what was published and its lock are hidden."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+
+
+def stage(folder: RunFolder, content: bytes = NEW) -> Staged:
+    path = folder.staged("csv")
+    path.write_bytes(content)
+    return Staged(path, "csv", 1, 1, sha256(path), folder.cells, (("x", 1),))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where the target is, with an old table in it."""
+    path = tmp_path / "out" / "y.csv"
+    path.parent.mkdir()
+    path.write_bytes(OLD)
+    return path
+
+
+@pytest.fixture
+def other_device(tmp_path: Path) -> Iterator[Path]:
+    """A target with an old table, on another device than the run's folder."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second device")
+    folder = memory / f"em_impute-test-{os.getpid()}"
+    folder.mkdir()
+    path = folder / "y.csv"
+    path.write_bytes(OLD)
+    yield path
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+
+
+def test_published_file_is_the_staged_one(folder: RunFolder, place: Path) -> None:
+    staged = stage(folder)
+    published = publish(staged, FileTarget(path=place), "run-1")
+    assert published == Published(str(place), 1, staged.sha256)
+    assert place.read_bytes() == NEW
+    assert list(folder.path.iterdir()) == []
+
+
+def test_publishing_again_changes_nothing(folder: RunFolder, place: Path) -> None:
+    staged, target = stage(folder), FileTarget(path=place)
+    first, before = publish(staged, target, "run-1"), place.stat()
+    assert publish(staged, target, "run-1") == first
+    # Being read, to see which table it is, is no change.
+    now = place.stat()
+    assert (now.st_ino, now.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_nothing_to_publish(folder: RunFolder, place: Path) -> None:
+    staged = stage(folder)
+    staged.path.unlink()
+    with pytest.raises(
+        TargetError, match=r"is gone, and this run has not published to .*; run the"
+    ):
+        publish(staged, FileTarget(path=place), "run-1")
+    assert place.read_bytes() == OLD
+
+
+def test_target_that_became_unwritable(folder: RunFolder, tmp_path: Path) -> None:
+    staged = stage(folder)
+    (tmp_path / "y.csv").mkdir()
+    for path in (Path("/proc/gone/y.csv"), tmp_path / "y.csv"):
+        with pytest.raises(TargetError, match=f"The target {path} cannot be written in"):
+            publish(staged, FileTarget(path=path), "run-1")
+        assert staged.path.read_bytes() == NEW
+
+
+def test_new_file_follows_the_umask(folder: RunFolder, tmp_path: Path) -> None:
+    table = pa.table({"x": [1]})
+    for mask, mode in {0o022: 0o644, 0o002: 0o664, 0o077: 0o600}.items():
+        before = os.umask(mask)
+        try:
+            for file_format in ("csv", "parquet", "feather"):
+                write(folder.staged(file_format), file_format, table)
+                target = FileTarget(path=tmp_path / f"{mask}.{file_format}")
+                path = folder.staged(file_format)
+                publish(Staged(path, file_format, 1, 0, "", folder.cells, ()), target, "run-1")
+                assert stat.S_IMODE(target.path.stat().st_mode) == mode
+        finally:
+            os.umask(before)
+
+
+def test_file_that_is_replaced_keeps_its_permissions(folder: RunFolder, place: Path) -> None:
+    place.chmod(0o640)
+    publish(stage(folder), FileTarget(path=place), "run-1")
+    assert stat.S_IMODE(place.stat().st_mode) == 0o640
+
+
+def test_link_stays_and_what_it_points_to_is_replaced(
+    folder: RunFolder, place: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "link.csv"
+    link.symlink_to("out/y.csv")
+    check_target(FileTarget(path=link))
+    assert publish(stage(folder), FileTarget(path=link), "run-1").target == str(link)
+    assert link.is_symlink()
+    assert place.read_bytes() == NEW
+
+
+def test_what_a_killed_run_has_copied_to_another_device_is_removed(
+    folder: RunFolder, other_device: Path
+) -> None:
+    left = other_device.with_name(f".{other_device.name}.run-0.part")
+    left.write_bytes(NEW[:3])
+    publish(stage(folder), FileTarget(path=other_device), "run-1")
+    assert other_device.read_bytes() == NEW
+    assert not left.exists()
+
+
+def test_another_device_is_reached_by_a_copy(folder: RunFolder, other_device: Path) -> None:
+    other_device.chmod(0o640)
+    staged = stage(folder)
+    publish(staged, FileTarget(path=other_device), "run-1")
+    assert other_device.read_bytes() == NEW
+    assert stat.S_IMODE(other_device.stat().st_mode) == 0o640
+    assert visible(other_device.parent) == [other_device]
+    assert not staged.path.exists()
+
+
+# Publishes, and is killed just before or just after the rename that does it.
+KILLED_WHILE_PUBLISHING = """
+import os, signal, sys
+from pathlib import Path
+from em_impute.job import FileTarget
+from em_impute.tables.fill import Staged
+from em_impute.tables.run_folder import sha256
+from em_impute.tables.writing.targets import publish
+
+staged_path, target_path, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+replace = os.replace
+
+def replace_and_die(source, destination):
+    if Path(destination) != target_path:
+        return replace(source, destination)
+    if moment == "before" and os.stat(source).st_dev == os.stat(destination).st_dev:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, destination)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = replace_and_die
+staged = Staged(staged_path, "csv", 1, 1, sha256(staged_path), staged_path.parent / "cells", ())
+publish(staged, FileTarget(path=target_path), "run-1")
+"""
+
+
+@pytest.mark.parametrize("device", ["place", "other_device"])
+@pytest.mark.parametrize(("moment", "content"), [("before", OLD), ("after", NEW)])
+def test_kill_leaves_a_whole_file_and_publishing_again_completes(
+    folder: RunFolder, request: pytest.FixtureRequest, device: str, moment: str, content: bytes
+) -> None:
+    """Across devices, `before` is when the copy is there."""
+    path: Path = request.getfixturevalue(device)
+    staged = stage(folder)
+    arguments = [str(staged.path), str(path), moment]
+    process = subprocess.run([sys.executable, "-c", KILLED_WHILE_PUBLISHING, *arguments])
+    assert process.returncode == -signal.SIGKILL
+    assert path.read_bytes() == content
+    published = publish(staged, FileTarget(path=path), "run-1")
+    assert (published.sha256, path.read_bytes()) == (staged.sha256, NEW)
+    assert publish(staged, FileTarget(path=path), "run-1") == published
+    assert visible(path.parent) == [path]
+
+
+def test_json_lines_hold_no_times_of_day() -> None:
+    with pytest.raises(TargetError, match=r"cannot hold 't' of type time64\[us\]"):
+        check_types(pa.schema([("t", pa.time64("us"))]), "jsonl")
