@@ -23,8 +23,8 @@ import numpy as np
 from benchmarks.cases import SEED, Bools, Case, Floats, at_random, factor_table
 from em_impute import PatternSummary, fit_gaussian
 from em_impute.gaussian.acceleration import METHODS
-from em_impute.gaussian.expectation import WeightedRows, e_step
-from em_impute.gaussian.standardise import Standardisation
+from em_impute.gaussian.e_step import WeightedRows, e_step
+from em_impute.gaussian.parameters import Standardisation
 
 # Rows of the growing table; its patterns are always the same.
 ROWS = (100_000, 1_000_000, 10_000_000)

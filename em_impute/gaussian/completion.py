@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from em_impute.gaussian.blocks import solve_definite
+from em_impute.gaussian.linalg import solve_definite
 from em_impute.gaussian.patterns import Bools, Floats, Ints, distinct_patterns
 
 # Sweeps over the columns, and the change of a correlation at which they end before.

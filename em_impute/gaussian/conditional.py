@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from em_impute.gaussian.blocks import (
+from em_impute.gaussian.linalg import (
     INDEFINITE,
     NO_VARIANCE,
     inverses,

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtri
 
-from em_impute.gaussian.blocks import (
+from em_impute.gaussian.keys import Keys, mixed, row_words, word_of
+from em_impute.gaussian.linalg import (
     INDEFINITE,
     is_singular,
     precision_if_accurate,
@@ -29,7 +30,6 @@ from em_impute.gaussian.blocks import (
     split_columns,
     submatrices,
 )
-from em_impute.gaussian.keys import Keys, mixed, row_words, word_of
 from em_impute.gaussian.patterns import Bools, Floats, Ints, distinct_patterns
 from em_impute.gaussian.threads import one_blas_thread
 

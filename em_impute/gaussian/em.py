@@ -17,11 +17,12 @@ from typing import Any, Literal
 import numpy as np
 
 from em_impute.gaussian.acceleration import METHODS
-from em_impute.gaussian.blocks import cholesky_factor, correlation_of
 from em_impute.gaussian.completion import complete
-from em_impute.gaussian.expectation import ExpectedMoments, WeightedRows, e_step
+from em_impute.gaussian.e_step import ExpectedMoments, WeightedRows, e_step
 from em_impute.gaussian.information import MissingInformation, missing_information
+from em_impute.gaussian.linalg import cholesky_factor, correlation_of
 from em_impute.gaussian.model import GaussianModel, require_model
+from em_impute.gaussian.parameters import Parameters, Standardisation
 from em_impute.gaussian.patterns import Bools, Floats, Ints, PatternSummary
 from em_impute.gaussian.relations import Relation, find_relations, make_exact
 from em_impute.gaussian.result import (
@@ -33,7 +34,6 @@ from em_impute.gaussian.result import (
     Status,
 )
 from em_impute.gaussian.scoring import scoring_pays, scoring_step
-from em_impute.gaussian.standardise import Parameters, Standardisation
 from em_impute.gaussian.threads import at_most, one_blas_thread
 
 # A correlation matrix with a smaller eigenvalue is singular for all purposes.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
-from em_impute.gaussian.blocks import NO_SPREAD
+from em_impute.gaussian.linalg import NO_SPREAD
 from em_impute.gaussian.threads import one_blas_thread
 from em_impute.reporting.drift import Drift
 from em_impute.reporting.matrices import Correlations, Together

@@ -21,8 +21,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from em_impute.gaussian import GaussianModel
-from em_impute.gaussian.blocks import runs_of
 from em_impute.gaussian.conditional import conditional_cells
+from em_impute.gaussian.linalg import runs_of
 from em_impute.job import SelfTestOptions
 from em_impute.tables.columns.encoding import Nominal, Number, Ordinal, to_numbers
 from em_impute.tables.columns.roles import Roles

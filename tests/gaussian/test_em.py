@@ -21,8 +21,8 @@ from em_impute.gaussian import (
     Status,
     fit_gaussian,
 )
+from em_impute.gaussian.e_step import WeightedRows
 from em_impute.gaussian.em import _observed_moments
-from em_impute.gaussian.expectation import WeightedRows
 
 Floats = NDArray[np.float64]
 

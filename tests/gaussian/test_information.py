@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from scipy.linalg import hadamard
 
 from em_impute.gaussian import ConvergenceWarning, PatternSummary, Status, fit_gaussian
+from em_impute.gaussian.e_step import WeightedRows, e_step
 from em_impute.gaussian.em import m_step
-from em_impute.gaussian.expectation import WeightedRows, e_step
 from em_impute.gaussian.information import (
     LEAST_EVALUATIONS,
     MAX_EVALUATIONS,
     missing_information,
 )
-from em_impute.gaussian.standardise import Parameters, Standardisation
+from em_impute.gaussian.parameters import Parameters, Standardisation
 
 Floats = NDArray[np.float64]
 

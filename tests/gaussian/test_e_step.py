@@ -9,8 +9,8 @@ from holed_tables import factor_table
 from numpy.typing import NDArray
 
 from em_impute.gaussian import PatternSummary
-from em_impute.gaussian.blocks import ILL_CONDITIONED
-from em_impute.gaussian.expectation import WeightedRows, e_step
+from em_impute.gaussian.e_step import WeightedRows, e_step
+from em_impute.gaussian.linalg import ILL_CONDITIONED
 
 Floats = NDArray[np.float64]
 

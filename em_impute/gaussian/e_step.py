@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from em_impute.gaussian.blocks import (
+from em_impute.gaussian.linalg import (
     correlation_of,
     eigenvalues_of,
     inverse_and_log_det,
