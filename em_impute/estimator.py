@@ -19,7 +19,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from em_impute.gaussian import PatternSummary, fit_gaussian
-from em_impute.gaussian.patterns import Floats
+from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.table import Table, default_names, require_distinct, require_finite
 from em_impute.gaussian.threads import at_most
 

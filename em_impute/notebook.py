@@ -19,8 +19,8 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from em_impute.gaussian import EMResult, PatternSummary
+from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.cells import NotExact, NotNumbers, numbers_of
-from em_impute.gaussian.patterns import Floats
 from em_impute.gaussian.table import columns_of, default_names, listed
 from em_impute.reporting import diagnostics, missingness, plots
 

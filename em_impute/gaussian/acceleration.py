@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from scipy.linalg import lapack
 
-from em_impute.gaussian.patterns import Floats
+from em_impute.gaussian.arrays import Floats
 
 DEPTH = 10
 # Differences that are this dependent on the others say nothing but rounding.

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from em_impute.gaussian.arrays import Bools, Floats, Ints
+from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.gaussian.linalg import solve_definite
-from em_impute.gaussian.patterns import Bools, Floats, Ints, distinct_patterns
 
 # Sweeps over the columns, and the change of a correlation at which they end before.
 MOST_SWEEPS, SETTLED = 100, 1e-10

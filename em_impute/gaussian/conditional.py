@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from em_impute.gaussian.arrays import Floats, Ints
+from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.gaussian.linalg import (
     INDEFINITE,
     NO_VARIANCE,
@@ -29,7 +31,6 @@ from em_impute.gaussian.linalg import (
     split_columns,
     submatrices,
 )
-from em_impute.gaussian.patterns import Floats, Ints, distinct_patterns
 from em_impute.gaussian.threads import one_blas_thread, spread
 
 # Stacked matrices are built for about this many numbers at a time.

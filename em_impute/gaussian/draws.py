@@ -19,6 +19,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtri
 
+from em_impute.gaussian.arrays import Bools, Floats, Ints
+from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.gaussian.keys import Keys, mixed, row_words, word_of
 from em_impute.gaussian.linalg import (
     INDEFINITE,
@@ -30,7 +32,6 @@ from em_impute.gaussian.linalg import (
     split_columns,
     submatrices,
 )
-from em_impute.gaussian.patterns import Bools, Floats, Ints, distinct_patterns
 from em_impute.gaussian.threads import one_blas_thread
 
 # Stacked matrices are built for about this many numbers at a time.

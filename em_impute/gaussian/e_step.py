@@ -11,13 +11,14 @@ from typing import Any, Self
 
 import numpy as np
 
+from em_impute.gaussian.arrays import Bools, Floats, Ints
 from em_impute.gaussian.linalg import (
     correlation_of,
     eigenvalues_of,
     inverse_and_log_det,
     well_conditioned,
 )
-from em_impute.gaussian.patterns import Bools, Floats, Ints, PatternSummary
+from em_impute.gaussian.patterns import PatternSummary
 from em_impute.gaussian.threads import one_blas_thread, spread
 
 # Patterns are worked on in parts of about this many numbers, which fit the cache.

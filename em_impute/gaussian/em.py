@@ -17,13 +17,14 @@ from typing import Any, Literal
 import numpy as np
 
 from em_impute.gaussian.acceleration import METHODS
+from em_impute.gaussian.arrays import Bools, Floats, Ints
 from em_impute.gaussian.completion import complete
 from em_impute.gaussian.e_step import ExpectedMoments, WeightedRows, e_step
 from em_impute.gaussian.information import MissingInformation, missing_information
 from em_impute.gaussian.linalg import cholesky_factor, correlation_of
 from em_impute.gaussian.model import GaussianModel, require_model
 from em_impute.gaussian.parameters import Parameters, Standardisation
-from em_impute.gaussian.patterns import Bools, Floats, Ints, PatternSummary
+from em_impute.gaussian.patterns import PatternSummary
 from em_impute.gaussian.relations import Relation, find_relations, make_exact
 from em_impute.gaussian.result import (
     ConvergenceWarning,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.parameters import Parameters
-from em_impute.gaussian.patterns import Floats
 
 MAX_EVALUATIONS = 30
 # The eigenvalue is known to the square of this, over the gap to the next one.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from em_impute.gaussian.patterns import Bools, Floats, Ints
+from em_impute.gaussian.arrays import Bools, Floats, Ints
 
 # Sums may be taken in another order, which makes vectors of them, and reciprocals be multiplied.
 _OPTIONS: dict[str, Any] = {

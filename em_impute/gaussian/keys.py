@@ -26,7 +26,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from em_impute.gaussian.patterns import Ints
+from em_impute.gaussian.arrays import Ints
 
 Words = NDArray[np.uint64]
 Keys = Sequence[Hashable] | NDArray[Any]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from em_impute.gaussian.patterns import Bools, Floats, Ints
+from em_impute.gaussian.arrays import Bools, Floats, Ints
 
 # Beyond this condition number the inverse loses digits that the matrix itself keeps.
 ILL_CONDITIONED = 1e6

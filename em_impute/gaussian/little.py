@@ -10,10 +10,11 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import chdtrc
 
+from em_impute.gaussian.arrays import Bools, Floats
 from em_impute.gaussian.em import SINGULAR_EIGENVALUE, fit_gaussian
 from em_impute.gaussian.linalg import cholesky_factor
 from em_impute.gaussian.model import GaussianModel, require_model
-from em_impute.gaussian.patterns import Bools, Floats, PatternSummary
+from em_impute.gaussian.patterns import PatternSummary
 from em_impute.gaussian.result import ConvergenceWarning, Status
 from em_impute.gaussian.threads import one_blas_thread
 

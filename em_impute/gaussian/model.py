@@ -11,10 +11,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.conditional import Conditional, conditional
 from em_impute.gaussian.draws import conditional_noise, standard_normals
 from em_impute.gaussian.keys import Keys
-from em_impute.gaussian.patterns import Floats
 from em_impute.gaussian.table import Table, listed, require_distinct, require_finite
 
 FORMAT = "em_impute.gaussian"

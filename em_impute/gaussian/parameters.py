@@ -7,9 +7,10 @@ from typing import Self
 
 import numpy as np
 
+from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.linalg import correlation_of
 from em_impute.gaussian.model import GaussianModel
-from em_impute.gaussian.patterns import Floats, Ints, PatternSummary, too_large
+from em_impute.gaussian.patterns import PatternSummary, too_large
 from em_impute.gaussian.table import listed
 
 Parameters = tuple[Floats, Floats]

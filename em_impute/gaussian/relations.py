@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.e_step import WeightedRows
 from em_impute.gaussian.linalg import correlation_of
 from em_impute.gaussian.parameters import Parameters, Standardisation
-from em_impute.gaussian.patterns import Floats, Ints
 
 # A direction of less spread than this, in correlation units, may be a relation.
 SUSPECT_EIGENVALUE = 1e-4

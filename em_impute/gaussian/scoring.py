@@ -11,10 +11,10 @@ from functools import lru_cache
 import numpy as np
 from scipy.linalg import lapack
 
+from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.e_step import Part, WeightedRows
 from em_impute.gaussian.linalg import inverse_and_log_det
 from em_impute.gaussian.parameters import Parameters
-from em_impute.gaussian.patterns import Floats, Ints
 
 # A step multiplies matrices of (patterns, d) and solves for d covariances. With more products, or
 # more covariances than those of 12 columns, EM's steps are cheaper all together.

@@ -1,10 +1,9 @@
-"""The file of a pattern summary, read back: every field is looked at before it is believed."""
+"""The file of a pattern summary. Every field is checked when it is read back."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -12,45 +11,65 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from em_impute.gaussian.arrays import Floats
+from em_impute.gaussian.condense import Condensed
+
+FORMAT_VERSION = 1
 FIELDS = ("columns", "patterns", "counts", "shift", "rows", "weights", "pattern_of_row")
 
 
-@dataclass(frozen=True, eq=False)
-class StoredSummary:
-    """The fields of a summary's file, as `PatternSummary` keeps them."""
+def write_stored(
+    path: str | Path, columns: Sequence[str], shift: Floats, condensed: Condensed
+) -> None:
+    """Write a summary to a NumPy ``.npz`` file.
 
-    columns: tuple[str, ...]
-    patterns: NDArray[np.bool_]
-    counts: NDArray[np.int64]
-    shift: NDArray[np.float64]
-    rows: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    pattern_of_row: NDArray[np.int64]
+    Parameters
+    ----------
+    path : str or Path
+    columns : sequence of str
+        Names of the columns.
+    shift : ndarray of shape (n_columns,)
+        What the rows are relative to, NaN where no cell is observed.
+    condensed : Condensed
+        The rows.
+    """
+    with Path(path).open("wb") as file:
+        np.savez(
+            file,
+            version=np.array(FORMAT_VERSION),
+            columns=np.array(columns, dtype=str),
+            patterns=condensed.patterns,
+            counts=condensed.counts,
+            shift=shift,
+            rows=condensed.rows,
+            weights=condensed.weights,
+            pattern_of_row=condensed.pattern_of_row,
+        )
 
 
-def read_stored(path: str | Path, version: int) -> StoredSummary:
-    """The summary in a file.
+def read_stored(path: str | Path) -> tuple[tuple[str, ...], Floats, Condensed]:
+    """The columns, the shift and the rows of a summary, as `write_stored` takes them.
 
     Raises
     ------
     ValueError
         If the file is no summary of this version, or its fields do not fit each other.
     """
-    what = f"{path} is no pattern summary of format version {version}"
+    what = f"{path} is no pattern summary of format version {FORMAT_VERSION}"
     try:
-        fields = _fields(path, version)
+        fields = _fields(path)
     except (BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError):
         raise ValueError(f"{what}.") from None
     wrong = next(_mistakes(fields), None)
     if wrong is not None:
         raise ValueError(f"{what} that holds together: {wrong}. Make it again from the rows.")
     names = tuple(str(name) for name in fields.pop("columns"))
-    return StoredSummary(names, **fields)
+    return names, fields.pop("shift"), Condensed(**fields)
 
 
-def _fields(path: str | Path, version: int) -> dict[str, NDArray[Any]]:
+def _fields(path: str | Path) -> dict[str, NDArray[Any]]:
     with np.load(path, allow_pickle=False) as file:
-        if int(file["version"]) != version:
+        if int(file["version"]) != FORMAT_VERSION:
             raise ValueError
         return {name: file[name] for name in FIELDS}
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
-from em_impute.gaussian.patterns import Floats
+from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.threads import one_blas_thread
 
 # exp(-98) of the density's peak is where the nodes end: exact means of exp(x) up to sd 4 need it.

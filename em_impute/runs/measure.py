@@ -28,7 +28,7 @@ from em_impute.gaussian import (
     Status,
     little_mcar_test,
 )
-from em_impute.gaussian.patterns import distinct_patterns
+from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.job import CannotRun
 from em_impute.job.legible import legible
 from em_impute.reporting.parts import Parts, unmade

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from em_impute.gaussian.patterns import distinct_patterns
+from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.run_folder import RunFolder, sha256
 

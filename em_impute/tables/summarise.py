@@ -18,7 +18,7 @@ from em_impute.gaussian import (
     PatternSummary,
     fit_gaussian,
 )
-from em_impute.gaussian.patterns import distinct_patterns
+from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.job import ModelOptions
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.reading.sources import Snapshot, read_batches

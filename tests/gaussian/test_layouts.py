@@ -95,13 +95,13 @@ def test_rows_are_brought_together_before_they_are_gathered(
 ) -> None:
     """Else each gathering of some rows copies the whole chunk, and a fit takes minutes."""
     X, seen = ARRAYS[layout](holed()), []
-    summarised = patterns._summarised
+    condensed = patterns.Condensed.of
 
     def note(chunk: Floats, shift: Floats) -> Any:
         seen.append(chunk.flags.c_contiguous)
-        return summarised(chunk, shift)
+        return condensed(chunk, shift)
 
-    monkeypatch.setattr(patterns, "_summarised", note)
+    monkeypatch.setattr(patterns.Condensed, "of", note)
     PatternSummary.from_array(X)
     assert seen == [True] * 4
     conditional = models.conditional

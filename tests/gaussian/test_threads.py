@@ -77,7 +77,7 @@ import numpy as np
 from em_impute import EMImputer, PatternSummary, fit_gaussian, little_mcar_test
 from em_impute.gaussian.conditional import conditional_cells
 
-def told(name, *arrays):
+def show(name, *arrays):
     parts = (np.ascontiguousarray(array).tobytes() for array in arrays)
     print(name, hashlib.sha256(b"".join(parts)).hexdigest())
 
@@ -90,23 +90,25 @@ for n, p in ((3000, 260), (90, 120)):
     X[rng.random(X.shape) < 0.02] = np.nan
     half = n // 2
     summary = PatternSummary.from_array(X)
-    told("summary", summary._rows, *summary.observed_moments(), summary.pattern_means)
-    told("scatter", summary.pattern_scatter(0), summary.means_of(np.arange(4)))
-    told("sum", (PatternSummary.from_array(X[:half]) + PatternSummary.from_array(X[half:]))._rows)
+    unmoved = np.zeros(p), np.ones(p)
+    show("summary", *summary.weighted_rows(*unmoved), *summary.observed_moments())
+    show("means", summary.means_of(np.arange(len(summary.counts))))
+    both = PatternSummary.from_array(X[:half]) + PatternSummary.from_array(X[half:])
+    show("sum", *both.weighted_rows(*unmoved))
     result = fit_gaussian(summary, prior_rows="auto", max_iter=4)
-    told("model", result.model.mean, result.model.covariance, [result.loglik])
-    told("information", [result.worst_fraction])
+    show("model", result.model.mean, result.model.covariance, [result.loglik])
+    show("information", [result.worst_fraction])
     print(result.message, result.decisions)
     some, model = X[np.isnan(X).any(axis=1)][:40], result.model
     given = model.conditional(some)
-    told("conditional", given.mean, given.sd, model.impute(some))
-    told("draw", model.draw(some, seed=1))
+    show("conditional", given.mean, given.sd, model.impute(some))
+    show("draw", model.draw(some, seed=1))
     cells = np.isnan(some).argmax(axis=1)[:, None]
-    told("cells", *conditional_cells(some, cells, model.mean, model.covariance))
+    show("cells", *conditional_cells(some, cells, model.mean, model.covariance))
     if n > p:
         few = PatternSummary.from_array(X[:, :40])
-        told("little", [little_mcar_test(few, fit_gaussian(few).model).statistic])
-told("imputer", EMImputer(sample=True, random_state=1).fit_transform(X[:, :60]))
+        show("little", [little_mcar_test(few, fit_gaussian(few).model).statistic])
+show("imputer", EMImputer(sample=True, random_state=1).fit_transform(X[:, :60]))
 """
 
 

@@ -1,0 +1,299 @@
+"""Weighted rows: the few rows that stand for all rows of a missingness pattern.
+
+Rows that show the same columns enter the Gaussian likelihood only through their number, mean and
+scatter. These are kept as *weighted rows* ``(c, z)``. A raw row is ``(1, x)``; many rows become
+the rows of a triangular factor of their scatter, with ``c = 0``, and one row ``sqrt(n) * mean``
+with ``c = sqrt(n)``. Sums of ``c (z - c mu)`` and ``(z - c mu)(z - c mu)^T`` over the weighted
+rows equal those over the original rows for every ``mu``. Merging is concatenating weighted rows,
+pattern by pattern, and condensing what has become too long (Chan, Golub & LeVeque 1979).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from em_impute.gaussian.arrays import Bools, Floats, Ints
+from em_impute.gaussian.cells import Numbers
+from em_impute.gaussian.distinct import distinct_patterns
+from em_impute.gaussian.threads import spread
+
+# Rows of one pattern are gathered in blocks of so many, which fit the cache.
+BLOCK_ROWS = 4096
+# So many rows show what a typical value of a column is.
+TYPICAL_ROWS = 256
+# Patterns of up to so many rows are condensed together, in stacks of about so many numbers.
+STACKED_ROWS, STACKED_NUMBERS = 512, 2**17
+# Parts into which the patterns of a chunk are dealt out to threads.
+SHARES = 4
+# Below this pivot (in units of the column's own scatter) a Gram matrix has lost half the digits.
+SMALLEST_PIVOT = 1e-6
+
+
+class NotFinite(Exception):
+    """A table has an infinite cell, or one whose square is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Condensed:
+    """Weighted rows in the order of their patterns, at most ``|O| + 1`` of each pattern.
+
+    Attributes
+    ----------
+    patterns : ndarray of shape (n_patterns, n_columns), bool
+        The distinct patterns, True where the cell is observed.
+    counts : ndarray of shape (n_patterns,), int64
+        Rows of the table that each pattern stands for.
+    rows : ndarray of shape (n_weighted_rows, n_columns)
+        ``z``, zero where missing.
+    weights : ndarray of shape (n_weighted_rows,)
+        ``c``.
+    pattern_of_row : ndarray of shape (n_weighted_rows,), int64
+        Index into `patterns`.
+    """
+
+    patterns: Bools
+    counts: Ints
+    rows: Floats
+    weights: Floats
+    pattern_of_row: Ints
+
+    @classmethod
+    def empty(cls, n_columns: int) -> Self:
+        """No rows at all."""
+        return cls(
+            np.zeros((0, n_columns), dtype=bool),
+            np.zeros(0, dtype=np.int64),
+            np.zeros((0, n_columns)),
+            np.zeros(0),
+            np.zeros(0, dtype=np.int64),
+        )
+
+    @classmethod
+    def of(cls, X: Numbers, shift: Floats) -> Self:
+        """The weighted rows of ``X - shift``.
+
+        Raises
+        ------
+        NotFinite
+            If a cell is infinite, or its square is.
+        """
+        patterns, pattern_of_row = distinct_patterns(~np.isnan(X))
+        counts = np.bincount(pattern_of_row, minlength=len(patterns))
+        # Sorting small integers is quicker.
+        small = np.min_scalar_type(len(patterns))
+        by_pattern = np.argsort(pattern_of_row.astype(small), kind="stable")
+        long = counts > patterns.sum(axis=1) + 1
+        lengths = np.where(long, patterns.sum(axis=1) + 1, counts)
+        rows, weights = np.zeros((lengths.sum(), X.shape[1])), np.ones(lengths.sum())
+        owner = np.repeat(np.arange(len(patterns)), lengths)
+        kept = by_pattern[np.repeat(~long, counts)]
+        rows[~long[owner]] = np.where(patterns[pattern_of_row[kept]], X[kept] - shift, 0.0)
+        condensed = cls(patterns, counts, rows, weights, owner)
+        starts, at = np.cumsum(counts) - counts, np.cumsum(lengths) - lengths
+        _Condensing(X, shift, by_pattern, starts, condensed, at).carry_out(long)
+        if not np.isfinite(rows).all():
+            raise NotFinite
+        return condensed
+
+    def moved(self, by: Floats) -> Self:
+        """The weighted rows of the same table less `by`."""
+        moved = self.rows - np.outer(self.weights, by)
+        rows = np.where(self.patterns[self.pattern_of_row], moved, 0.0)
+        return type(self)(self.patterns, self.counts, rows, self.weights, self.pattern_of_row)
+
+    def merged(self, other: Self) -> Self:
+        """The weighted rows of both tables together."""
+        if not len(self.patterns):
+            return other
+        patterns, index = distinct_patterns(np.vstack([self.patterns, other.patterns]))
+        counts = np.zeros(len(patterns), dtype=np.int64)
+        np.add.at(counts, index, np.concatenate([self.counts, other.counts]))
+        of_other = other.pattern_of_row + len(self.patterns)
+        owner = index[np.concatenate([self.pattern_of_row, of_other])]
+        order = np.argsort(owner, kind="stable")
+        rows = np.vstack([self.rows, other.rows])[order]
+        weights = np.concatenate([self.weights, other.weights])[order]
+        return type(self)(patterns, counts, rows, weights, owner[order])._shortened()
+
+    def _shortened(self) -> Self:
+        """At most ``|O| + 1`` rows of each pattern; the arrays of longer ones are overwritten."""
+        lengths = np.bincount(self.pattern_of_row, minlength=len(self.patterns))
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        too_long = np.flatnonzero(lengths > self.patterns.sum(axis=1) + 1)
+        if not len(too_long):
+            return self
+        keep = np.ones(len(self.rows), dtype=bool)
+        for s in too_long:
+            shown = np.flatnonzero(self.patterns[s])
+            mine = slice(starts[s], starts[s + 1])
+            short = slice(starts[s], starts[s] + len(shown) + 1)
+            self.rows[short, shown], self.weights[short] = _of_weighted_rows(
+                self.rows[mine][:, shown], self.weights[mine], int(self.counts[s])
+            )
+            keep[short.stop : mine.stop] = False
+        return type(self)(
+            self.patterns,
+            self.counts,
+            self.rows[keep],
+            self.weights[keep],
+            self.pattern_of_row[keep],
+        )
+
+
+def nearest_to_mean(rows: Numbers) -> Floats:
+    """Of each column the value nearest to the mean.
+
+    Differences to it are small, and exactly zero in a constant column.
+    """
+    nearest = np.abs(rows - rows.mean(axis=0)).argmin(axis=0)
+    values: Floats = rows[nearest, np.arange(rows.shape[1])].astype(np.float64)
+    return values
+
+
+@dataclass(frozen=True, eq=False)
+class _Condensing:
+    """Rows of `X` less `shift` on the way `into` weighted rows.
+
+    Those of pattern `s` are ``by_pattern[starts[s]:]``, as many as it has, and go to ``at[s]``.
+    """
+
+    X: Numbers
+    shift: Floats
+    by_pattern: Ints
+    starts: Ints
+    into: Condensed
+    at: Ints
+
+    def carry_out(self, long: Bools) -> None:
+        """Condense the patterns that are too `long`, on several cores."""
+        n_observed, counts = self.into.patterns.sum(axis=1), self.into.counts
+        stacked = np.where(long & (counts <= STACKED_ROWS), counts, 0)
+        spread(self._stack, list(_stacks(n_observed, stacked)), self.X.size)
+        longest = np.flatnonzero(long & (counts > STACKED_ROWS))
+        # Dealt out from the longest on, so that all threads end at about the same time.
+        by_size = longest[np.argsort(-counts[longest], kind="stable")]
+        spread(self._one_by_one, [by_size[i::SHARES] for i in range(SHARES)], self.X.size)
+
+    def _one_by_one(self, members: Ints) -> None:
+        for s in members:
+            mine = self.by_pattern[self.starts[s] : self.starts[s] + self.into.counts[s]]
+            shown = np.flatnonzero(self.into.patterns[s])
+            here = slice(self.at[s], self.at[s] + len(shown) + 1)
+            self.into.rows[here, shown], self.into.weights[here] = _of_rows(
+                self.X, mine, shown, self.shift
+            )
+
+    def _stack(self, members: Ints) -> None:
+        n, patterns = self.into.counts[members, None], self.into.patterns[members]
+        shown = np.nonzero(patterns)[1].reshape(len(members), -1)
+        # Shorter patterns are filled up with their last row, which then does not count.
+        position = np.minimum(np.arange(n.max()), n - 1)
+        which = self.by_pattern[self.starts[members, None] + position]
+        condensed = _of_stack(self.X, which, n, shown, self.shift)
+        if condensed is None:
+            self._one_by_one(members)
+            return
+        here = self.at[members, None] + np.arange(shown.shape[1] + 1)
+        self.into.rows[here[:, :, None], shown[:, None, :]] = condensed
+        of_factor = np.arange(here.shape[1]) < shown.shape[1]
+        self.into.weights[here] = np.where(of_factor, 0.0, np.sqrt(n))
+
+
+def _stacks(n_observed: Ints, counts: Ints) -> Iterator[Ints]:
+    """Yield indices of patterns to be condensed together; those of count 0 are left out.
+
+    They show equally many columns, and the shortest has half the rows of the longest or more.
+    """
+    for k in np.unique(n_observed[counts > 0]):
+        members = np.flatnonzero((n_observed == k) & (counts > 0))
+        size = np.ceil(np.log2(counts[members]))
+        for one in np.unique(size):
+            alike = members[size == one]
+            step = max(1, STACKED_NUMBERS // int(2**one * max(k, 1)))
+            for first in range(0, len(alike), step):
+                yield alike[first : first + step]
+
+
+def _of_stack(X: Numbers, which: Ints, n: Ints, shown: Ints, shift: Floats) -> Floats | None:
+    """The weighted rows (s, k + 1, k) of patterns that show equally many columns.
+
+    As `_of_rows` gives them one by one, which is for the caller to do where None is
+    returned: a Gram matrix there has lost too many digits. Pattern `s` has rows ``which[s]`` of
+    `X`, of which ``n[s]`` count, and columns ``shown[s]``.
+    """
+    rows = X[which[:, :, None], shown[:, None, :]].astype(np.float64, copy=False)
+    rows -= shift[shown][:, None]
+    filler = np.arange(rows.shape[1]) >= n
+    rows[filler] = 0.0
+    mean = rows.sum(axis=1) / n
+    rows -= mean[:, None]
+    rows[filler] = 0.0
+    factor = _cholesky_factor(rows.transpose(0, 2, 1) @ rows)
+    if factor is None:
+        return None
+    return np.concatenate([factor, (np.sqrt(n) * mean)[:, None]], axis=1)
+
+
+def _of_rows(X: Numbers, mine: Ints, shown: Ints, shift: Floats) -> tuple[Floats, Floats]:
+    """The weighted rows, and their weights, of one pattern: rows `mine` and columns `shown`."""
+    n, k = len(mine), len(shown)
+
+    def block(start: int) -> Floats:
+        rows = X.take(mine[start : start + BLOCK_ROWS], axis=0)
+        return (rows if k == X.shape[1] else rows[:, shown]).astype(np.float64, copy=False)
+
+    centre = nearest_to_mean(block(0)[:TYPICAL_ROWS])
+    total, gram = np.zeros(k), np.zeros((k, k))
+    for start in range(0, n, BLOCK_ROWS):
+        centred = block(start) - centre
+        total += centred.sum(axis=0)
+        gram += centred.T @ centred
+    mean = total / n
+    factor = _cholesky_factor(gram - np.multiply.outer(total, mean))
+    if factor is None:
+        factor = _qr_factor(X[np.ix_(mine, shown)] - centre - mean)
+    return _weighted(factor, centre - shift[shown] + mean, n)
+
+
+def _of_weighted_rows(rows: Floats, weights: Floats, n: int) -> tuple[Floats, Floats]:
+    """The ``k + 1`` weighted rows, of width ``k``, that stand for these of one pattern."""
+    mean = weights @ rows / n
+    factor = _scatter_factor(rows - np.outer(weights, mean))
+    return _weighted(factor, mean, n)
+
+
+def _weighted(factor: Floats, mean: Floats, n: int) -> tuple[Floats, Floats]:
+    """The weighted rows, and their weights, of a scatter's `factor` and a `mean` of `n` rows."""
+    root = np.sqrt(n)
+    weights = np.zeros(len(mean) + 1)
+    weights[-1] = root
+    return np.concatenate([factor, root * mean[None]]), weights
+
+
+def _scatter_factor(centred: Floats) -> Floats:
+    """Upper triangular ``F`` with ``F^T F = centred^T centred``."""
+    factor = _cholesky_factor(centred.T @ centred)
+    return _qr_factor(centred) if factor is None else factor
+
+
+def _cholesky_factor(gram: Floats) -> Floats | None:
+    """Upper triangular ``F`` with ``F^T F = gram``; None where half the digits would be lost.
+
+    Of a stack of matrices, a stack of factors, or None where one of them would lose so much.
+    """
+    try:
+        lower = np.linalg.cholesky(gram)
+    except np.linalg.LinAlgError:
+        return None
+    sd = np.sqrt(np.diagonal(gram, axis1=-2, axis2=-1))
+    lost = np.diagonal(lower, axis1=-2, axis2=-1) <= SMALLEST_PIVOT * sd
+    return None if lost.any() else np.asarray(np.swapaxes(lower, -1, -2))
+
+
+def _qr_factor(centred: Floats) -> Floats:
+    # Slower than the Gram matrix, but it does not square the condition number.
+    return np.asarray(np.linalg.qr(centred, mode="r"))
