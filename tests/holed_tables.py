@@ -1,4 +1,4 @@
-"""Tables with holes, made or read, that tests share."""
+"""Tables with holes, made or read, and how far models of them are apart: what tests share."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from em_impute.gaussian import GaussianModel
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -66,3 +68,11 @@ def tables(draw: st.DrawFn) -> NDArray[np.float64]:
     n = draw(st.integers(12 * p, 40 * p))
     missing = draw(st.floats(0.0, 0.3))
     return factor_table(n, p, missing, draw(st.integers(0, 2**32 - 1)))
+
+
+def distance(a: GaussianModel, b: GaussianModel) -> float:
+    """Largest difference of a mean in sds of `b`, or of a covariance in correlation units."""
+    return max(
+        np.abs((a.mean - b.mean) / b.sd).max(),
+        np.abs((a.covariance - b.covariance) / np.outer(b.sd, b.sd)).max(),
+    )

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from em_impute import estimator
 from em_impute.cli import main as cli
-from em_impute.gaussian import em, little, patterns
+from em_impute.gaussian import fit, little, patterns
 from em_impute.job import load_job
 from em_impute.runs.history import run_without_folder
 from em_impute.runs.run import Refused
@@ -177,7 +177,7 @@ def test_every_job_in_configs_is_run_by_a_test() -> None:
         assert f'"{config.name}"' in tests
 
 
-@pytest.mark.parametrize("module", [estimator, em, little, patterns], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [estimator, fit, little, patterns], ids=lambda m: m.__name__)
 def test_examples_in_docstrings_run(module: ModuleType) -> None:
     failures, tried = doctest.testmod(module)
     assert tried

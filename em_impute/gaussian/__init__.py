@@ -5,7 +5,7 @@ fills. NumPy and SciPy only.
 """
 
 from em_impute.gaussian.conditional import Conditional
-from em_impute.gaussian.em import fit_gaussian
+from em_impute.gaussian.fit import fit_gaussian
 from em_impute.gaussian.information import MissingInformation
 from em_impute.gaussian.little import LittleTest, little_mcar_test
 from em_impute.gaussian.model import GaussianModel

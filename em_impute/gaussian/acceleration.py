@@ -1,18 +1,21 @@
-"""Acceleration of a fixed-point iteration ``theta <- G(theta)``: Anderson's, SQUAREM, or none.
+"""Methods that speed up a fixed-point iteration ``theta <- G(theta)``: Anderson's, SQUAREM, none.
 
-A method sees pairs (theta, G(theta)) and proposes where to evaluate G next. It also estimates the
+A method sees points and their images and proposes where to evaluate G next. It also estimates the
 slowest rate of the plain iteration (the largest eigenvalue of the Jacobian of G), from which the
-distance that is left can be judged.
+distance that is left can be judged. `scoring` has a further method.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from scipy.linalg import lapack
 
 from em_impute.gaussian.arrays import Floats
+from em_impute.gaussian.parameters import Parameters, Point
 
 DEPTH = 10
 # Differences that are this dependent on the others say nothing but rounding.
@@ -20,11 +23,27 @@ DEPENDENT = 1e-10
 BELOW_ONE = float(np.nextafter(1.0, 0.0))
 
 
-class Acceleration(Protocol):
-    """What the EM loop asks of a method."""
+@dataclass(frozen=True)
+class Proposal:
+    """Where a method would go.
 
-    def propose(self, theta: Floats, image: Floats) -> Floats | None:
-        """Where to evaluate next, given ``image = G(theta)``; None for the image itself."""
+    Attributes
+    ----------
+    image : tuple of ndarray
+        What the map that the method speeds up makes of the point.
+    position : ndarray of shape (d,) or None
+        Where to evaluate next; None for the image under EM.
+    """
+
+    image: Parameters
+    position: Floats | None = None
+
+
+class Method(Protocol):
+    """What the loop of EM asks of a method."""
+
+    def propose(self, point: Point) -> Proposal:
+        """Where to evaluate next."""
 
     def rate(self) -> float:
         """Estimate of the plain iteration's rate, in [0, 1); NaN while unknown."""
@@ -40,13 +59,14 @@ class Plain:
         self._rate = np.nan
         self._residual: Floats | None = None
 
-    def propose(self, theta: Floats, image: Floats) -> Floats | None:
-        """Return None, always; learn the rate from the shrinking of the steps."""
-        residual = image - theta
-        if self._residual is not None:
-            self._rate = _ratio(np.linalg.norm(residual), np.linalg.norm(self._residual))
-        self._residual = residual
-        return None
+    def propose(self, point: Point) -> Proposal:
+        """The image, always; the rate is learnt from the shrinking of the steps."""
+        if point.image_position is not None:
+            residual = point.image_position - point.position
+            if self._residual is not None:
+                self._rate = _ratio(np.linalg.norm(residual), np.linalg.norm(self._residual))
+            self._residual = residual
+        return Proposal(point.image)
 
     def rate(self) -> float:
         """How much the last step was shorter than the one before it."""
@@ -116,18 +136,26 @@ class Anderson:
 
     def __init__(self, depth: int = DEPTH) -> None:
         self._history = _History(depth)
-        self.rate = self._history.rate
-        self.restart = self._history.forget
 
-    def propose(self, theta: Floats, image: Floats) -> Floats | None:
-        """Return the accelerated point; None while there is no history."""
-        residual = image - theta
-        self._history.add(theta, residual)
+    def propose(self, point: Point) -> Proposal:
+        """The accelerated point; the image while there is no history."""
+        if point.image_position is None:
+            return Proposal(point.image)
+        residual = point.image_position - point.position
+        self._history.add(point.position, residual)
         if not len(self._history):
-            return None
-        gamma = _least_squares(self._history.changes.T, residual)
-        proposal: Floats = image - gamma @ self._history.steps - gamma @ self._history.changes
-        return proposal
+            return Proposal(point.image)
+        steps, changes = self._history.steps, self._history.changes
+        gamma = _least_squares(changes.T, residual)
+        return Proposal(point.image, point.image_position - gamma @ steps - gamma @ changes)
+
+    def rate(self) -> float:
+        """The rate that the history shows."""
+        return self._history.rate()
+
+    def restart(self) -> None:
+        """Begin a new history."""
+        self._history.forget()
 
 
 class Squarem:
@@ -140,29 +168,35 @@ class Squarem:
 
     def __init__(self) -> None:
         self._history = _History(DEPTH)
-        self.rate = self._history.rate
         self._begin: tuple[Floats, Floats] | None = None
         self._leapt = False
 
-    def propose(self, theta: Floats, image: Floats) -> Floats | None:
-        """Return the leap at the second point of a cycle, None at the others."""
-        residual = image - theta
-        self._history.add(theta, residual)
+    def propose(self, point: Point) -> Proposal:
+        """The leap at the second point of a cycle, the image at the others."""
+        plain = Proposal(point.image)
+        if point.image_position is None:
+            return plain
+        residual = point.image_position - point.position
+        self._history.add(point.position, residual)
         if self._leapt:
             self._leapt = False
-            return None
+            return plain
         if self._begin is None:
-            self._begin = theta, residual
-            return None
+            self._begin = point.position, residual
+            return plain
         (begin, r), self._begin = self._begin, None
         v = residual - r
         stride, bend = np.linalg.norm(r), np.linalg.norm(v)
+        # Elsewhere the leap would be shorter than plain EM's steps, or go anywhere.
         if not DEPENDENT * stride < bend < stride:
-            return None
+            return plain
         length = stride / bend
         self._leapt = True
-        proposal: Floats = begin + 2 * length * r + length**2 * v
-        return proposal
+        return Proposal(point.image, begin + 2 * length * r + length**2 * v)
+
+    def rate(self) -> float:
+        """The rate that the history shows."""
+        return self._history.rate()
 
     def restart(self) -> None:
         """Begin a new cycle."""
@@ -171,7 +205,7 @@ class Squarem:
         self._leapt = False
 
 
-METHODS: dict[str, type[Plain] | type[Anderson] | type[Squarem]] = {
+METHODS: dict[str, Callable[[], Method]] = {
     "anderson": Anderson,
     "squarem": Squarem,
     "none": Plain,

@@ -67,3 +67,17 @@ def _alike(unseen: Bools) -> Iterator[tuple[Ints, Ints, Ints]]:
             columns = kind_of_column == kind
             others = ~(columns | partners)
             yield np.flatnonzero(columns), np.flatnonzero(partners), np.flatnonzero(others)
+
+
+def undetermined(unseen: Bools, names: tuple[str, ...], prior_rows: float) -> tuple[str, ...]:
+    """A sentence on the pairs of columns that no row shows together, if there are any."""
+    pairs = np.argwhere(np.triu(unseen))
+    if not len(pairs):
+        return ()
+    i, j = pairs[0]
+    more = f", nor {len(pairs) - 1} other pairs of columns" if len(pairs) > 1 else ""
+    decided = "the prior decides" if prior_rows else "the model takes them to be independent"
+    return (
+        f"No row shows both '{names[i]}' and '{names[j]}'{more}: how these columns are related, "
+        f"given all others, cannot be seen in the data, and {decided}.",
+    )

@@ -13,6 +13,8 @@ from em_impute.gaussian.arrays import Bools, Floats, Ints
 
 # Beyond this condition number the inverse loses digits that the matrix itself keeps.
 ILL_CONDITIONED = 1e6
+# A correlation matrix with a smaller eigenvalue is singular for a fit.
+SINGULAR_EIGENVALUE = 1e-10
 # Smaller eigenvalues of a correlation matrix are 0, to rounding: its columns determine each other.
 NO_SPREAD = 1e-12
 # And a variance, in units of the column's own, that is 0 where they do.

@@ -11,8 +11,8 @@ from scipy.linalg import solve_triangular
 from scipy.special import chdtrc
 
 from em_impute.gaussian.arrays import Bools, Floats
-from em_impute.gaussian.em import SINGULAR_EIGENVALUE, fit_gaussian
-from em_impute.gaussian.linalg import cholesky_factor
+from em_impute.gaussian.fit import fit_gaussian
+from em_impute.gaussian.linalg import SINGULAR_EIGENVALUE, cholesky_factor
 from em_impute.gaussian.model import GaussianModel, require_model
 from em_impute.gaussian.patterns import PatternSummary
 from em_impute.gaussian.result import ConvergenceWarning, Status

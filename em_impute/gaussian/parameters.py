@@ -1,20 +1,102 @@
-"""Between the user's columns and the standardised ones that EM works in."""
+"""What EM estimates, as it moves: parameters, positions, points, and the scale of the columns.
+
+In the loop a column has observed mean 0 and observed sd 1; `Standardisation` leads there and back.
+A *position* is the parameters as one vector without constraints, in which any step is a model.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
 
 from em_impute.gaussian.arrays import Floats, Ints
-from em_impute.gaussian.linalg import correlation_of
+from em_impute.gaussian.linalg import cholesky_factor, correlation_of
 from em_impute.gaussian.model import GaussianModel
 from em_impute.gaussian.patterns import PatternSummary, too_large
 from em_impute.gaussian.table import listed
 
+# Relative rounding error of a log-likelihood.
+LOGLIK_ROUNDING = 1e-13
+
 Parameters = tuple[Floats, Floats]
 """Mean (p,) and covariance (p, p)."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Parameters, what the EM map makes of them, and how likely they are.
+
+    Attributes
+    ----------
+    parameters : tuple of ndarray
+    image : tuple of ndarray
+        The parameters to which one step of EM leads from here.
+    position : ndarray of shape (d,)
+        `parameters` as an unconstrained vector.
+    image_position : ndarray of shape (d,) or None
+        `image` as an unconstrained vector; None where it is singular.
+    loglik : float
+        Observed-data log-likelihood.
+    objective : float
+        The same less the prior's penalty: what must not decrease.
+    smallest_eigenvalue : float
+        Of the correlation matrix.
+    """
+
+    parameters: Parameters
+    image: Parameters
+    position: Floats
+    image_position: Floats | None
+    loglik: float
+    objective: float
+    smallest_eigenvalue: float
+
+    @property
+    def rounding(self) -> float:
+        """By how much the objective may fall without meaning it."""
+        return LOGLIK_ROUNDING * (1.0 + abs(self.objective))
+
+
+def position_if_definite(parameters: Parameters) -> Floats | None:
+    """The position of these parameters: mean, and Cholesky factor with its diagonal in logs.
+
+    None where the covariance has no factor.
+    """
+    mean, covariance = parameters
+    try:
+        lower = cholesky_factor(covariance)
+    except np.linalg.LinAlgError:
+        return None
+    below = _below_diagonal(len(mean))
+    return np.concatenate([mean, np.log(lower.diagonal()), lower.take(below)])
+
+
+def parameters_at(position: Floats) -> Parameters:
+    """The mean and covariance at a position."""
+    p = (int(np.sqrt(9 + 8 * len(position))) - 3) // 2
+    lower = np.zeros((p, p))
+    lower.put(_below_diagonal(p), position[2 * p :])
+    with np.errstate(over="ignore", invalid="ignore"):
+        # A wild proposal overflows; the E-step then finds that it is no covariance.
+        lower.flat[:: p + 1] = np.exp(position[p : 2 * p])
+        return position[:p], lower @ lower.T
+
+
+def largest_difference(one: Parameters, other: Parameters) -> float:
+    """The largest difference of a mean in sds of `other`, or of a covariance in correlations."""
+    sd = np.sqrt(other[1].diagonal())
+    of_mean = np.abs((one[0] - other[0]) / sd)
+    of_covariance = np.abs((one[1] - other[1]) / np.multiply.outer(sd, sd))
+    return float(max(of_mean.max(), of_covariance.max()))
+
+
+@lru_cache(maxsize=8)
+def _below_diagonal(p: int) -> Ints:
+    """Where a (p, p) matrix is below its diagonal, as flat indices."""
+    return np.ravel_multi_index(np.tril_indices(p, -1), (p, p)).astype(np.int64)
 
 
 @dataclass(frozen=True)

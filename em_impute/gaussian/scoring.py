@@ -6,20 +6,80 @@ columns and patterns, one step of scoring costs about as much and goes most of t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 from scipy.linalg import lapack
 
+from em_impute.gaussian.acceleration import Anderson, Proposal
 from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.e_step import Part, WeightedRows
 from em_impute.gaussian.linalg import inverse_and_log_det
-from em_impute.gaussian.parameters import Parameters
+from em_impute.gaussian.parameters import Parameters, Point, position_if_definite
 
 # A step multiplies matrices of (patterns, d) and solves for d covariances. With more products, or
 # more covariances than those of 12 columns, EM's steps are cheaper all together.
 MOST_PRODUCTS = 2**21
 MOST_COVARIANCES = 78
+# After so many evaluations scoring takes over where plain EM's rate looks worse than this.
+SCORING_AFTER = 5
+SLOW_RATE = 0.8
+
+
+class Scoring:
+    """Anderson's acceleration of the EM map and, where EM turns out to be slow, of scoring.
+
+    Scoring is given up for good as soon as it leads nowhere.
+
+    Parameters
+    ----------
+    rows : WeightedRows
+        Of which `scoring_pays`.
+    """
+
+    def __init__(self, rows: WeightedRows) -> None:
+        self._rows = rows
+        self._anderson = Anderson()
+        self._seen = 0
+        self._given_up = False
+
+    def propose(self, point: Point) -> Proposal:
+        """Where Anderson's acceleration leads, of the map that is followed."""
+        scored = self._scored(point)
+        self._seen += 1
+        if scored is None:
+            return self._anderson.propose(point)
+        proposal = self._anderson.propose(scored)
+        if proposal.position is None:
+            return Proposal(scored.image, scored.image_position)
+        return proposal
+
+    def rate(self) -> float:
+        """The rate of the map that is followed."""
+        return self._anderson.rate()
+
+    def restart(self) -> None:
+        """Go on with EM alone, and a new history."""
+        self._given_up = True
+        self._anderson.restart()
+
+    def _scored(self, point: Point) -> Point | None:
+        """The point, its image that under scoring; None where EM is followed."""
+        if self._given_up or self._seen < SCORING_AFTER:
+            return None
+        if self._seen == SCORING_AFTER:
+            # While it is unknown, the rate is NaN: EM is not slow then.
+            self._given_up = not self._anderson.rate() > SLOW_RATE
+            if self._given_up:
+                return None
+            self._anderson.restart()
+        image = scoring_step(self._rows, point.parameters, point.image)
+        position = None if image is None else position_if_definite(image)
+        if image is None or position is None:
+            self.restart()
+            return None
+        return replace(point, image=image, image_position=position)
 
 
 def scoring_pays(rows: WeightedRows) -> bool:

@@ -9,8 +9,8 @@ from holed_tables import factor_table
 from em_impute.gaussian import PatternSummary, Status, fit_gaussian
 from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.e_step import WeightedRows, e_step
-from em_impute.gaussian.em import SCORING_AFTER, m_step
-from em_impute.gaussian.scoring import scoring_pays, scoring_step
+from em_impute.gaussian.em import m_step
+from em_impute.gaussian.scoring import SCORING_AFTER, scoring_pays, scoring_step
 
 P = 4
 

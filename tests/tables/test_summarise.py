@@ -58,7 +58,7 @@ class Killed(Exception):
 def test_an_interrupted_fit_goes_on_from_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("em_impute.gaussian.em.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("em_impute.gaussian.fit.CHECKPOINT_SECONDS", 0.0)
     summary, kept = PatternSummary.from_array(factor_table(400, 8, 0.5, seed=70)), tmp_path / "c"
     whole = fit_model(summary, ModelOptions())
 
