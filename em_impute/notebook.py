@@ -1,4 +1,4 @@
-"""What a notebook shows of a fit and a table: pictures on matplotlib axes, and a page of HTML.
+"""What a notebook draws of a fit and a table, on matplotlib axes.
 
 The pictures are those of the report, drawn by the same functions from the same numbers.
 """
@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -27,8 +26,6 @@ from em_impute.reporting import diagnostics, missingness, plots
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Columns of a table whose estimates are shown.
-MOST_ESTIMATES = 30
 # Cells that differ by less than this share of themselves are the same, in a narrower type.
 SAME = 2e-3
 
@@ -154,43 +151,6 @@ def plot_imputed(
         ]
         axes[0].figure.legend(handles=keys, loc="outside upper right", ncols=2, frameon=False)
     return axes
-
-
-def result_html(result: EMResult) -> str:
-    """The fit as HTML: how it ended, and the estimates. Names are escaped; no style of its own."""
-    return "".join(_page(result))
-
-
-def _page(result: EMResult) -> Iterator[str]:
-    seen, fraction = result.missingness, result.worst_fraction
-    cells = seen.n_rows * len(result.model.columns)
-    facts = {
-        "Status": result.status.value,
-        "Iterations": f"{result.n_iter:,}",
-        "Log-likelihood": f"{result.loglik:,.6f}",
-        "Estimated distance to the maximum": f"{result.distance:.1g}",
-        "Rows, columns": f"{seen.n_rows:,}, {len(result.model.columns):,}",
-        "Missing cells": f"{seen.n_missing:,} of {cells:,}, in {seen.n_patterns:,} patterns",
-        "Ridge prior": f"{result.prior_rows:.4g} pseudo-rows" if result.prior_rows else "none",
-    }
-    if not np.isnan(fraction):
-        facts["Worst fraction of missing information"] = f"{fraction:.4f}"
-    yield "<div><p><strong>Multivariate Gaussian, estimated by EM</strong></p>"
-    yield from (f"<p>{escape(sentence)}</p>" for sentence in result.remarks)
-    yield "<table>"
-    left = 'style="text-align: left"'
-    for name, value in facts.items():
-        yield f"<tr><th {left}>{name}</th><td {left}>{value}</td></tr>"
-    yield "</table><table><tr><th>Column</th><th>Mean</th><th>Sd</th></tr>"
-    model = result.model
-    for name, mean, sd in list(zip(model.columns, model.mean, model.sd, strict=True))[
-        :MOST_ESTIMATES
-    ]:
-        yield f"<tr><td>{escape(name)}</td><td>{mean:.6g}</td><td>{sd:.6g}</td></tr>"
-    yield "</table>"
-    if (rest := len(model.columns) - MOST_ESTIMATES) > 0:
-        yield f"<p>and {rest:,} more columns</p>"
-    yield "</div>"
 
 
 def _frame(data: Any) -> pd.DataFrame:

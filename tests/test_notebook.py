@@ -37,7 +37,7 @@ def table() -> pd.DataFrame:
 
 def test_the_trace_is_the_log_likelihood_of_accepted_steps() -> None:
     result = fit_gaussian(factor_table(200, 5, 0.5, seed=1))
-    axes = result.plot_trace()
+    axes = plot_trace(result)
     accepted = [step for step in result.trace if step.step != "rejected"]
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [step.loglik for step in accepted])
     np.testing.assert_array_equal(axes.lines[0].get_xdata(), [step.number for step in accepted])
@@ -234,23 +234,6 @@ def test_colours_are_told_in_a_legend(filled_pair: tuple[pd.DataFrame, pd.DataFr
         assert [text.get_text() for text in legend.get_texts()] == words
 
 
-def test_a_result_is_a_page_with_escaped_names(table: pd.DataFrame) -> None:
-    imputer = EMImputer().fit(table.drop(columns="text"))
-    page = imputer.result_._repr_html_()
-    assert HOSTILE not in page
-    assert str(escape(HOSTILE)) in page
-    assert f"{imputer.loglik_:,.6f}" in page
-    assert "converged" in page
-    for mean in imputer.mean_:
-        assert f"{mean:.6g}" in page
-
-
-def test_many_columns_are_counted_not_listed() -> None:
-    page = fit_gaussian(factor_table(400, 40, 0.05, seed=2))._repr_html_()
-    assert "and 10 more columns" in page
-    assert page.count("<tr>") == 8 + 1 + 30
-
-
 def test_an_imputer_shows_its_fit_below_its_diagram(table: pd.DataFrame) -> None:
     imputer = EMImputer()
     assert "estimated by EM" not in imputer._repr_mimebundle_()["text/html"]
@@ -258,3 +241,5 @@ def test_an_imputer_shows_its_fit_below_its_diagram(table: pd.DataFrame) -> None
     for page in (imputer._repr_html_(), imputer._repr_mimebundle_()["text/html"]):
         assert "sk-top-container" in page
         assert "estimated by EM" in page
+        assert HOSTILE not in page
+        assert str(escape(HOSTILE)) in page

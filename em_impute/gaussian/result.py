@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Self
+from html import escape
+from typing import Self
 
 import numpy as np
 
 from em_impute.gaussian.information import MissingInformation
 from em_impute.gaussian.model import GaussianModel
 from em_impute.gaussian.patterns import PatternSummary
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 # A summary shows at most these.
 MOST_PATTERNS = 10
@@ -216,15 +214,8 @@ class EMResult:
         )
 
     def _repr_html_(self) -> str:
-        from em_impute.notebook import result_html
-
-        return result_html(self)
-
-    def plot_trace(self, ax: Axes | None = None) -> Axes:
-        """Draw the log-likelihood by iteration, as `em_impute.plot_trace` does."""
-        from em_impute.notebook import plot_trace
-
-        return plot_trace(self, ax)
+        # The sentences are longer than a notebook is wide.
+        return f'<pre style="white-space: pre-wrap">{escape(self.summary())}</pre>'
 
     def summary(self) -> str:
         """The fit on a page: data, ending, estimates."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import numpy as np
 import pytest
 from holed_tables import factor_table, reference
@@ -82,3 +84,12 @@ def test_missingness_counts_rows_cells_and_patterns() -> None:
 def test_repr_is_one_short_line() -> None:
     assert repr(fitted("airquality")).startswith("EMResult(converged after ")
     assert len(repr(fitted("airquality"))) < 100
+
+
+def test_a_result_shows_itself_as_its_summary_with_escaped_names() -> None:
+    hostile = "<img src=x onerror=alert(1)>"
+    summary = PatternSummary.from_array(factor_table(120, 3, 0.2, seed=3), ["a", "b", hostile])
+    result = fit_gaussian(summary)
+    page = result._repr_html_()
+    assert hostile not in page
+    assert result.summary() in unescape(page)
