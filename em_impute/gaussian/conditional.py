@@ -18,11 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from em_impute.gaussian.arrays import Floats, Ints
+from em_impute.gaussian.arrays import Bools, Floats, Ints
 from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.gaussian.linalg import (
     INDEFINITE,
     NO_VARIANCE,
+    correlation_of_varying,
     inverses,
     is_singular,
     precision_if_accurate,
@@ -76,18 +77,15 @@ def conditional(X: Floats, mean: Floats, covariance: Floats) -> Conditional:
         If the covariance is none: some combination of columns has a negative variance.
     """
     n_columns = X.shape[1]
-    scale = np.sqrt(np.diag(covariance))
     rows, columns = np.divmod(np.flatnonzero(np.isnan(X)), n_columns)
-    means, sds = mean[columns], scale[columns]
-    varying = np.flatnonzero(scale > 0)
+    varying, scale, correlation = correlation_of_varying(covariance)
+    means, sds = mean[columns], np.zeros(len(columns))
     if len(varying):
-        of_varying = slice(None) if len(varying) == n_columns else (scale > 0)[columns]
-        means[of_varying], sds[of_varying] = _of_varying(
-            X if len(varying) == n_columns else X.take(varying, axis=1),
-            mean[varying],
-            scale[varying],
-            covariance[np.ix_(varying, varying)],
-        )
+        of_varying: slice | Bools = slice(None)
+        if len(varying) < n_columns:
+            of_varying = np.isin(columns, varying)
+            X = X.take(varying, axis=1)
+        means[of_varying], sds[of_varying] = _of_varying(X, mean[varying], scale, correlation)
     return Conditional(rows, columns, means, sds)
 
 
@@ -118,17 +116,15 @@ def conditional_cells(
     ValueError
         If the covariance is none: some combination of columns has a negative variance.
     """
-    scale = np.sqrt(np.diag(covariance))
-    varying = np.flatnonzero(scale > 0)
-    means, sds = np.zeros(cells.shape), np.zeros(cells.shape)
+    varying, scale, correlation = correlation_of_varying(covariance)
+    means, sds = mean[cells], np.zeros(cells.shape)
     if len(varying):
-        position = np.full(len(scale), -1)
-        position[varying] = np.arange(len(varying))
-        units = scale[varying]
-        correlation = covariance[np.ix_(varying, varying)] / np.outer(units, units)
-        Z = (X[:, varying] - mean[varying]) / units
-        means, sds = _of_cells(Z, position[cells], correlation)
-    return mean[cells] + scale[cells] * means, scale[cells] * sds
+        position, unit = np.full(len(mean), -1), np.zeros(len(mean))
+        position[varying], unit[varying] = np.arange(len(varying)), scale
+        Z = (X[:, varying] - mean[varying]) / scale
+        z, spreads = _of_cells(Z, position[cells], correlation)
+        means, sds = means + unit[cells] * z, unit[cells] * spreads
+    return means, sds
 
 
 def _of_cells(Z: Floats, cells: Ints, correlation: Floats) -> tuple[Floats, Floats]:
@@ -173,10 +169,9 @@ def _of_cells(Z: Floats, cells: Ints, correlation: Floats) -> tuple[Floats, Floa
 
 
 def _of_varying(
-    X: Floats, mean: Floats, scale: Floats, covariance: Floats
+    X: Floats, mean: Floats, scale: Floats, correlation: Floats
 ) -> tuple[Floats, Floats]:
     """Mean and sd of the missing cells, in row-major order, where no column is constant."""
-    correlation = covariance / np.outer(scale, scale)
     precision = precision_if_accurate(correlation)
     singular = precision is None and is_singular(correlation)
     patterns, pattern_of_row = distinct_patterns(~np.isnan(X))

@@ -24,6 +24,7 @@ from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.gaussian.keys import Keys, mixed, row_words, word_of
 from em_impute.gaussian.linalg import (
     INDEFINITE,
+    correlation_of_varying,
     is_singular,
     precision_if_accurate,
     pseudo_inverses,
@@ -113,14 +114,11 @@ def conditional_noise(missing: Bools, covariance: Floats, normals: Floats) -> Fl
     """
     z = np.zeros(missing.shape)
     z[missing] = normals
-    scale = np.sqrt(np.diag(covariance))
-    active = np.flatnonzero(scale > 0)
+    varying, scale, correlation = correlation_of_varying(covariance)
     deviations = np.zeros(missing.shape)
-    if len(active):
-        units = scale[active]
-        correlation = covariance[np.ix_(active, active)] / np.outer(units, units)
-        correlated = _correlated(missing[:, active], correlation, z[:, active])
-        deviations[:, active] = units * correlated
+    if len(varying):
+        correlated = _correlated(missing[:, varying], correlation, z[:, varying])
+        deviations[:, varying] = scale * correlated
     noise: Floats = deviations[missing]
     return noise
 

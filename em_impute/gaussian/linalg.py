@@ -55,6 +55,35 @@ def correlation_of(covariance: Floats) -> Floats:
     return correlation
 
 
+def in_own_units(covariance: Floats) -> tuple[Floats, Floats]:
+    """The scale of each column and the covariance on it; a column of variance 0 keeps its scale.
+
+    Returns
+    -------
+    scale : ndarray of shape (p,)
+        Standard deviations; 1 where that is 0.
+    correlation : ndarray of shape (p, p)
+        Zero, and not 1 on the diagonal, in a column of variance 0.
+    """
+    sd = np.sqrt(covariance.diagonal())
+    scale = np.where(sd > 0, sd, 1.0)
+    return scale, covariance / np.multiply.outer(scale, scale)
+
+
+def correlation_of_varying(covariance: Floats) -> tuple[Ints, Floats, Floats]:
+    """The columns that vary, their standard deviations, and the correlations between them.
+
+    Returns
+    -------
+    varying : ndarray of shape (k,), int64
+    scale : ndarray of shape (k,)
+    correlation : ndarray of shape (k, k)
+    """
+    scale, correlation = in_own_units(covariance)
+    varying = np.flatnonzero(covariance.diagonal() > 0)
+    return varying, scale[varying], correlation[np.ix_(varying, varying)]
+
+
 def eigenvalues_of(correlation: Floats) -> Floats:
     """Eigenvalues of a symmetric matrix, ascending."""
     eigenvalues: Floats = lapack.dsyevd(correlation, compute_v=0)[0]

@@ -12,7 +12,7 @@ from scipy.special import chdtrc
 
 from em_impute.gaussian.arrays import Bools, Floats
 from em_impute.gaussian.fit import fit_gaussian
-from em_impute.gaussian.linalg import SINGULAR_EIGENVALUE, cholesky_factor
+from em_impute.gaussian.linalg import SINGULAR_EIGENVALUE, cholesky_factor, in_own_units
 from em_impute.gaussian.model import GaussianModel, require_model
 from em_impute.gaussian.patterns import PatternSummary
 from em_impute.gaussian.result import ConvergenceWarning, Status
@@ -145,16 +145,15 @@ def _statistic(
 
     Or, `afresh`, from the mean that is nearest to them.
     """
-    scale = np.where(model.sd > 0, model.sd, 1.0)
+    scale, correlation = in_own_units(model.covariance)
     rows, weights, pattern_of_row = summary.weighted_rows(model.mean, scale)
     sums = np.zeros(summary.patterns.shape)
     np.add.at(sums, pattern_of_row, weights[:, None] * rows)
-    covariance = model.covariance / np.outer(scale, scale)
     p, total = len(scale), 0.0
     information, score = np.zeros((p, p)), np.zeros(p)
     for s in np.flatnonzero(compared):
         observed = np.flatnonzero(shown[s])
-        block = covariance[np.ix_(observed, observed)]
+        block = correlation[np.ix_(observed, observed)]
         factor = _definite_factor(block, [model.columns[j] for j in observed])
         whitened = solve_triangular(factor, sums[s, observed], lower=True, check_finite=False)
         total += float(whitened @ whitened) / summary.counts[s]

@@ -15,6 +15,7 @@ from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.conditional import Conditional, conditional
 from em_impute.gaussian.draws import conditional_noise, standard_normals
 from em_impute.gaussian.keys import Keys
+from em_impute.gaussian.linalg import in_own_units
 from em_impute.gaussian.table import Table, listed, require_distinct, require_finite
 
 FORMAT = "em_impute.gaussian"
@@ -244,8 +245,8 @@ def require_model(name: str, given: object) -> None:
 
 
 def _require_semidefinite(model: GaussianModel) -> None:
-    sd = np.where(model.sd > 0, model.sd, 1.0)
-    smallest = np.linalg.eigvalsh(model.covariance / sd / sd[:, None]).min(initial=0.0)
+    # Of all columns: one of variance 0 must not have covariances either.
+    smallest = np.linalg.eigvalsh(in_own_units(model.covariance)[1]).min(initial=0.0)
     if smallest < -NEGATIVE_BY_ROUNDING:
         raise ValueError(
             "The covariance of a model must be positive semidefinite: with this one some "

@@ -2,7 +2,7 @@
 
 All of them hold far in its tails, too.
 
-Everything is reckoned from the *anchor*, the point between the bounds where the density is highest:
+Everything is computed from the *anchor*, the point between the bounds where the density is highest:
 the normal's mean, or the bound next to it. With ``x = anchor + sd t`` and ``c = (anchor - mean) /
 sd`` the density is proportional to ``exp(-t^2/2 - c t)``, in which nothing is lost however far the
 bounds are from the mean. Expectations are sums over the Gauss-Legendre nodes of the interval where
@@ -53,12 +53,6 @@ def truncated_mean(mean: ArrayLike, sd: ArrayLike, low: float, high: float) -> F
     """
     values, _ = truncated_moments(lambda x: x, mean, sd, low, high)
     return values
-
-
-def truncated_sd(mean: ArrayLike, sd: ArrayLike, low: float, high: float) -> Floats:
-    """Standard deviation of a normal between bounds; parameters as in `truncated_mean`."""
-    _, spreads = truncated_moments(lambda x: x, mean, sd, low, high)
-    return spreads
 
 
 def truncated_moments(
@@ -124,8 +118,8 @@ def truncated_quantile(
     # From the side on which the probability is small, where its logarithm has all digits.
     z = np.where(below < above, ndtri_exp(below), -ndtri_exp(above))
     # Where even the logarithm overflows, everything is at the bound.
-    reckoned = np.where(np.isfinite(z), mean + sd * z, mean)
-    quantile: Floats = np.clip(reckoned, low, high)
+    computed = np.where(np.isfinite(z), mean + sd * z, mean)
+    quantile: Floats = np.clip(computed, low, high)
     return quantile
 
 

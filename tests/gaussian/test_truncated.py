@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike, NDArray
 from scipy import integrate, stats
 
 from em_impute.gaussian.truncated import (
@@ -15,7 +16,6 @@ from em_impute.gaussian.truncated import (
     truncated_moments,
     truncated_probability,
     truncated_quantile,
-    truncated_sd,
 )
 
 INF = float("inf")
@@ -32,6 +32,11 @@ def in_extended_precision(mean: float, sd: float, low: float, high: float) -> tu
         centre = (density[0] - density[1]) / mass
         variance = 1 + (rise[0] - rise[1]) / mass - centre**2
         return float(mean + sd * centre), float(sd * mpmath.sqrt(variance))
+
+
+def truncated_sd(mean: ArrayLike, sd: ArrayLike, low: float, high: float) -> NDArray[np.float64]:
+    """Standard deviation of a normal between bounds."""
+    return truncated_moments(lambda x: x, mean, sd, low, high)[1]
 
 
 @pytest.mark.parametrize("bounds", BOUNDS, ids=str)
