@@ -77,7 +77,7 @@ class Plain:
 
 
 class _History:
-    """Differences between the last points that a method has seen, and what they tell of G."""
+    """Differences between the last points that a method has seen, and what they show of G."""
 
     def __init__(self, depth: int) -> None:
         self._depth = depth

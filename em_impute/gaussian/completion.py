@@ -7,7 +7,7 @@ given all others (Dempster 1972), assumes nothing else, and does not depend on w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -69,15 +69,25 @@ def _alike(unseen: Bools) -> Iterator[tuple[Ints, Ints, Ints]]:
             yield np.flatnonzero(columns), np.flatnonzero(partners), np.flatnonzero(others)
 
 
-def undetermined(unseen: Bools, names: tuple[str, ...], prior_rows: float) -> tuple[str, ...]:
-    """A sentence on the pairs of columns that no row shows together, if there are any."""
+def undetermined(unseen: Bools, names: Sequence[str], prior_rows: float) -> tuple[str, ...]:
+    """A sentence on the pairs of columns that no row shows together, if there are any.
+
+    Parameters
+    ----------
+    unseen : ndarray of shape (p, p), bool
+    names : sequence of str
+        Of the p columns.
+    prior_rows : float
+        Pseudo-rows of the ridge prior of the fit.
+    """
     pairs = np.argwhere(np.triu(unseen))
     if not len(pairs):
         return ()
     i, j = pairs[0]
-    more = f", nor {len(pairs) - 1} other pairs of columns" if len(pairs) > 1 else ""
-    decided = "the prior decides" if prior_rows else "the model takes them to be independent"
+    rest = len(pairs) - 1
+    others = f" (and {rest} other {'pairs' if rest > 1 else 'pair'})" if rest else ""
+    taken = "the model takes them to be independent given all others"
     return (
-        f"No row shows both '{names[i]}' and '{names[j]}'{more}: how these columns are related, "
-        f"given all others, cannot be seen in the data, and {decided}.",
+        f"'{names[i]}' and '{names[j]}'{others} are never observed together, so the data cannot "
+        f"determine how they are related; {'the prior decides' if prior_rows else taken}.",
     )

@@ -44,7 +44,16 @@ def standard_normals(
 ) -> Floats:
     """One standard normal for every missing cell; between -8.3 and 8.3.
 
-    Parameters and errors are those of `uniforms`, of which it is the normal quantile.
+    It is the normal quantile of that cell's `uniforms`; errors are as there.
+
+    Parameters
+    ----------
+    missing : ndarray of shape (n_rows, n_columns), bool
+    columns : sequence of str
+    seed : int
+    keys : sequence of hashable or ndarray of shape (n_rows,), optional
+    imputation : int
+        All as in `uniforms`.
     """
     normals: Floats = ndtri(uniforms(missing, columns, seed, keys, imputation))
     return normals
@@ -62,7 +71,7 @@ def uniforms(
         Names of the columns.
     seed : int
     keys : sequence of hashable or ndarray of shape (n_rows,), optional
-        What tells the rows apart; the row number, from 0, by default.
+        What identifies the rows; the row number, from 0, by default.
     imputation : int
         From 1.
 
@@ -76,7 +85,7 @@ def uniforms(
     ValueError
         If there are not as many keys as rows, a key is missing, or `imputation` is below 1.
     TypeError
-        If a key has nothing stable to be told by.
+        If a key is of a kind that has no stable value.
     """
     if imputation < 1:
         raise ValueError(f"Imputations are counted from 1, got {imputation}.")

@@ -75,7 +75,16 @@ class WeightedRows:
 
     @classmethod
     def of(cls, summary: PatternSummary, columns: Ints, centre: Floats, scale: Floats) -> Self:
-        """The `columns` of `summary`; `centre` and `scale`, of all columns, become 0 and 1."""
+        """The rows of some columns, standardised.
+
+        Parameters
+        ----------
+        summary : PatternSummary
+        columns : ndarray of shape (p,), int64
+            Which of its columns.
+        centre, scale : ndarray of shape (n_columns,)
+            What becomes 0, and what becomes 1, in each column of the summary.
+        """
         rows, weights, pattern_of_row = summary.weighted_rows(centre, scale)
         patterns = summary.patterns
         if len(columns) < summary.n_columns:

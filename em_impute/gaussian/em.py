@@ -74,6 +74,14 @@ def m_step(moments: ExpectedMoments, mean: Floats, prior_rows: float) -> Paramet
 
     With a ridge prior of `prior_rows` pseudo-rows of independent columns at the observed
     variances (1 here), ``Sigma = (n Sigma_EM + nu I) / (n + nu)``.
+
+    Parameters
+    ----------
+    moments : ExpectedMoments
+    mean : ndarray of shape (p,)
+        What the moments are about.
+    prior_rows : float
+        ``nu``.
     """
     shift = moments.total / moments.n
     cross = moments.cross - moments.n * np.multiply.outer(shift, shift)

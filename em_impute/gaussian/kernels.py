@@ -39,7 +39,17 @@ def centre(
 ) -> None:
     """Set `X` to ``z - c mu`` where a row's pattern is observed, and to zero elsewhere.
 
-    The rows of pattern `s` are ``starts[s] - starts[0]`` and on, to ``starts[s + 1] - starts[0]``.
+    Parameters
+    ----------
+    rows, weights : ndarray of shape (n, p) and (n,)
+        Weighted rows ``z`` and their weights ``c``.
+    mean : ndarray of shape (p,)
+    patterns : ndarray of shape (s, p), bool
+    starts : ndarray of shape (s + 1,), int64
+        The rows of pattern `s` are ``starts[s] - starts[0]`` and on, to ``starts[s + 1] -
+        starts[0]``.
+    X : ndarray of shape (n, p)
+        Is overwritten.
     """
     for s in range(len(patterns)):
         for r in range(starts[s] - starts[0], starts[s + 1] - starts[0]):
@@ -62,9 +72,28 @@ def fill(
 ) -> float:
     """Fill the centred rows `X` in place with their conditional means.
 
-    Where less is missing than observed, and Sigma is well conditioned (`invertible`), from
-    ``K = Sigma^-1`` and ``product = X K``; elsewhere from ``Sigma_OO``. The conditional
-    covariances, `counts` times each, are added up in `cross`, which has to be zero.
+    Where less is missing than observed, and Sigma is well conditioned, from ``K = Sigma^-1``;
+    elsewhere from ``Sigma_OO``.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, p)
+        What `centre` made; is overwritten.
+    patterns : ndarray of shape (s, p), bool
+    counts : ndarray of shape (s,), int64
+        Rows that each pattern stands for.
+    starts : ndarray of shape (s + 1,), int64
+        As in `centre`.
+    covariance, precision : ndarray of shape (p, p)
+        ``Sigma`` and ``K``.
+    log_det : float
+        Of ``Sigma``.
+    product : ndarray of shape (n, p)
+        ``X K``; anything where not `invertible`.
+    invertible : bool
+        Whether Sigma is well conditioned.
+    cross : ndarray of shape (p, p)
+        Zero; the conditional covariances are added up in it, `counts` times each.
 
     Returns
     -------
@@ -125,6 +154,7 @@ def _sweep(matrix: Floats, columns: Ints, block: Floats, vector: Floats) -> floa
     log_det = 0.0
     for j in range(m):
         pivot = block[j, j]
+        # Written so that NaN is not above zero either.
         if not pivot > 0.0:
             return np.nan
         log_det += math.log(pivot)
@@ -240,10 +270,17 @@ def _fill_by_observed_block(
 
 
 @_compiled
-def inverses(patterns: Bools, counts: Ints, covariance: Floats, out: Floats) -> None:
+def inverse_triangles(patterns: Bools, counts: Ints, covariance: Floats, out: Floats) -> None:
     """Set row `s` of `out` to the lower triangle of ``sqrt(n_s) Sigma_OO^-1``, of all columns.
 
-    Where a column is missing `out` has to be zero.
+    Parameters
+    ----------
+    patterns : ndarray of shape (s, p), bool
+    counts : ndarray of shape (s,), int64
+        ``n_s``.
+    covariance : ndarray of shape (p, p)
+    out : ndarray of shape (s, p (p + 1) / 2)
+        Zero; where a column is missing it stays so.
     """
     p = len(covariance)
     block, vector = np.empty((p, p)), np.empty(p)

@@ -1,11 +1,11 @@
-"""What tells rows apart, as one 64-bit number each: what draws hang on, wherever they are made.
+"""The keys of rows as one 64-bit number each, on which draws depend, wherever they are made.
 
 Equal keys have equal numbers, however they are held: a whole number of any width, a float or a
 Decimal; a date, a datetime of any zone or none (which is UTC) and any unit, if they are the same
 instant; text; bytes; times of day; spans of time; and tuples, which are the columns of a composite
 key. A key of one column is that column, so a tuple of one is what is in it. A boolean is 0 or 1.
-The numbers are the same in every process and in any version of the libraries. Rows without keys
-are told by their numbers, from 0.
+The numbers are the same in every process and in any version of the libraries. The key of a
+row without one is its number, from 0.
 
 Whole numbers are themselves. All else is mixed by SplitMix64 (Steele, Lea & Flood 2014), with a
 salt for its kind.
@@ -54,7 +54,7 @@ def row_words(keys: Keys | None, n_rows: int) -> Words:
     ValueError
         If there are not as many keys as rows, or one is missing.
     TypeError
-        If a key has nothing stable to be told by.
+        If a key is of a kind that has no stable value.
     """
     if keys is None:
         return np.arange(n_rows, dtype=np.uint64)

@@ -34,7 +34,14 @@ def split_columns(patterns: Bools) -> tuple[Ints, Ints]:
 
 
 def submatrices(matrix: Floats, rows: Ints, columns: Ints) -> Floats:
-    """Stack of ``matrix[rows[s], :][:, columns[s]]``, of shape (s, n_rows, n_columns)."""
+    """Stack of ``matrix[rows[s], :][:, columns[s]]``, of shape (s, n_rows, n_columns).
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (p, p)
+    rows : ndarray of shape (s, n_rows), int64
+    columns : ndarray of shape (s, n_columns), int64
+    """
     stack: Floats = matrix[rows[:, :, None], columns[:, None, :]]
     return stack
 

@@ -1,4 +1,4 @@
-"""Tests of what a fit assumes, from its summary and its model."""
+"""Little's test of data missing completely at random."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from em_impute.gaussian.linalg import SINGULAR_EIGENVALUE, cholesky_factor, in_o
 from em_impute.gaussian.model import GaussianModel, require_model
 from em_impute.gaussian.patterns import PatternSummary
 from em_impute.gaussian.result import ConvergenceWarning, Status
+from em_impute.gaussian.table import listed
 from em_impute.gaussian.threads import one_blas_thread
 
 # Rows that are alone in their pattern are compared with others up to so many, or this share of all.
@@ -62,9 +63,9 @@ def little_mcar_test(data: PatternSummary | Any, model: GaussianModel | None = N
 
         d^2 = sum n_s (mean_s - mu_O)^T Sigma_OO^-1 (mean_s - mu_O),   df = sum |O| - n_columns
 
-    A small p-value speaks against *completely* at random. It does not tell missing at random, which
-    imputation assumes, from missing not at random, and a large one proves neither. Where patterns
-    have few rows, or columns are far from normal, the p-value is only a rough one.
+    A small p-value speaks against *completely* at random. It cannot separate missing at random,
+    which imputation assumes, from missing not at random, and a large one proves neither. Where
+    patterns have few rows, or columns are far from normal, the p-value is only a rough one.
 
     A row that is alone in its pattern has no scatter to compare its distance with: were all rows
     alone, ``d^2`` would be the number of observed cells, whatever the truth. Where more than 10
@@ -179,6 +180,6 @@ def _definite_factor(correlation: Floats, names: list[str]) -> Floats:
     direction = np.abs(np.linalg.eigh(correlation)[1][:, 0])
     involved = np.flatnonzero(direction > 0.1 * direction.max())
     raise ValueError(
-        "Little's test needs columns of which none is determined by the others. One is among "
-        f"{', '.join(repr(names[j]) for j in involved)}; leave it out."
+        "Little's test needs columns that do not determine each other. Leave out one of "
+        f"{listed([names[j] for j in involved], len(involved))}."
     )

@@ -48,7 +48,7 @@ class GaussianModel:
 
     def __post_init__(self) -> None:
         if isinstance(self.columns, str):
-            raise TypeError(f"Expected a list of columns' names, got the text {self.columns!r}.")
+            raise TypeError(f"Expected a list of column names, got the text {self.columns!r}.")
         for name, value in (
             ("columns", tuple(map(str, self.columns))),
             ("mean", np.asarray(self.mean, dtype=np.float64)),
@@ -148,7 +148,7 @@ class GaussianModel:
             As for `impute`, and so is what comes back.
         seed : int
         keys : sequence of hashable or ndarray of shape (n_rows,), optional
-            What tells the rows apart: numbers, text, bytes, dates, times or tuples of these, also
+            What identifies the rows: numbers, text, bytes, dates, times or tuples of these, also
             as a Series, an Index or a DataFrame; the row number, from 0, by default. Rows with
             equal keys share their noise. With the key's columns of a job, its seed and its model
             the draws are those of the job.
@@ -226,7 +226,7 @@ class GaussianModel:
             if (content["format"], content["version"]) != (FORMAT, FORMAT_VERSION):
                 raise ValueError(f"expected format {FORMAT} version {FORMAT_VERSION}")
             if not all(isinstance(name, str) for name in content["columns"]):
-                raise ValueError("expected columns' names to be text")
+                raise ValueError("expected column names to be text")
             model = cls(
                 _numbers(content["mean"]), _numbers(content["covariance"]), content["columns"]
             )

@@ -136,7 +136,7 @@ class Standardisation:
         if len(empty):
             raise ValueError(
                 f"No cell is observed in {listed([summary.columns[j] for j in empty])}, so "
-                "nothing can be estimated there. Leave such columns out."
+                "nothing can be estimated there. Leave these columns out."
             )
         with np.errstate(over="ignore", invalid="ignore"):
             centre, scale = summary.observed_moments()

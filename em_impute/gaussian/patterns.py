@@ -56,7 +56,7 @@ class PatternSummary:
 
     def __init__(self, columns: Sequence[str]) -> None:
         if isinstance(columns, str):
-            raise TypeError(f"Expected a list of columns' names, got the text {columns!r}.")
+            raise TypeError(f"Expected a list of column names, got the text {columns!r}.")
         self.columns = tuple(map(str, columns))
         require_distinct(self.columns)
         # Rows are kept relative to a value of their column: a large offset costs no digits, and

@@ -20,9 +20,24 @@ FIRST_PRIOR_EVALUATIONS = 200
 def climb_with_smallest_prior(
     rows: WeightedRows, start: Parameters, options: Options, scaling: Standardisation
 ) -> tuple[Ending, tuple[Relation, ...], tuple[str, ...]]:
-    """Climb without a prior and, where there is no maximum, with the smallest that makes one.
+    """The ending with the smallest prior that makes a maximum, and with none if there is one.
 
-    And find the relations between columns that are why there is none.
+    Parameters
+    ----------
+    rows : WeightedRows
+    start : tuple of ndarray
+        Mean (p,) and covariance (p, p).
+    options : Options
+    scaling : Standardisation
+        For the names and the original scale of the columns.
+
+    Returns
+    -------
+    ending : Ending
+    relations : tuple of Relation
+        Between columns, found where there is no maximum without a prior: they may be why.
+    decisions : tuple of str
+        What was decided, a sentence each.
     """
     ending = climb(rows, start, 0.0, options)
     if ending.status is not Status.SINGULAR:

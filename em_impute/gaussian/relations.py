@@ -70,7 +70,7 @@ class Relation:
 
 
 def find_relations(
-    rows: WeightedRows, covariance: Floats, columns: Standardisation
+    rows: WeightedRows, covariance: Floats, scaling: Standardisation
 ) -> tuple[Relation, ...]:
     """The relations that hold in every row.
 
@@ -80,7 +80,7 @@ def find_relations(
         Of the columns that vary, standardised.
     covariance : ndarray of shape (p, p)
         Of a fit with a small prior: where to look.
-    columns : Standardisation
+    scaling : Standardisation
         For the original scale.
     """
     found: list[Relation] = []
@@ -96,16 +96,25 @@ def find_relations(
         normal -= normals @ (normals.T @ normal)
         if np.linalg.norm(normal) > PART:  # else it follows from the others
             normals = np.column_stack([normals, normal / np.linalg.norm(normal)])
-            found.append(_on_original_scale(shown, involved, exact[:, 0], columns))
+            found.append(_on_original_scale(shown, involved, exact[:, 0], scaling))
     return tuple(found)
 
 
 def make_exact(
-    parameters: Parameters, relations: Sequence[Relation], columns: Standardisation
+    parameters: Parameters, relations: Sequence[Relation], scaling: Standardisation
 ) -> Parameters:
-    """The parameters without spread along the relations, which the mean obeys."""
+    """The parameters without spread along the relations, which the mean obeys.
+
+    Parameters
+    ----------
+    parameters : tuple of ndarray
+        Mean (p,) and covariance (p, p).
+    relations : sequence of Relation
+    scaling : Standardisation
+        For the original scale, on which the relations are.
+    """
     mean, covariance = parameters
-    centre, scale = columns.centre[columns.varying], columns.scale[columns.varying]
+    centre, scale = scaling.centre[scaling.varying], scaling.scale[scaling.varying]
     normals = np.zeros((len(mean), len(relations)))
     offsets = np.zeros(len(relations))
     for i, relation in enumerate(relations):
@@ -204,11 +213,11 @@ def _supports(basis: Floats, least: float) -> Iterator[Ints]:
 
 
 def _on_original_scale(
-    shown: _Shown, involved: Ints, direction: Floats, columns: Standardisation
+    shown: _Shown, involved: Ints, direction: Floats, scaling: Standardisation
 ) -> Relation:
     """A relation with coefficients as they were meant, where the rows bear that out."""
-    at = columns.varying[involved]
-    centre, scale = columns.centre[at], columns.scale[at]
+    at = scaling.varying[involved]
+    centre, scale = scaling.centre[at], scaling.scale[at]
     slopes = direction / scale
 
     def miss(coefficients: Floats) -> float:

@@ -92,12 +92,20 @@ def scoring_pays(rows: WeightedRows) -> bool:
 
 
 def scoring_step(rows: WeightedRows, at: Parameters, image: Parameters) -> Parameters | None:
-    """Where scoring leads from `at`, whose image under the EM map is `image`.
+    """The parameters to which one step of scoring leads.
 
     For a pattern that is observed in `n_s` rows let ``W_s = Sigma_OO^-1``, zero elsewhere. The
     expected information on the mean is ``sum_s n_s W_s``, and on two covariances it is
     ``1/2 sum_s n_s tr(W_s E_ij W_s E_kl)``, ``E_ij`` being the derivative of Sigma by one
     (Jamshidian & Bentler 1999). The gradient is that of the EM map (Fisher's identity).
+
+    Parameters
+    ----------
+    rows : WeightedRows
+    at : tuple of ndarray
+        Mean (p,) and covariance (p, p) from which it leads.
+    image : tuple of ndarray
+        What the EM map makes of them.
 
     Returns
     -------
@@ -131,7 +139,7 @@ def _inverses(part: Part, covariance: Floats, p: int) -> Floats:
     from em_impute.gaussian import kernels
 
     inverses = np.zeros((len(part.patterns), p * (p + 1) // 2))
-    kernels.inverses(part.patterns, part.counts, covariance, inverses)
+    kernels.inverse_triangles(part.patterns, part.counts, covariance, inverses)
     return inverses
 
 

@@ -51,7 +51,18 @@ def with_spread(start: Parameters) -> Parameters:
 def climb_from_further_starts(
     rows: WeightedRows, first: Ending, n_starts: int, options: Options
 ) -> tuple[Ending, Starts]:
-    """The best of `first` and the endings of the further starts, and how they compare."""
+    """The best of `first` and the endings of the further starts, and how they compare.
+
+    Parameters
+    ----------
+    rows : WeightedRows
+    first : Ending
+        That of the first start, with the prior of all.
+    n_starts : int
+        The first included.
+    options : Options
+        Only the first start is reported to those who listen.
+    """
     silent = replace(options, on_iteration=unheard, keep=unheard)
     p = len(first.point.parameters[0])
     starts = (_overdispersed(np.random.default_rng([k, rows.n, p]), p) for k in range(1, n_starts))

@@ -1,4 +1,4 @@
-"""When the loop ends: the trace of its iterations, what it tells, and the ending in a sentence."""
+"""When the loop ends: the trace of its iterations, what it shows, and the ending in a sentence."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def stopping(point: Point, distance: float, trace: Trace, options: Options) -> t
 
 
 class Trace:
-    """The iterations so far, and what they tell of where the loop is going."""
+    """The iterations so far, and what they show of where the loop is going."""
 
     def __init__(self, options: Options) -> None:
         self.iterations: list[Iteration] = []

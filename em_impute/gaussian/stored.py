@@ -55,14 +55,14 @@ def read_stored(path: str | Path) -> tuple[tuple[str, ...], Floats, Condensed]:
     ValueError
         If the file is no summary of this version, or its fields do not fit each other.
     """
-    what = f"{path} is no pattern summary of format version {FORMAT_VERSION}"
+    what = f"{path} is not a pattern summary of format version {FORMAT_VERSION}"
     try:
         fields = _fields(path)
     except (BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError):
         raise ValueError(f"{what}.") from None
     wrong = next(_mistakes(fields), None)
     if wrong is not None:
-        raise ValueError(f"{what} that holds together: {wrong}. Make it again from the rows.")
+        raise ValueError(f"{what}: {wrong}. Make it again from the rows.")
     names = tuple(str(name) for name in fields.pop("columns"))
     return names, fields.pop("shift"), Condensed(**fields)
 

@@ -23,7 +23,7 @@ from em_impute.gaussian.cells import (
     numbers_of,
 )
 
-# So many names stand in a message.
+# A message has room for so many names.
 MOST_NAMED = 8
 
 
@@ -197,7 +197,9 @@ def _matrix(X: Any) -> NDArray[Any]:
         try:
             matrix = np.asarray(X)
         except ValueError:
-            raise ValueError("Expected rows of equally many cells, got some of others.") from None
+            raise ValueError(
+                "Expected rows of equal length, got rows of different lengths."
+            ) from None
         # Beside text, numbers become text; beside fractions, large integers are rounded.
         mixed = matrix.dtype.kind in "US" or (
             matrix.dtype.kind == "f" and bool((np.abs(matrix) >= LARGEST_EXACT_INTEGER).any())
@@ -250,5 +252,5 @@ def _refuse_names(names: Sequence[str], expected: Sequence[str]) -> NoReturn:
     found = "; ".join(f"{kind}: {listed(those)}" for kind, those in kinds.items() if those)
     raise ValueError(
         f"The table has other columns than these {len(expected)}: {listed(expected)}. {found}. "
-        "Select them by name; what has no names, as an array, is taken by position."
+        "Select them by name; arrays, which have no names, are taken by position."
     )

@@ -65,7 +65,12 @@ _limit, _limit_lock = _Limit(), Lock()
 def spread(function: Callable[[Item], Result], items: Sequence[Item], numbers: int) -> list[Result]:
     """``[function(item) for item in items]``, shared over the cores; in the order of the items.
 
-    `numbers` is how many numbers are worked on in all: few of them are not worth threads.
+    Parameters
+    ----------
+    function : callable
+    items : sequence
+    numbers : int
+        How many numbers are worked on in all: few of them are not worth threads.
     """
     threads = int(min(_cores(), _most.get(), len(items)))
     if threads < 2 or numbers < WORTH_THREADS:

@@ -77,9 +77,8 @@ def test_matched_files_are_independent_given_what_they_share() -> None:
     np.testing.assert_allclose(precision[3:5, 5:], 0.0, atol=1e-9)
     [sentence] = result.decisions
     assert sentence == (
-        "No row shows both 'x3' and 'x5', nor 3 other pairs of columns: how these columns are "
-        "related, given all others, cannot be seen in the data, and the model takes them to be "
-        "independent."
+        "'x3' and 'x5' (and 3 other pairs) are never observed together, so the data cannot "
+        "determine how they are related; the model takes them to be independent given all others."
     )
     assert result.worst_fraction == pytest.approx(1.0, abs=1e-3)
 
@@ -111,4 +110,4 @@ def test_matched_files_have_the_closed_form() -> None:
 
 def test_a_prior_decides_what_no_row_shows() -> None:
     result = fit_gaussian(matched_files(), prior_rows=5.0)
-    assert result.decisions[0].endswith("cannot be seen in the data, and the prior decides.")
+    assert result.decisions[0].endswith("determine how they are related; the prior decides.")

@@ -176,7 +176,7 @@ def test_a_file_that_does_not_hold_together_is_refused(
 def test_a_model_is_made_of_lists_too() -> None:
     model = GaussianModel([0, 1], [[1, 0.5], [0.5, 1]], ["a", "b"])  # type: ignore[arg-type]
     assert model.impute([[1, None]]).tolist() == [[1.0, 1.5]]
-    with pytest.raises(TypeError, match="Expected a list of columns' names"):
+    with pytest.raises(TypeError, match="Expected a list of column names"):
         GaussianModel(np.zeros(2), np.eye(2), "ab")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="differ from each other"):
         GaussianModel(np.zeros(2), np.eye(2), ("a", "a"))

@@ -31,7 +31,7 @@ def test_saved_summary_comes_back_bit_by_bit(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_summary_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", a=np.zeros(2))
-    with pytest.raises(ValueError, match=r"other\.npz is no pattern summary"):
+    with pytest.raises(ValueError, match=r"other\.npz is not a pattern summary"):
         PatternSummary.load(tmp_path / "other.npz")
 
 
@@ -62,7 +62,9 @@ def test_a_summary_that_does_not_hold_together_is_refused(
         fields[name] = fields[name].astype(np.result_type(fields[name], np.asarray(value)))
         fields[name].flat[0] = value
     np.savez(path, **fields)
-    with pytest.raises(ValueError, match=r"summary\.npz is no pattern summary of format version 1"):
+    with pytest.raises(
+        ValueError, match=r"summary\.npz is not a pattern summary of format version 1"
+    ):
         PatternSummary.load(path)
 
 
@@ -71,10 +73,10 @@ def test_a_summary_that_was_cut_off_is_refused(tmp_path: Path, keep: int) -> Non
     path = tmp_path / "summary.npz"
     PatternSummary.from_array(factor_table(200, 4, 0.2, seed=8)).save(path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=r"summary\.npz is no pattern summary"):
+    with pytest.raises(ValueError, match=r"summary\.npz is not a pattern summary"):
         PatternSummary.load(path)
     np.save(path.with_suffix(".npy"), np.zeros(3))
-    with pytest.raises(ValueError, match="is no pattern summary"):
+    with pytest.raises(ValueError, match="is not a pattern summary"):
         PatternSummary.load(path.with_suffix(".npy"))
 
 

@@ -175,7 +175,7 @@ def test_what_is_no_number_is_refused_by_the_columns_name(door: str, kind: str) 
         (np.array([["2024-01-01", "NaT", "NaT"]], dtype="M8[D]"), "times"),
         (np.array([[1, 2, "NaT"]], dtype="m8[s]"), "durations"),
         (np.array([[1 + 1j, 2, 3]]), "(?i)complex"),
-        ([[1.0, 2.0, 3.0], [1.0]], "rows of equally many cells"),
+        ([[1.0, 2.0, 3.0], [1.0]], "rows of equal length"),
         (np.zeros(3), "two-dimensional.*got 1 dimension"),
         (pd.Series([1.0, 2.0]), "two-dimensional.*got 1 dimension"),
         (pl.Series([1.0, 2.0]), "two-dimensional.*got 1 dimension"),

@@ -342,7 +342,7 @@ def test_a_snapshot_that_is_not_as_it_was_is_read_again(run: RunFolder) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"null", BRACKETS.encode()])
 @pytest.mark.parametrize(
     ("load", "message"),
-    [(GaussianModel.load, "is not a model"), (PatternSummary.load, "is no pattern summary")],
+    [(GaussianModel.load, "is not a model"), (PatternSummary.load, "is not a pattern summary")],
 )
 def test_what_is_no_model_and_no_summary(
     content: bytes, load: Callable[[Path], object], message: str
