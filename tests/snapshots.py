@@ -11,8 +11,9 @@ import pytest
 from pyarrow import feather
 
 from em_impute.job import FileSource, FileTarget, Job
-from em_impute.tables.reading.sources import Snapshot, take_snapshot
+from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder, open_run_folder
+from em_impute.tables.snapshot import Snapshot
 
 
 @pytest.fixture

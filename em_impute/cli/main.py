@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from em_impute.tables.columns.hints import Hint
     from em_impute.tables.columns.roles import Roles
     from em_impute.tables.columns.unfilled import Unfilled
-    from em_impute.tables.reading.sources import Snapshot
+    from em_impute.tables.snapshot import Snapshot
 
 PUBLISHED, REFUSED, CANNOT_RUN, FAILED = range(4)
 QUIET_SERVER = {"analytics_enabled": "false", "logging_level": "CRITICAL"}

@@ -38,6 +38,8 @@ from em_impute.plugin.blocks import read_block
 from em_impute.reporting import diagnostics, render
 from em_impute.reporting.brief import in_brief
 from em_impute.reporting.parts import PAUSES, Parts, kind_and_place, unmade
+from em_impute.runs.kept import clear_dead_runs, is_overtaken, prune
+from em_impute.runs.manifest import Manifest
 from em_impute.runs.measure import judged, report_numbers, with_manifest
 from em_impute.runs.run import (
     EXPECTED,
@@ -64,16 +66,16 @@ from em_impute.tables.databases.logins import read_blocks_with
 from em_impute.tables.fill import Staged
 from em_impute.tables.groups import Fitted
 from em_impute.tables.reading import sources
-from em_impute.tables.reading.sources import Snapshot
-from em_impute.tables.run_folder import (
-    Manifest,
-    RunFolder,
-    clear_dead_runs,
-    open_run_folder,
-    prune,
-    written_whole,
-)
+from em_impute.tables.run_folder import RunFolder, open_run_folder
 from em_impute.tables.sample import sample_rows
+from em_impute.tables.snapshot import (
+    Snapshot,
+    read_batches,
+    read_schema,
+    read_spelled,
+    spelled_columns,
+)
+from em_impute.tables.whole_files import written_whole
 from em_impute.tables.writing import publications, targets
 from em_impute.tables.writing.targets import Published
 
@@ -197,7 +199,7 @@ def load(run: Run) -> Snapshot:
     What it had read is too old where another run has ended meanwhile: that one's table is newer.
     """
     snapshot = Snapshot.load(run.folder.read)
-    if snapshot is not None and not run.folder.is_overtaken:
+    if snapshot is not None and not is_overtaken(run.folder):
         get_run_logger().info(
             "Going on with the %s rows that were read before.", f"{snapshot.rows:,}"
         )
@@ -240,9 +242,9 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
             )
         ),
     )
-    schema = sources.read_schema(snapshot.path)
+    schema = read_schema(snapshot.path)
     needed = validation.columns_needed(checks, schema.names)
-    batches = sources.read_batches(snapshot.path, needed)
+    batches = read_batches(snapshot.path, needed)
     frame = _frame(schema, batches, needed, snapshot.rows, run.job.checks.max_rows)
     return _logged(validation.check_input(frame, checks, preconditions, snapshot.rows))
 
@@ -317,7 +319,7 @@ def self_test(run: Run, snapshot: Snapshot, fitted: Fitted) -> SelfTest | None:
 def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -> Checked:
     """Check the staged table: nothing but the holes has changed, then the job's own checks."""
     schema = filling.filled_schema(snapshot, fitted.roles)
-    spelled = sources.spelled_columns(snapshot)
+    spelled = spelled_columns(snapshot)
     table = spelling.spelled(schema) if spelled else schema
     invariants = validation.check_invariants(
         _before(snapshot, fitted.roles),
@@ -338,7 +340,7 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
 
 def _before(snapshot: Snapshot, roles: Roles) -> Iterator[pa.RecordBatch]:
     """The table as it was read, of the imputed columns the spellings of observed cells only."""
-    for batch in sources.read_spelled(snapshot.path):
+    for batch in read_spelled(snapshot.path):
         shown = columns.blanks_as_missing(batch, roles)
         if spelling.is_spelled(batch.schema):
             shown = spelling.observed_spellings(shown, roles.impute)
@@ -479,7 +481,7 @@ def _write_files(
     }
     if recorded:
         last = replace(recorded, verdict=verdict)
-        writings[run.folder.manifest] = lambda: run.folder.write_manifest(last)
+        writings[run.folder.manifest] = lambda: last.save(run.folder.manifest)
     for path, write in writings.items():
         parts.make(f"file {path.name}", write, None, PAUSES)
     return numbers

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from em_impute.job import CannotRun
 from em_impute.reporting import diagnostics
 from em_impute.reporting.brief import Brief, in_brief
-from em_impute.tables.run_folder import RunFolder, read_json, reason, written_whole
+from em_impute.tables.run_folder import RunFolder, folders_in
+from em_impute.tables.whole_files import read_json, reason, written_whole
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-\w+")
 
@@ -114,7 +115,9 @@ def past_runs(job: str, runs: Path) -> tuple[PastRun, ...]:
     CannotRun
         If there is none.
     """
-    folders = [f for f in sorted(runs.glob("*/*")) if RUN_ID.fullmatch(f.name) and f.is_dir()]
+    folders = [
+        run for job in folders_in(runs) for run in folders_in(job) if RUN_ID.fullmatch(run.name)
+    ]
     found = tuple(past_run(folder) for folder in folders if folder.parent.name == job)
     if not found:
         others = dict.fromkeys(folder.parent.name for folder in folders)

@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from em_impute.runs.run import Found, Run
 from em_impute.gaussian import (
     EMResult,
     GaussianModel,
@@ -31,21 +30,23 @@ from em_impute.gaussian import (
 from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.job import CannotRun
 from em_impute.job.legible import legible
-from em_impute.reporting.parts import Parts, unmade
 from em_impute.reporting import diagnostics, drift, matrices, missingness
 from em_impute.reporting.diagnostics import Floats, ImputedDigest
-from em_impute.tables.digest import Digest, Moments
-from em_impute.tables.groups import Fitted
-from em_impute.tables.columns.roles import Roles, assign_roles, to_matrix
+from em_impute.reporting.parts import Parts, unmade
+from em_impute.runs.manifest import Manifest, read_manifests
+from em_impute.runs.run import Found, Run
 from em_impute.tables.columns.encoding import Nominal, Number, Ordinal, ceil_or_inf, floor_or_inf
-from em_impute.tables.fill import Staged
-from em_impute.tables.groups import GroupFit
 from em_impute.tables.columns.hints import columns_that_move_on
-from em_impute.tables.run_folder import Manifest, RunFolder, read_json, read_manifests
-from em_impute.tables.reading.sources import Snapshot, read_batches
-from em_impute.tables.summarise import count_patterns
+from em_impute.tables.columns.roles import Roles, assign_roles, to_matrix
 from em_impute.tables.columns.transforms import IDENTITY
 from em_impute.tables.columns.unfilled import Unfilled, find_unfilled, unfilled_in_words
+from em_impute.tables.digest import Digest, Moments
+from em_impute.tables.fill import Staged
+from em_impute.tables.groups import Fitted, GroupFit
+from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.snapshot import Snapshot, read_batches
+from em_impute.tables.summarise import count_patterns
+from em_impute.tables.whole_files import read_json
 
 # Little's test takes up each pattern by itself; with more of them than this, few rows have each.
 MOST_TESTED = 2_000

@@ -19,21 +19,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from em_impute.checks.invariants import Rows, side_by_side
 from em_impute.gaussian import GaussianModel, PatternSummary
 from em_impute.job import CannotRun, DatabaseTarget, FileTarget, Job
 from em_impute.job.confinement import OutsideError
+from em_impute.runs.manifest import installed_versions, read_manifest, this_machine
 from em_impute.tables import groups, summarise
-from em_impute.tables.reading import sources
 from em_impute.tables.columns.roles import assign_roles, count_blanks
 from em_impute.tables.fill import Staged, fill
-from em_impute.tables.run_folder import (
-    RunFolder,
-    installed_versions,
-    sha256,
-    this_machine,
-)
-from em_impute.tables.reading.sources import Snapshot
-from em_impute.checks.invariants import Rows, side_by_side
+from em_impute.tables.reading import sources
+from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.whole_files import sha256
 
 Outcome = Literal["equal", "equal to rounding", "not equal", "cannot be verified"]
 TABLE = "the table"
@@ -68,7 +65,7 @@ def verify(path: Path) -> Verification:
         If it is not the folder of a run that published, or its source cannot be read.
     """
     folder = RunFolder(path)
-    recorded = folder.read_manifest()
+    recorded = read_manifest(folder)
     job = _job(recorded)
     if recorded["target"] is None:
         raise CannotRun("This run published nothing, so there is nothing to verify.")

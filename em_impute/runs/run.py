@@ -9,29 +9,22 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal
 
+from em_impute.checks import Checked
 from em_impute.gaussian import Status
 from em_impute.job import CannotRun, Job
-from em_impute.reporting.parts import Parts, kind_and_place
 from em_impute.reporting import diagnostics
 from em_impute.reporting.brief import Brief
+from em_impute.reporting.parts import Parts, kind_and_place
+from em_impute.runs.manifest import Manifest, installed_versions, read_manifests, this_machine
 from em_impute.self_test.scores import SelfTest
-from em_impute.tables.writing import publications
-from em_impute.tables.writing import targets
-from em_impute.tables.columns.roles import Roles
 from em_impute.tables.fill import Staged
 from em_impute.tables.groups import Fitted
+from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.whole_files import read_json
+from em_impute.tables.writing import publications, targets
 from em_impute.tables.writing.locks import TargetBusyError
-from em_impute.tables.run_folder import (
-    Manifest,
-    RunFolder,
-    installed_versions,
-    read_json,
-    read_manifests,
-    this_machine,
-)
-from em_impute.tables.reading.sources import Snapshot
 from em_impute.tables.writing.targets import Published, find_published
-from em_impute.checks import Checked
 
 
 class Refused(Exception):

@@ -27,8 +27,8 @@ from em_impute.job import SelfTestOptions
 from em_impute.tables.columns.encoding import Nominal, Number, Ordinal, to_numbers
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.groups import group_rows
-from em_impute.tables.reading.sources import Snapshot, read_batches, read_schema
 from em_impute.tables.sample import spread_ranks
+from em_impute.tables.snapshot import Snapshot, read_batches, read_schema
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

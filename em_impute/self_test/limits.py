@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from em_impute.job import LEVEL_LIMITS, Job, JobError, Problem
 from em_impute.tables.columns.encoding import Number
 from em_impute.tables.columns.roles import Roles, absence
-from em_impute.tables.reading.sources import Snapshot
+from em_impute.tables.snapshot import Snapshot
 
 # Which limit to look for where another does not fit the kind of its column.
 OF_NUMBERS, OF_LEVELS = "max_rmse_ratio", "min_accuracy"

@@ -31,7 +31,7 @@ from em_impute.tables.columns.encoding import Number
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.digest import Digest
 from em_impute.tables.groups import Fitted, fit_summaries, sum_up_groups
-from em_impute.tables.reading.sources import Snapshot
+from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.summarise import fit_model, sum_up
 
 

@@ -24,9 +24,10 @@ from em_impute.tables.columns.encoding import Filling, Nominal, Number, to_numbe
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.groups import group_rows
 from em_impute.tables.ledger import IMPUTATION, Cells, ledger_rows, ledger_schema
-from em_impute.tables.reading.sources import Snapshot, read_schema, read_spelled, spelled_columns
 from em_impute.tables.row_keys import row_keys
-from em_impute.tables.run_folder import RunFolder, sha256
+from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.snapshot import Snapshot, read_schema, read_spelled, spelled_columns
+from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.targets import open_writer
 
 # So many bits fit an integer that is not negative.

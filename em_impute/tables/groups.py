@@ -16,9 +16,9 @@ from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
 from em_impute.job import CannotRun, ModelOptions
 from em_impute.tables.columns.encoding import as_labels
 from em_impute.tables.columns.roles import Roles
-from em_impute.tables.reading.sources import Snapshot, read_batches
-from em_impute.tables.run_folder import read_json
+from em_impute.tables.snapshot import Snapshot, read_batches
 from em_impute.tables.summarise import fit_model
+from em_impute.tables.whole_files import read_json
 
 # More groups than this are rows told apart, not groups.
 MOST_GROUPS = 1000

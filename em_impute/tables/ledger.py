@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.tables.columns.roles import Roles
-from em_impute.tables.run_folder import RunFolder, sha256
+from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.whole_files import sha256
 
 LEDGER_COLUMNS = ("row", "column", "value", "level", "sd", "pattern", "imputation")
 IMPUTATION = 1

@@ -21,8 +21,8 @@ from em_impute.gaussian import (
 from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.job import ModelOptions
 from em_impute.tables.columns.roles import Roles
-from em_impute.tables.reading.sources import Snapshot, read_batches
-from em_impute.tables.run_folder import written_whole
+from em_impute.tables.snapshot import Snapshot, read_batches
+from em_impute.tables.whole_files import written_whole
 
 Floats = NDArray[np.float64]
 

@@ -30,8 +30,8 @@ from em_impute.reporting.diagnostics import Report
 from em_impute.runs.run import Outcome, Run
 from em_impute.tables import progress, summarise
 from em_impute.tables.reading import sources
-from em_impute.tables.reading.sources import Snapshot
 from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.writing import targets
 
 DAY = date(2026, 1, 1)

@@ -30,8 +30,10 @@ from em_impute.runs.recompute import verify
 from em_impute.tables.databases.exchange import check_target as check_database
 from em_impute.tables.databases.exchange import open_source
 from em_impute.tables.fill import Staged
-from em_impute.tables.reading.sources import SourceError, take_snapshot
-from em_impute.tables.run_folder import open_run_folder, sha256
+from em_impute.tables.reading.sources import take_snapshot
+from em_impute.tables.run_folder import open_run_folder
+from em_impute.tables.snapshot import SourceError
+from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.targets import TargetError, check_target, open_writer, publish
 
 SECRET = "x,y\n1,2\n"

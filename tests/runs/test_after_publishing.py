@@ -31,12 +31,14 @@ from em_impute.plugin import artifacts, tasks
 from em_impute.reporting import brief, diagnostics, drift, matrices, missingness, plots, render
 from em_impute.reporting.diagnostics import Digest, ImputedDigest, Report
 from em_impute.reporting.parts import Parts
+from em_impute.runs import kept, manifest
 from em_impute.runs import measure as measures
 from em_impute.runs import run as findings
 from em_impute.runs.history import past_run, rebuild_report
+from em_impute.runs.manifest import Manifest, read_manifest
 from em_impute.runs.measure import SECTIONS
 from em_impute.runs.run import Found, Outcome, Run
-from em_impute.tables import run_folder
+from em_impute.tables import run_folder, whole_files
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.writing import targets
 
@@ -266,8 +268,11 @@ MODULES = (
     plots,
     artifacts,
     run_folder,
+    whole_files,
+    manifest,
+    kept,
 )
-CLASSES = (Report, Digest, ImputedDigest, RunFolder, Found)
+CLASSES = (Report, Digest, ImputedDigest, RunFolder, Manifest, Found)
 
 
 def functions() -> dict[str, tuple[list[tuple[object, str]], Any]]:
@@ -368,7 +373,7 @@ def test_what_is_said_of_the_target_is_true_when_publishing_fails(
     assert CELL not in result.stdout
     [folder] = Path("runs/test").iterdir()
     numbers = Report.from_dict(json.loads((folder / "report.json").read_text()))
-    recorded = RunFolder(folder).read_manifest()
+    recorded = read_manifest(RunFolder(folder))
     assert (recorded["target"] is not None) is published
     assert not list(folder.glob("snapshot.*"))
     if published:
@@ -420,7 +425,7 @@ def test_an_interruption_after_publishing_does_not_hide_that_it_was(
     assert said["outcome"].startswith("published")
     assert "interrupted; the table had been published to out/filled.csv before." in result.stderr
     [folder] = Path("runs/test").iterdir()
-    assert RunFolder(folder).read_manifest()["target"] is not None
+    assert read_manifest(RunFolder(folder))["target"] is not None
     assert past_run(folder).brief is not None
 
 
@@ -464,4 +469,4 @@ def test_a_run_that_was_lost_after_publishing_is_not_said_to_have_published_noth
     assert brief is not None
     assert (brief.published, brief.outcome) == (True, "published with warnings")
     assert "missing cells were filled" in brief.verdict
-    assert run.folder.read_manifest()["target"]["rows"] == 60
+    assert read_manifest(run.folder)["target"]["rows"] == 60

@@ -21,14 +21,17 @@ from em_impute.cli import main as cli
 from em_impute.gaussian import GaussianModel, PatternSummary
 from em_impute.job import CannotRun, FileSource, FileTarget, Job, KeptRuns
 from em_impute.runs.history import past_runs
+from em_impute.runs.kept import is_overtaken, prune
+from em_impute.runs.manifest import Manifest, read_manifests
 from em_impute.runs.recompute import verify
 from em_impute.runs.run import imputed_before, published_dates
 from em_impute.tables import summarise
 from em_impute.tables.columns.roles import Roles, assign_roles
 from em_impute.tables.fill import Staged, fill
 from em_impute.tables.reading import sources
-from em_impute.tables.reading.sources import Snapshot, take_snapshot
-from em_impute.tables.run_folder import Manifest, RunFolder, open_run_folder, prune, read_manifests
+from em_impute.tables.reading.sources import take_snapshot
+from em_impute.tables.run_folder import RunFolder, open_run_folder
+from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.writing import targets
 from em_impute.tables.writing.targets import TargetError, check_target, publish
 
@@ -259,7 +262,7 @@ def run() -> RunFolder:
         finished=now,
         verdict="Published.",
     )
-    folder.write_manifest(manifest)
+    manifest.save(folder.manifest)
     return folder
 
 
@@ -329,7 +332,7 @@ def test_a_folder_in_the_place_of_a_file(run: RunFolder) -> None:
     (run.path / "snapshot.old").mkdir()
     (run.path / "link").symlink_to("nowhere")
     go_through_the_runs(run)
-    assert run.is_overtaken is False
+    assert is_overtaken(run) is False
     run.clear()
 
 

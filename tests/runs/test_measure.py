@@ -22,6 +22,7 @@ from em_impute.reporting.brief import in_brief
 from em_impute.reporting.diagnostics import Report
 from em_impute.reporting.missingness import FEWEST_ROWS
 from em_impute.reporting.parts import Parts
+from em_impute.runs.manifest import read_manifest
 from em_impute.runs.measure import report_numbers, with_manifest
 from em_impute.runs.run import Found, Refused, Run, manifest
 from em_impute.tables import groups, summarise
@@ -104,7 +105,7 @@ def leave(run: Run, found: Found) -> Ran:
     recorded = manifest(run, found.snapshot, found, report, Parts())
     report = with_manifest(report, recorded)
     run.folder.numbers.write_text(json.dumps(report.to_dict(), allow_nan=False))
-    run.folder.write_manifest(recorded)
+    recorded.save(run.folder.manifest)
     return run, found, report
 
 
@@ -299,7 +300,7 @@ def test_the_fit_and_the_correlations_are_the_models(
 
 def test_the_manifest_is_told(mixed: tuple[Ran, pd.DataFrame, pd.DataFrame]) -> None:
     (run, found, report), _, _ = mixed
-    told, recorded = dict(report.manifest), run.folder.read_manifest()
+    told, recorded = dict(report.manifest), read_manifest(run.folder)
     assert found.snapshot is not None
     assert told["source, fingerprint"] == found.snapshot.fingerprint
     assert told["filled table, SHA-256"] == recorded["table"]

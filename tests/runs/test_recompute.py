@@ -19,12 +19,14 @@ from holed_tables import factor_table, reference
 from threadpoolctl import threadpool_limits
 
 from em_impute.job import CannotRun, Job
+from em_impute.runs.manifest import Manifest, read_manifest
 from em_impute.runs.recompute import verify
 from em_impute.tables import summarise
 from em_impute.tables.columns import roles as columns
 from em_impute.tables.fill import fill
 from em_impute.tables.reading import sources
-from em_impute.tables.run_folder import Manifest, RunFolder, open_run_folder, sha256
+from em_impute.tables.run_folder import RunFolder, open_run_folder
+from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing import targets
 
 
@@ -77,7 +79,7 @@ def published(**changes: Any) -> RunFolder:
 
 
 def change_manifest(run: RunFolder, change: Callable[[dict[str, Any]], object]) -> None:
-    content = run.read_manifest()
+    content = read_manifest(run)
     change(content)
     run.manifest.write_text(json.dumps(content))
 

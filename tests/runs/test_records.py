@@ -20,7 +20,7 @@ from em_impute.flows.backfill import backfill
 from em_impute.flows.impute import impute
 from em_impute.job import DatabaseTarget, FileTarget, Job
 from em_impute.tables.fill import Staged
-from em_impute.tables.run_folder import sha256
+from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.targets import TargetError, open_writer, publish, standing
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

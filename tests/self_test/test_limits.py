@@ -11,7 +11,7 @@ import pytest
 from em_impute.job import Job, JobError
 from em_impute.self_test.limits import check_limits, limits_that_apply
 from em_impute.tables.columns.roles import assign_roles
-from em_impute.tables.reading.sources import Snapshot
+from em_impute.tables.snapshot import Snapshot
 
 TABLE = pa.table(
     {

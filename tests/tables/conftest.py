@@ -17,7 +17,7 @@ from pyarrow import parquet
 from snapshots import folder, job, take_csv, take_table  # noqa: F401
 
 from em_impute.tables.fill import Staged
-from em_impute.tables.run_folder import sha256
+from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.targets import open_writer
 
 NUMBERS = count()

@@ -19,11 +19,13 @@ from hypothesis.strategies import SearchStrategy
 from pyarrow import feather
 
 from em_impute.gaussian import GaussianModel
-from em_impute.job import FileSource, FileTarget
+from em_impute.job import BATCH_ROWS, FileSource, FileTarget
 from em_impute.tables.columns.roles import Roles, to_matrix
 from em_impute.tables.fill import Staged, fill, filled_schema
-from em_impute.tables.reading.sources import BATCH_ROWS, Snapshot, take_snapshot
-from em_impute.tables.run_folder import DiskFullError, RunFolder
+from em_impute.tables.reading.sources import take_snapshot
+from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.whole_files import DiskFullError
 from em_impute.tables.writing.targets import TargetError, open_writer, read_staged
 
 Take = Callable[..., Snapshot]

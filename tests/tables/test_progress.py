@@ -13,6 +13,7 @@ from em_impute.gaussian import Iteration
 from em_impute.job import FileSource
 from em_impute.tables import progress
 from em_impute.tables.reading import sources
+from em_impute.tables.snapshot import read_batches
 
 
 class Heard(progress.Listener):
@@ -60,7 +61,7 @@ def test_rows_are_counted_as_they_are_read(tmp_path: Path) -> None:
         source = FileSource(path=str(tmp_path / "in.csv"))
         snapshot = sources.take_snapshot(source, tmp_path / "snapshot.arrow", batch_rows=4)
         assert heard.rows == [(4, None), (8, None), (10, None)]
-        assert sum(batch.num_rows for batch in sources.read_batches(snapshot.path)) == 10
+        assert sum(batch.num_rows for batch in read_batches(snapshot.path)) == 10
     assert heard.rows[3:] == [(4, 1 / 3), (8, 2 / 3), (10, 1.0)]
 
 

@@ -14,18 +14,11 @@ from pathlib import Path
 import pytest
 
 from em_impute.job import CannotRun, Job, KeptRuns
-from em_impute.tables.reading.sources import Snapshot
-from em_impute.tables.run_folder import (
-    DiskFullError,
-    Manifest,
-    RunFolder,
-    installed_versions,
-    open_run_folder,
-    prune,
-    sha256,
-    this_machine,
-    written_whole,
-)
+from em_impute.runs.kept import prune
+from em_impute.runs.manifest import Manifest, installed_versions, read_manifest, this_machine
+from em_impute.tables.run_folder import RunFolder, open_run_folder
+from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.whole_files import DiskFullError, sha256, written_whole
 from em_impute.tables.writing.targets import Published
 
 Take = Callable[..., Snapshot]
@@ -134,12 +127,12 @@ def test_manifest_says_what_ran_on_what(
 ) -> None:
     snapshot = take_csv("a,b\n1,2\n")
     published = Published("out/y.parquet", 1, "ab12")
-    folder.write_manifest(manifest(job(), snapshot, published))
+    manifest(job(), snapshot, published).save(folder.manifest)
     written = json.loads(folder.manifest.read_text())
     assert written.pop("versions") == installed_versions()
     assert written.pop("machine") == this_machine()
     assert Job.model_validate(written.pop("definition")) == job()
-    assert folder.read_manifest()["run"] == "run-1"
+    assert read_manifest(folder)["run"] == "run-1"
     assert written.pop("job_hash") == hashlib.sha256(job().model_dump_json().encode()).hexdigest()
     assert written == {
         "run": "run-1",
@@ -177,7 +170,7 @@ def test_job_hash_follows_the_job(take_csv: Take, job: Callable[..., Job]) -> No
 def test_manifest_of_a_refused_run_has_no_target(
     folder: RunFolder, take_csv: Take, job: Callable[..., Job]
 ) -> None:
-    folder.write_manifest(manifest(job(), take_csv("a\n1\n"), None))
+    manifest(job(), take_csv("a\n1\n"), None).save(folder.manifest)
     assert json.loads(folder.manifest.read_text())["target"] is None
 
 
@@ -193,7 +186,7 @@ def test_manifest_that_cannot_be_read(folder: RunFolder, content: str | None, me
     if content is not None:
         folder.manifest.write_text(content)
     with pytest.raises(CannotRun, match=message):
-        folder.read_manifest()
+        read_manifest(folder)
 
 
 def test_hashes_are_of_the_files_that_there_are(folder: RunFolder) -> None:

@@ -21,8 +21,8 @@ from em_impute.tables.columns import roles as columns
 from em_impute.tables.fill import fill
 from em_impute.tables.reading import csv_text, json_lines, sources
 from em_impute.tables.reading.digits import loses_digits
-from em_impute.tables.reading.sources import Snapshot
 from em_impute.tables.run_folder import open_run_folder
+from em_impute.tables.snapshot import Snapshot, read_spelled, spelled_columns
 from em_impute.tables.writing import targets
 
 Publish = Callable[..., Snapshot]
@@ -155,7 +155,7 @@ def test_a_database_has_a_type_for_moments(tmp_path: Path) -> None:
         job.source, tmp_path / "snapshot", purpose=sources.Purpose.of(job)
     )
     assert snapshot.profile("moment").type == "timestamp[s, tz=UTC]"
-    assert sources.spelled_columns(snapshot) == {}
+    assert spelled_columns(snapshot) == {}
 
 
 def test_a_time_with_an_offset_may_predict(publish_to: Publish, tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_the_cells_that_a_file_of_text_spells_are_read_in_blocks(
         )
         path = tmp_path / f"{name}.arrow"
         sources.take_snapshot(job.source, path, 7, sources.Purpose.of(job))
-        batches = list(sources.read_spelled(path))
+        batches = list(read_spelled(path))
         assert {batch.num_rows for batch in batches[:-1]} == {7}
         cells = [c for b in batches for c in b[spelling.spelling_of("a")].to_pylist()]
         assert cells == [spelled] * 200

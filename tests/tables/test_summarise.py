@@ -11,9 +11,9 @@ import pytest
 from holed_tables import factor_table
 
 from em_impute.gaussian import GaussianModel, PatternSummary
-from em_impute.job import ModelOptions
+from em_impute.job import BATCH_ROWS, ModelOptions
 from em_impute.tables.columns.roles import Roles
-from em_impute.tables.reading.sources import BATCH_ROWS, Snapshot
+from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.summarise import fit_model, summarise
 
 Take = Callable[..., Snapshot]

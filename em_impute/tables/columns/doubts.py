@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from em_impute.job import Job
 from em_impute.tables.columns.roles import TEXT_TYPES, Roles, first_text
 from em_impute.tables.reading.missing import Missing
-from em_impute.tables.reading.sources import ColumnProfile, Snapshot
+from em_impute.tables.snapshot import ColumnProfile, Snapshot
 
 _INDEX_OF_PANDAS = re.compile(r"Unnamed: \d+")
 

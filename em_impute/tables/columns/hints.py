@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from em_impute.tables.columns.encoding import Instant, Number, to_numbers
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.columns.transforms import IDENTITY
-from em_impute.tables.reading.sources import Snapshot, read_batches, read_schema
+from em_impute.tables.snapshot import Snapshot, read_batches, read_schema
 
 Kind = Literal["constant", "time", "counter", "identifier", "code", "share", "skewed"]
 MOVES_ON: tuple[Kind, ...] = ("time", "counter", "identifier")

@@ -18,8 +18,8 @@ from em_impute.job import Job
 from em_impute.tables.columns.encoding import Number, to_numbers
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.columns.transforms import IDENTITY
-from em_impute.tables.reading.sources import Snapshot, read_batches
 from em_impute.tables.row_keys import row_keys
+from em_impute.tables.snapshot import Snapshot, read_batches
 
 SHOWN_ROWS = 3
 # So many keys are compared at a time.

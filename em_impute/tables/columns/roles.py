@@ -33,7 +33,7 @@ from em_impute.tables.columns.encoding import (
 from em_impute.tables.columns.transforms import transform_of
 from em_impute.tables.reading.digits import CODE, LARGEST_EXACT_INTEGER, LONG_CODE, is_number
 from em_impute.tables.reading.missing import NULL_SPELLINGS, Missing
-from em_impute.tables.reading.sources import ColumnProfile, Snapshot, read_batches, read_schema
+from em_impute.tables.snapshot import ColumnProfile, Snapshot, read_batches, read_schema
 
 # More levels than this are an identifier, or text; each of them is a column of the model.
 MOST_LEVELS = 50

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from em_impute.job import Job
 from em_impute.tables.columns.roles import MOST_LEVELS, Roles, has_few_levels
-from em_impute.tables.reading.sources import ColumnProfile, Snapshot, read_schema
+from em_impute.tables.snapshot import ColumnProfile, Snapshot, read_schema
 
 MAX_NAMED = 3
 QUIET = "or name in columns.impute what is to be filled"

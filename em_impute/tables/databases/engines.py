@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from em_impute.job import database_file, split_database_url
 from em_impute.job.confinement import ROOT, OutsideError, confined, roots
 from em_impute.tables.databases import postgresql_catalog
-from em_impute.tables.run_folder import reason
+from em_impute.tables.whole_files import reason
 
 # How long a session waits for whoever writes to the same place, in seconds.
 PATIENCE = 300.0

@@ -32,7 +32,7 @@ from em_impute.tables.databases.engines import (
 from em_impute.tables.databases.filled_marks import filled_columns, marked, marks
 from em_impute.tables.databases.holding import Load
 from em_impute.tables.databases.logins import LoginError, login_to
-from em_impute.tables.reading.sources import SourceError, read_schema
+from em_impute.tables.snapshot import SourceError, read_schema
 from em_impute.tables.writing.publications import DAYS_ROWS, Standing, check_not_overtaken
 from em_impute.tables.writing.targets import Published, TargetError, in_doubt
 

@@ -15,8 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from em_impute.tables.reading.arrow_files import read_schema
-from em_impute.tables.reading.sources import read_batches
+from em_impute.tables.snapshot import read_batches, read_schema
 
 if TYPE_CHECKING:
     from em_impute.tables.fill import Staged

@@ -10,7 +10,7 @@ from em_impute.tables.databases import exchange as databases
 from em_impute.tables.databases import holding
 from em_impute.tables.databases.engines import DatabaseLostError
 from em_impute.tables.databases.filled_marks import filled_columns, marked, marks
-from em_impute.tables.reading.arrow_files import read_schema
+from em_impute.tables.snapshot import read_schema
 from em_impute.tables.writing.publications import run_of
 from em_impute.tables.writing.targets import TargetError
 

@@ -19,7 +19,7 @@ from em_impute.tables.columns.roles import Roles, blanks_as_missing
 from em_impute.tables.databases import exchange as databases
 from em_impute.tables.databases import filled_marks, holding, narrowing
 from em_impute.tables.databases.engines import DatabaseError, DatabaseLostError
-from em_impute.tables.reading.sources import Snapshot, read_batches
+from em_impute.tables.snapshot import Snapshot, read_batches
 from em_impute.tables.writing.targets import TargetError
 
 

@@ -16,14 +16,9 @@ import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 
 from em_impute.job import BATCH_ROWS
-from em_impute.tables.reading.files import (
-    FORMAT_NAMES,
-    SourceError,
-    SourceFile,
-    check_kind,
-    check_names,
-)
+from em_impute.tables.reading.files import FORMAT_NAMES, SourceFile, check_kind, check_names
 from em_impute.tables.reading.unified import Unified, as_type, unify
+from em_impute.tables.snapshot import SourceError, arrow_schema
 
 
 def infer(files: Sequence[SourceFile], file_format: str) -> Unified:
@@ -82,12 +77,6 @@ def _typed(file: SourceFile, file_format: str, schema: pa.Schema) -> Iterator[pa
         ]
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
         rows += batch.num_rows
-
-
-def read_schema(path: Path) -> pa.Schema:
-    """Schema of an Arrow file, such as a snapshot."""
-    with pa.memory_map(str(path)) as file:
-        return pa.ipc.open_file(file).schema
 
 
 def stream_file(
@@ -157,7 +146,7 @@ def _keeps_promise(field: pa.Field, cells: pa.Array, shown: pa.Array | None = No
 def _checked_schema(file: SourceFile, file_format: str) -> pa.Schema:
     check_kind(file, file_format)
     with _damage_reported(file, file_format):
-        schema = pq.read_schema(file.path) if file_format == "parquet" else read_schema(file.path)
+        schema = pq.read_schema(file.path) if file_format == "parquet" else arrow_schema(file.path)
         for field in schema:  # names are decoded only when somebody looks
             str((field.name, field.type))
     check_names(file, schema.names)

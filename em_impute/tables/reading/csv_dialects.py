@@ -23,8 +23,9 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from em_impute.job import CsvOptions, FileSource
-from em_impute.tables.reading.files import SourceError, SourceFile
-from em_impute.tables.run_folder import written_whole
+from em_impute.tables.reading.files import SourceFile
+from em_impute.tables.snapshot import SourceError
+from em_impute.tables.whole_files import written_whole
 
 # The first bytes of what a file's name says it is compressed with.
 _COMPRESSION = {

@@ -25,7 +25,6 @@ from em_impute.job import CsvOptions
 from em_impute.tables.reading.csv_dialects import proposal
 from em_impute.tables.reading.digits import CODE, LONG_CODE, is_number, loses_digits
 from em_impute.tables.reading.files import (
-    SourceError,
     SourceFile,
     check_is_text,
     check_kind,
@@ -33,6 +32,7 @@ from em_impute.tables.reading.files import (
     check_same_names,
 )
 from em_impute.tables.reading.missing import NOTHING, Missing
+from em_impute.tables.snapshot import SourceError
 from em_impute.tables.spelling import (
     csv_fields,
     json_values,

@@ -20,9 +20,10 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.fs as pa_fs
 
-from em_impute.job import CannotRun, DatabaseSource, FileSource
+from em_impute.job import DatabaseSource, FileSource
 from em_impute.job.confinement import OutsideError, check_url, confined
-from em_impute.tables.run_folder import reason
+from em_impute.tables.snapshot import SourceError
+from em_impute.tables.whole_files import reason
 
 # Each format's bytes at the start and at the end of a file.
 ENDS = {"parquet": b"PAR1", "feather": b"ARROW1"}
@@ -42,10 +43,6 @@ HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 SHOWN = 10
 State = tuple[int | None, ...]
 INT32 = range(-(2**31), 2**31)
-
-
-class SourceError(CannotRun):
-    """The source cannot be read as what the job says it is."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from em_impute.tables.reading.files import SourceError, SourceFile
+from em_impute.tables.reading.files import SourceFile
+from em_impute.tables.snapshot import SourceError
 
 # Decimal digits of whole numbers, by their bits; Arrow asks for so many before it casts them.
 _DIGITS = {8: 3, 16: 5, 32: 10, 64: 20}

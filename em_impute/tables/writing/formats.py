@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 from em_impute.job import CannotRun
 from em_impute.tables import spelling
 from em_impute.tables.reading import csv_text, json_lines
-from em_impute.tables.reading.arrow_files import read_schema, stream_file
+from em_impute.tables.reading.arrow_files import stream_file
 from em_impute.tables.reading.csv_text import CSV_BLOCK_BYTES
-from em_impute.tables.reading.files import FORMAT_NAMES, SourceError, SourceFile
-from em_impute.tables.run_folder import written_whole
+from em_impute.tables.reading.files import FORMAT_NAMES, SourceFile
+from em_impute.tables.snapshot import SourceError, arrow_schema
+from em_impute.tables.whole_files import written_whole
 
 
 class TargetError(CannotRun):
@@ -75,7 +76,7 @@ def stored_columns(path: Path, file_format: str, schema: pa.Schema) -> tuple[pa.
             pq.ParquetWriter(empty, schema).close()
             return pq.read_schema(path), pq.read_schema(pa.BufferReader(empty.getvalue()))
         case "feather":
-            return read_schema(path), schema
+            return arrow_schema(path), schema
         case "csv":
             with path.open(encoding="utf-8-sig", newline="") as file:
                 names = next(csv.reader(file), [])

@@ -28,9 +28,10 @@ from pydantic import TypeAdapter
 from em_impute.job import DatabaseTarget, FileTarget
 from em_impute.job.confinement import OutsideError, confined
 from em_impute.tables import spelling
-from em_impute.tables.reading.arrow_files import read_schema, stream_file
-from em_impute.tables.reading.files import FORMAT_NAMES, SourceError
-from em_impute.tables.run_folder import read_json, reason, sha256, written_whole
+from em_impute.tables.reading.arrow_files import stream_file
+from em_impute.tables.reading.files import FORMAT_NAMES
+from em_impute.tables.snapshot import SourceError, arrow_schema
+from em_impute.tables.whole_files import read_json, reason, sha256, written_whole
 from em_impute.tables.writing import merging, partitions, publications
 from em_impute.tables.writing.formats import TargetError as TargetError
 from em_impute.tables.writing.formats import check_types as check_types
@@ -417,7 +418,7 @@ def _put_file(
 
 def _merged_file(staged: Staged, target: FileTarget, place: Path) -> tuple[Path, int]:
     """Write the table that is there and the staged one as one, beside the staged one."""
-    schema, file_format = read_schema(staged.path), target.file_format
+    schema, file_format = arrow_schema(staged.path), target.file_format
     path = staged.path.with_name(f"staged.merged.{file_format}")
 
     exists = target.mode != "replace" and place.exists()
@@ -526,7 +527,7 @@ def _put_folder(
 
 
 def _write_version(staged: Staged, target: FileTarget, current: Path, partial: Path) -> int:
-    schema, by = read_schema(staged.path), target.partition_by or ()
+    schema, by = arrow_schema(staged.path), target.partition_by or ()
     exists = target.mode != "replace" and current.exists()
     if exists:
         plain = spelling.plain(schema)

@@ -17,7 +17,7 @@ from em_impute.tables.columns.encoding import Instant, Nominal, Number, Ordinal
 from em_impute.tables.columns.misfits import Misfits, find_misfits
 from em_impute.tables.columns.roles import assign_roles
 from em_impute.tables.columns.transforms import transform_of
-from em_impute.tables.reading.sources import Snapshot
+from em_impute.tables.snapshot import Snapshot
 
 Take = Callable[..., Snapshot]
 MakeJob = Callable[..., Job]

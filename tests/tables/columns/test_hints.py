@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from em_impute.job import FileSource, Job
 from em_impute.tables.columns.hints import Hint, Look, columns_that_move_on, find_hints
 from em_impute.tables.columns.roles import assign_roles
-from em_impute.tables.reading.sources import Snapshot
+from em_impute.tables.snapshot import Snapshot
 
 N = 2_000
 RNG = np.random.default_rng(3)

@@ -12,7 +12,7 @@ import pytest
 
 from em_impute.job import Job, JobError, load_job
 from em_impute.tables.columns.roles import Roles, assign_roles, to_matrix
-from em_impute.tables.reading.sources import Snapshot
+from em_impute.tables.snapshot import Snapshot
 
 Take = Callable[..., Snapshot]
 MakeJob = Callable[..., Job]

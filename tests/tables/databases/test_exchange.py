@@ -26,7 +26,8 @@ from em_impute.tables.databases import engines
 from em_impute.tables.databases.engines import DatabaseLostError, quoted
 from em_impute.tables.databases.exchange import check_target, open_source, publish
 from em_impute.tables.fill import Staged
-from em_impute.tables.reading.sources import SourceError, take_snapshot
+from em_impute.tables.reading.sources import take_snapshot
+from em_impute.tables.snapshot import SourceError
 from em_impute.tables.writing.targets import Published, TargetError
 
 ODD_NAMES = [

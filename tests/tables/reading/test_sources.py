@@ -13,19 +13,19 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import feather
 
-from em_impute.job import FileSource
+from em_impute.job import BATCH_ROWS, FileSource
 from em_impute.tables.reading.arrow_files import stream_file
 from em_impute.tables.reading.csv_text import CSV_BLOCK_BYTES
-from em_impute.tables.reading.sources import (
-    BATCH_ROWS,
+from em_impute.tables.reading.sources import take_snapshot
+from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.snapshot import (
     ColumnProfile,
     Snapshot,
     SourceError,
     read_batches,
     read_schema,
-    take_snapshot,
 )
-from em_impute.tables.run_folder import DiskFullError, RunFolder
+from em_impute.tables.whole_files import DiskFullError
 
 Take = Callable[..., Snapshot]
 

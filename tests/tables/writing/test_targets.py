@@ -16,7 +16,8 @@ import pytest
 
 from em_impute.job import FileTarget
 from em_impute.tables.fill import Staged
-from em_impute.tables.run_folder import RunFolder, sha256
+from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.targets import (
     Published,
     TargetError,

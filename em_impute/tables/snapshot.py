@@ -1,0 +1,187 @@
+"""A source as it was when it was read: one Arrow file in the run's folder, a profile per column.
+
+`em_impute.tables.reading` takes snapshots; all others read rows from one, never from a source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+
+from em_impute.job import CannotRun
+from em_impute.tables import spelling
+from em_impute.tables.progress import rows_passed
+from em_impute.tables.whole_files import sha256, written_whole
+
+
+class SourceError(CannotRun):
+    """The source cannot be read as what the job says it is."""
+
+
+@dataclass(frozen=True)
+class ColumnProfile:
+    """What a snapshot knows of one column. Rows are counted from 1, the header not counted.
+
+    Attributes
+    ----------
+    name : str
+    type : str
+        Name of the Arrow type.
+    numeric : bool
+        Whether it is an integer, decimal or floating type.
+    missing : int
+        Cells that are null or NaN.
+    infinite : int
+    first_infinite_row : int or None
+    constant : bool
+        Whether at least one cell is observed and all observed ones are equal. False for columns
+        that are not numeric.
+    in_folders : bool
+        Whether it is in the names of folders, not in the files.
+    odd : int
+        Cells of a column of text that are no numbers, where nearly all are; else 0.
+    odd_rows : tuple of int
+        The first rows that hold one.
+    odd_spellings : tuple of str
+        What these cells hold, if that is known to stand for no value; else empty.
+    nines : tuple of (str, int)
+        Numbers of nines at the edge of a column of numbers, such as -999, and how many cells
+        hold them, if these are many.
+    separators : str
+        The options of a CSV by which a column of text would be one of numbers; empty if none.
+    too_precise : bool
+        Whether a column is text because its numbers have digits that no float keeps.
+    """
+
+    name: str
+    type: str
+    numeric: bool
+    missing: int
+    infinite: int
+    first_infinite_row: int | None
+    constant: bool
+    in_folders: bool = False
+    odd: int = 0
+    odd_rows: tuple[int, ...] = ()
+    odd_spellings: tuple[str, ...] = ()
+    nines: tuple[tuple[str, int], ...] = ()
+    separators: str = ""
+    too_precise: bool = False
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A source as it was when it was read.
+
+    Attributes
+    ----------
+    path : Path
+        The Arrow IPC file.
+    rows : int
+    columns : tuple of ColumnProfile
+    fingerprint : str
+        ``"sha256:..."`` of the snapshot's bytes.
+    source : str
+        What was read, for messages.
+    notes : tuple of str
+        What was decided in reading it, a sentence each.
+    headless : bool
+        Whether what was taken for the names of columns are numbers.
+    """
+
+    path: Path
+    rows: int
+    columns: tuple[ColumnProfile, ...]
+    fingerprint: str
+    source: str
+    notes: tuple[str, ...] = ()
+    headless: bool = False
+
+    def profile(self, name: str) -> ColumnProfile:
+        """Return the profile of one column.
+
+        Raises
+        ------
+        KeyError
+            If the snapshot has no such column.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+    def save(self, path: Path) -> None:
+        """Write what is known of the snapshot as JSON."""
+        with written_whole(path) as half_written:
+            half_written.write_bytes(_SNAPSHOT.dump_json(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Snapshot | None:
+        """Read what `save` wrote; None if it, or the snapshot that it is of, is not as it was."""
+        try:
+            snapshot = _SNAPSHOT.validate_json(path.read_bytes())
+            whole = snapshot.fingerprint == f"sha256:{sha256(snapshot.path)}"
+        except (OSError, ValidationError):
+            return None
+        return snapshot if whole else None
+
+
+_SNAPSHOT = TypeAdapter(Snapshot)
+
+
+# --- Its rows ---------------------------------------------------------------------------------
+
+
+def arrow_schema(path: Path) -> pa.Schema:
+    """Schema of an Arrow file, such as a snapshot, with all that is in it."""
+    with pa.memory_map(str(path)) as file:
+        return pa.ipc.open_file(file).schema
+
+
+def spelled_columns(snapshot: Snapshot) -> dict[str, str]:
+    """The names of the columns that have the spellings of others, by these; there may be none."""
+    schema = arrow_schema(snapshot.path)
+    if not spelling.is_spelled(schema):
+        return {}
+    return {name: spelling.spelling_of(name) for name in spelling.plain(schema).names}
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The columns of a snapshot."""
+    return spelling.plain(arrow_schema(path))
+
+
+def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a snapshot in the order of its rows; by default with every column."""
+    return _read_batches(path, read_schema(path).names if columns is None else list(columns))
+
+
+def read_spelled(path: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a snapshot with every column, and its spelling where there are any."""
+    return _read_batches(path, arrow_schema(path).names)
+
+
+def _read_batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    # Arrow passes over the bytes of all other columns.
+    names = arrow_schema(path).names
+    options = pa.ipc.IpcReadOptions(included_fields=sorted(map(names.index, columns)))
+    # Not a memory map: its pages would count as this process's memory, up to the whole file.
+    with pa.OSFile(str(path)) as file:
+        reader = pa.ipc.open_file(file, options=options)
+        rows = 0
+        for i in range(reader.num_record_batches):
+            batch = reader.get_batch(i)
+            yield batch.select(columns)
+            rows += batch.num_rows
+            rows_passed(rows, (i + 1) / reader.num_record_batches)
+
+
+def is_numeric(type_: pa.DataType) -> bool:
+    """Whether a column of this type can take part in a model: integers, decimals, floats."""
+    is_type = pa.types
+    numeric = is_type.is_integer(type_) or is_type.is_floating(type_) or is_type.is_decimal(type_)
+    return bool(numeric)
