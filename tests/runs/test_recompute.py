@@ -59,21 +59,20 @@ def published(**changes: Any) -> RunFolder:
     model.save(folder.model)
     staged = fill(snapshot, model, roles, job.target, folder)
     now = datetime.now(UTC)
-    folder.write_manifest(
-        Manifest(
-            run="run-1",
-            date=date(2026, 1, 1),
-            job=job,
-            snapshot=snapshot,
-            published=targets.publish(staged, job.target, "run-1"),
-            cells=staged.cells,
-            table=staged.sha256,
-            outputs=folder.hashes(),
-            started=now,
-            finished=now,
-            verdict="Published.",
-        )
+    manifest = Manifest(
+        run="run-1",
+        date=date(2026, 1, 1),
+        job=job,
+        snapshot=snapshot,
+        published=targets.publish(staged, job.target, "run-1"),
+        cells=staged.cells,
+        table=staged.sha256,
+        outputs=folder.hashes(),
+        started=now,
+        finished=now,
+        verdict="Published.",
     )
+    manifest.save(folder.manifest)
     folder.clear()
     return folder
 
