@@ -32,7 +32,7 @@ from em_impute.tables.columns.roles import Roles
 from em_impute.tables.fill import fill
 from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
-from em_impute.tables.writing.targets import read_staged
+from em_impute.tables.writing.formats import read_staged
 
 FORMATS = ("feather", "parquet", "csv", "jsonl")
 # A child reads so many files, unless one of them takes it down.

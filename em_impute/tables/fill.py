@@ -28,7 +28,7 @@ from em_impute.tables.row_keys import row_keys
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot, read_schema, read_spelled, spelled_columns
 from em_impute.tables.whole_files import sha256
-from em_impute.tables.writing.targets import open_writer
+from em_impute.tables.writing.formats import open_writer
 
 # So many bits fit an integer that is not negative.
 MOST_BITS = 63

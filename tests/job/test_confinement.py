@@ -34,7 +34,8 @@ from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import open_run_folder
 from em_impute.tables.snapshot import SourceError
 from em_impute.tables.whole_files import sha256
-from em_impute.tables.writing.targets import TargetError, check_target, open_writer, publish
+from em_impute.tables.writing.formats import TargetError, open_writer
+from em_impute.tables.writing.targets import check_target, publish
 
 SECRET = "x,y\n1,2\n"
 

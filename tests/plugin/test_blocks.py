@@ -27,11 +27,11 @@ from prefect.plugins import load_prefect_collections
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from pydantic import ValidationError
 
-from em_impute.blocks import EMImputeDatabase, EMImputeJob
 from em_impute.cli import main as cli
+from em_impute.flows.job_block import EMImputeJob
 from em_impute.job import CannotRun, DatabaseSource
 from em_impute.plugin import blocks
-from em_impute.plugin.blocks import read_block
+from em_impute.plugin.blocks import EMImputeDatabase, read_block
 from em_impute.runs.run import Refused
 from em_impute.tables.databases import logins
 from em_impute.tables.databases.logins import Login, LoginError, login_to, read_blocks_with

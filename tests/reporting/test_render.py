@@ -23,13 +23,13 @@ from em_impute.reporting.diagnostics import (
     MAX_DISTRIBUTIONS,
     CheckRow,
     Column,
-    Moments,
     Report,
     describe_columns,
     describe_distributions,
     judge,
 )
 from em_impute.reporting.missingness import describe_patterns
+from em_impute.tables.digest import Moments
 
 ReportOn = Callable[[pd.DataFrame], Report]
 

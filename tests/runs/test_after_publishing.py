@@ -29,7 +29,7 @@ from em_impute.flows.impute import impute
 from em_impute.job import Job, load_job
 from em_impute.plugin import artifacts, tasks
 from em_impute.reporting import brief, diagnostics, drift, matrices, missingness, plots, render
-from em_impute.reporting.diagnostics import Digest, ImputedDigest, Report
+from em_impute.reporting.diagnostics import ImputedDigest, Report
 from em_impute.reporting.parts import Parts
 from em_impute.runs import kept, manifest
 from em_impute.runs import measure as measures
@@ -39,6 +39,7 @@ from em_impute.runs.manifest import Manifest, read_manifest
 from em_impute.runs.measure import SECTIONS
 from em_impute.runs.run import Found, Outcome, Run
 from em_impute.tables import run_folder, whole_files
+from em_impute.tables.digest import Digest
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.writing import targets
 

@@ -10,8 +10,9 @@ import pytest
 
 from em_impute.job import CannotRun
 from em_impute.reporting import render
-from em_impute.reporting.diagnostics import Column, Moments, Report, judge
+from em_impute.reporting.diagnostics import Column, Report, judge
 from em_impute.runs.history import past_runs, read_report, rebuild_report
+from em_impute.tables.digest import Moments
 from em_impute.tables.run_folder import RunFolder
 
 RUN = "20261122T030000Z-5f1c9a2e"

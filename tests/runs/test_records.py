@@ -21,7 +21,8 @@ from em_impute.flows.impute import impute
 from em_impute.job import DatabaseTarget, FileTarget, Job
 from em_impute.tables.fill import Staged
 from em_impute.tables.whole_files import sha256
-from em_impute.tables.writing.targets import TargetError, open_writer, publish, standing
+from em_impute.tables.writing.formats import TargetError, open_writer
+from em_impute.tables.writing.targets import publish, standing
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 FIRST, LAST = date(2026, 2, 1), date(2026, 2, 3)

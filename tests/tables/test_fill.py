@@ -26,7 +26,7 @@ from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.whole_files import DiskFullError
-from em_impute.tables.writing.targets import TargetError, open_writer, read_staged
+from em_impute.tables.writing.formats import TargetError, open_writer, read_staged
 
 Take = Callable[..., Snapshot]
 

@@ -16,7 +16,7 @@ from em_impute.tables.fill import fill, filled_schema
 from em_impute.tables.groups import load_models, save_models, summarise_groups
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
-from em_impute.tables.writing.targets import read_staged
+from em_impute.tables.writing.formats import read_staged
 
 Take = Callable[..., Snapshot]
 

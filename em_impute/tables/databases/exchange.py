@@ -20,7 +20,10 @@ import pyarrow as pa
 
 from em_impute.job import DatabaseSource, DatabaseTarget, split_table
 from em_impute.tables.databases import holding, narrowing
-from em_impute.tables.databases.engines import (
+from em_impute.tables.databases.filled_marks import filled_columns, marked, marks
+from em_impute.tables.databases.holding import Load
+from em_impute.tables.databases.logins import LoginError, login_to
+from em_impute.tables.databases.postgresql import (
     Column,
     DatabaseError,
     DatabaseLostError,
@@ -29,12 +32,10 @@ from em_impute.tables.databases.engines import (
     connect,
     quoted,
 )
-from em_impute.tables.databases.filled_marks import filled_columns, marked, marks
-from em_impute.tables.databases.holding import Load
-from em_impute.tables.databases.logins import LoginError, login_to
 from em_impute.tables.snapshot import SourceError, read_schema
+from em_impute.tables.writing.formats import TargetError
 from em_impute.tables.writing.publications import DAYS_ROWS, Standing, check_not_overtaken
-from em_impute.tables.writing.targets import Published, TargetError, in_doubt
+from em_impute.tables.writing.targets import Published, in_doubt
 
 if TYPE_CHECKING:
     from em_impute.tables.fill import Staged

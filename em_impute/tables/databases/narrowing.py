@@ -13,8 +13,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from em_impute.tables.databases.engines import Column, quoted
 from em_impute.tables.databases.holding import Load
+from em_impute.tables.databases.postgresql import Column, quoted
 
 Kind = Literal["float", "exact", "text", "other"]
 

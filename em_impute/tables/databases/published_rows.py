@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from em_impute.job import DatabaseTarget, split_table
 from em_impute.tables.databases import exchange as databases
 from em_impute.tables.databases import holding
-from em_impute.tables.databases.engines import DatabaseLostError
 from em_impute.tables.databases.filled_marks import filled_columns, marked, marks
+from em_impute.tables.databases.postgresql import DatabaseLostError
 from em_impute.tables.snapshot import read_schema
+from em_impute.tables.writing.formats import TargetError
 from em_impute.tables.writing.publications import run_of
-from em_impute.tables.writing.targets import TargetError
 
 if TYPE_CHECKING:
     from em_impute.tables.fill import Staged

@@ -18,9 +18,9 @@ from em_impute.job import MASK, DatabaseTarget, split_table
 from em_impute.tables.columns.roles import Roles, blanks_as_missing
 from em_impute.tables.databases import exchange as databases
 from em_impute.tables.databases import filled_marks, holding, narrowing
-from em_impute.tables.databases.engines import DatabaseError, DatabaseLostError
+from em_impute.tables.databases.postgresql import DatabaseError, DatabaseLostError
 from em_impute.tables.snapshot import Snapshot, read_batches
-from em_impute.tables.writing.targets import TargetError
+from em_impute.tables.writing.formats import TargetError
 
 
 def rehearse(snapshot: Snapshot, roles: Roles, schema: pa.Schema, target: DatabaseTarget) -> None:

@@ -22,13 +22,14 @@ from databases import Database, Stage
 from postgres_server import GUARDED, PASSWORD, PostgresServer
 
 from em_impute.job import DatabaseSource, DatabaseTarget
-from em_impute.tables.databases import engines
-from em_impute.tables.databases.engines import DatabaseLostError, quoted
+from em_impute.tables.databases import postgresql as engines
 from em_impute.tables.databases.exchange import check_target, open_source, publish
+from em_impute.tables.databases.postgresql import DatabaseLostError, quoted
 from em_impute.tables.fill import Staged
 from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.snapshot import SourceError
-from em_impute.tables.writing.targets import Published, TargetError
+from em_impute.tables.writing.formats import TargetError
+from em_impute.tables.writing.targets import Published
 
 ODD_NAMES = [
     *("a b", 'say "x"', "ünï.çødé", "x; drop table t --", "Select", "o'clock", "$1 ?1"),

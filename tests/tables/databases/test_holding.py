@@ -10,10 +10,10 @@ from databases import Database, Stage
 from postgres_server import GUARDED, PASSWORD
 
 from em_impute.job import DatabaseTarget
-from em_impute.tables.databases import engines
+from em_impute.tables.databases import postgresql as engines
 from em_impute.tables.databases.exchange import check_target, publish
 from em_impute.tables.fill import Staged
-from em_impute.tables.writing.targets import TargetError
+from em_impute.tables.writing.formats import TargetError
 
 TABLE = "CREATE TABLE t (k bigint, v bigint, x float8)"
 TRIGGER = (

@@ -21,7 +21,7 @@ from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.summarise import summarise
-from em_impute.tables.writing.targets import read_staged
+from em_impute.tables.writing.formats import read_staged
 
 PENGUINS = Path(__file__).parents[3] / "data" / "penguins.csv"
 COLUMNS = {

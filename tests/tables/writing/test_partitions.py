@@ -18,7 +18,8 @@ from em_impute.job import FileTarget
 from em_impute.tables.fill import Staged
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.writing import partitions
-from em_impute.tables.writing.targets import TargetError, check_schema, check_target, publish
+from em_impute.tables.writing.formats import TargetError
+from em_impute.tables.writing.targets import check_schema, check_target, publish
 
 Stage = Callable[[dict[str, Any]], Staged]
 

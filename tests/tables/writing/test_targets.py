@@ -18,15 +18,8 @@ from em_impute.job import FileTarget
 from em_impute.tables.fill import Staged
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.whole_files import sha256
-from em_impute.tables.writing.targets import (
-    Published,
-    TargetError,
-    check_target,
-    check_types,
-    open_writer,
-    publish,
-    read_staged,
-)
+from em_impute.tables.writing.formats import TargetError, check_types, open_writer, read_staged
+from em_impute.tables.writing.targets import Published, check_target, publish
 
 OLD, NEW = b"the old table", b"the new table, of another length"
 
