@@ -12,7 +12,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +21,16 @@ from em_impute.job import DatabaseSource, DatabaseTarget, split_table
 from em_impute.tables.databases import holding, narrowing
 from em_impute.tables.databases.filled_marks import filled_columns, marked, marks
 from em_impute.tables.databases.holding import Load
-from em_impute.tables.databases.logins import LoginError, login_to
-from em_impute.tables.databases.postgresql import (
+from em_impute.tables.databases.opening import opened
+from em_impute.tables.databases.session import (
     Column,
     DatabaseError,
     DatabaseLostError,
     Session,
     Table,
-    connect,
     quoted,
 )
-from em_impute.tables.snapshot import SourceError, read_schema
+from em_impute.tables.snapshot import read_schema
 from em_impute.tables.writing.formats import TargetError
 from em_impute.tables.writing.publications import DAYS_ROWS, Standing, check_not_overtaken
 from em_impute.tables.writing.targets import Published, in_doubt
@@ -50,22 +48,6 @@ _RUNS_COLUMNS = """(
     PRIMARY KEY ("run_id", "target")
 )"""
 _WHOLE_NUMBERS = re.compile(r"(small|big|tiny|huge|u|us|ub|ut)*(int|integer)", re.IGNORECASE)
-
-
-@contextmanager
-def opened(place: DatabaseSource | DatabaseTarget) -> Iterator[Session]:
-    """A session with a source's or target's database; its refusals as this room's errors."""
-    reading = isinstance(place, DatabaseSource)
-    fault, done = (SourceError, "read") if reading else (TargetError, "written")
-    name = f"{place}"[0].upper() + f"{place}"[1:]
-    try:
-        login = login_to(place)
-        with connect(login.url, login.password, write=not reading) as session:
-            yield session
-    except (DatabaseError, LoginError) as error:
-        raise fault(f"{name} cannot be {done}: {error}.") from None
-    except DatabaseLostError as error:
-        raise DatabaseLostError(f"{name} cannot be {done}: {error}.") from None
 
 
 # --- Sources -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from em_impute.tables.databases.postgresql import Column, DatabaseError, Session, Table, quoted
+from em_impute.tables.databases.session import Column, DatabaseError, Session, Table, quoted
 
 Marks = Mapping[str, tuple[int, int]]
 

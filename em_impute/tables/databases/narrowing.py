@@ -14,7 +14,7 @@ from typing import Literal
 import pyarrow as pa
 
 from em_impute.tables.databases.holding import Load
-from em_impute.tables.databases.postgresql import Column, quoted
+from em_impute.tables.databases.session import Column, quoted
 
 Kind = Literal["float", "exact", "text", "other"]
 

@@ -9,7 +9,8 @@ from em_impute.job import DatabaseTarget, split_table
 from em_impute.tables.databases import exchange as databases
 from em_impute.tables.databases import holding
 from em_impute.tables.databases.filled_marks import filled_columns, marked, marks
-from em_impute.tables.databases.postgresql import DatabaseLostError
+from em_impute.tables.databases.opening import opened
+from em_impute.tables.databases.session import DatabaseLostError
 from em_impute.tables.snapshot import read_schema
 from em_impute.tables.writing.formats import TargetError
 from em_impute.tables.writing.publications import run_of
@@ -42,7 +43,7 @@ def compare(staged: Staged, target: DatabaseTarget, run_id: str) -> Comparison:
     if target.mode == "append":
         return Comparison(f"{name} was appended to: its rows cannot be told from others.")
     try:
-        with databases.opened(target) as session:
+        with opened(target) as session:
             table = session.find(split_table(target.table))
             last = databases.last_run(session, table)
             if not table.exists or last is None:

@@ -18,7 +18,8 @@ from em_impute.job import MASK, DatabaseTarget, split_table
 from em_impute.tables.columns.roles import Roles, blanks_as_missing
 from em_impute.tables.databases import exchange as databases
 from em_impute.tables.databases import filled_marks, holding, narrowing
-from em_impute.tables.databases.postgresql import DatabaseError, DatabaseLostError
+from em_impute.tables.databases.opening import opened
+from em_impute.tables.databases.session import DatabaseError, DatabaseLostError
 from em_impute.tables.snapshot import Snapshot, read_batches
 from em_impute.tables.writing.formats import TargetError
 
@@ -40,7 +41,7 @@ def rehearse(snapshot: Snapshot, roles: Roles, schema: pa.Schema, target: Databa
         If the target would refuse them.
     """
     try:
-        with databases.opened(target) as session:
+        with opened(target) as session:
             wider = filled_marks.with_words(schema, roles.impute)
             session.load(wider, _with_stand_ins(snapshot, roles, schema, wider))
             table = session.find(split_table(target.table))

@@ -22,9 +22,9 @@ from databases import Database, Stage
 from postgres_server import GUARDED, PASSWORD, PostgresServer
 
 from em_impute.job import DatabaseSource, DatabaseTarget
-from em_impute.tables.databases import postgresql as engines
+from em_impute.tables.databases import duckdb
 from em_impute.tables.databases.exchange import check_target, open_source, publish
-from em_impute.tables.databases.postgresql import DatabaseLostError, quoted
+from em_impute.tables.databases.session import DatabaseLostError, Session, quoted
 from em_impute.tables.fill import Staged
 from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.snapshot import SourceError
@@ -203,7 +203,7 @@ def test_a_query_sees_no_variable_of_this_program(
     duckdb_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     duckdb_database.run("SELECT 1")
-    monkeypatch.setattr(engines, "secret", pa.table({"x": ["s3cret"]}), raising=False)
+    monkeypatch.setattr(duckdb, "secret", pa.table({"x": ["s3cret"]}), raising=False)
     message = refusal_of(duckdb_database.source(query="SELECT * FROM secret"))
     assert "Table with name secret does not exist" in message
 
@@ -1030,7 +1030,7 @@ def held(database: Database) -> Iterator[None]:
 def test_target_that_stays_locked(
     database: Database, old: Any, filled: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "PATIENCE", 0.1)
+    monkeypatch.setattr(Session, "patience", 0.1)
     with held(database), pytest.raises(TargetError) as caught:
         publish(filled, database.target(), "run")
     who = "program kept it" if database.engine == "postgresql" else "process kept the database"

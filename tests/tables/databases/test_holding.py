@@ -10,8 +10,8 @@ from databases import Database, Stage
 from postgres_server import GUARDED, PASSWORD
 
 from em_impute.job import DatabaseTarget
-from em_impute.tables.databases import postgresql as engines
 from em_impute.tables.databases.exchange import check_target, publish
+from em_impute.tables.databases.sqlite import SQLite
 from em_impute.tables.fill import Staged
 from em_impute.tables.writing.formats import TargetError
 
@@ -314,14 +314,14 @@ def test_upsert_into_sqlite_needs_no_index_on_the_key(
 ) -> None:
     """No row is looked for by a walk over all of the other table's."""
     plans: list[str] = []
-    change = engines._SQLite.change
+    change = SQLite.change
 
     def explained(session: Any, sql: str) -> int:
         steps = session.run(f"EXPLAIN QUERY PLAN {sql}")
         plans.append(" | ".join(step[3] for step in steps))
         return change(session, sql)
 
-    monkeypatch.setattr(engines._SQLite, "change", explained)
+    monkeypatch.setattr(SQLite, "change", explained)
     sqlite_database.run(f"CREATE TABLE t (k {declared}, g text, x real)")
     staged = stage({"k": staged_key, "g": list("abc"), "x": [0.1, 0.2, 0.3]})
     target = sqlite_database.target(mode="upsert", narrowing="allow")
