@@ -22,12 +22,11 @@ import pyarrow as pa
 
 from em_impute.gaussian import fit_gaussian
 from em_impute.job import DatabaseSource, DatabaseTarget, FromEnvironment, Job
-from em_impute.tables import summarise
+from em_impute.tables import summarise, targets
 from em_impute.tables.columns.roles import assign_roles
 from em_impute.tables.fill import fill
 from em_impute.tables.reading import sources
 from em_impute.tables.run_folder import open_run_folder
-from em_impute.tables.writing import targets
 
 COLUMNS, BATCH = 10, 50_000
 Result = TypeVar("Result")

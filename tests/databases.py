@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from em_impute.job import DatabaseSource, DatabaseTarget
-from em_impute.tables.fill import Staged
+from em_impute.tables.writing.staged import Staged
 
 Stage = Callable[..., Staged]
 

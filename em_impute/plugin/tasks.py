@@ -56,14 +56,13 @@ from em_impute.self_test import limits
 from em_impute.self_test.run import score_hidden_cells
 from em_impute.self_test.scores import SelfTest
 from em_impute.tables import fill as filling
-from em_impute.tables import groups, progress, spelling, summarise
+from em_impute.tables import groups, progress, spelling, summarise, targets
 from em_impute.tables.columns import doubts, misfits
 from em_impute.tables.columns import roles as columns
 from em_impute.tables.columns.encoding import decimals_as_floats
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.columns.unfilled import find_unfilled, unfilled_in_words
 from em_impute.tables.databases.logins import read_blocks_with
-from em_impute.tables.fill import Staged
 from em_impute.tables.groups import Fitted
 from em_impute.tables.reading import sources
 from em_impute.tables.run_folder import RunFolder, open_run_folder
@@ -77,6 +76,8 @@ from em_impute.tables.snapshot import (
 )
 from em_impute.tables.whole_files import written_whole
 from em_impute.tables.writing import publications, targets
+from em_impute.tables.writing.formats import read_staged
+from em_impute.tables.writing.staged import Published, Staged
 from em_impute.tables.writing.targets import Published
 
 P = ParamSpec("P")
@@ -325,7 +326,7 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
         _before(snapshot, fitted.roles),
         (
             batch.select([*fitted.roles.columns, *spelled.values()])
-            for batch in targets.read_staged(staged.path, staged.format, table)
+            for batch in read_staged(staged.path, staged.format, table)
         ),
         fitted.roles.impute,
         fitted.roles.key,
@@ -333,7 +334,7 @@ def check_output(run: Run, snapshot: Snapshot, fitted: Fitted, staged: Staged) -
     )
     checks = validation.output_checks(run.job, fitted.roles.impute)
     needed = validation.columns_needed(checks, schema.names)
-    batches = targets.read_staged(staged.path, staged.format, schema)
+    batches = read_staged(staged.path, staged.format, schema)
     frame = _frame(schema, batches, needed, staged.rows, run.job.checks.max_rows)
     return _logged(validation.check_output(frame, checks, invariants, staged.rows))
 

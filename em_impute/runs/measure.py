@@ -41,12 +41,12 @@ from em_impute.tables.columns.roles import Roles, assign_roles, to_matrix
 from em_impute.tables.columns.transforms import IDENTITY
 from em_impute.tables.columns.unfilled import Unfilled, find_unfilled, unfilled_in_words
 from em_impute.tables.digest import Digest, Moments
-from em_impute.tables.fill import Staged
 from em_impute.tables.groups import Fitted, GroupFit
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot, read_batches
 from em_impute.tables.summarise import count_patterns
 from em_impute.tables.whole_files import read_json
+from em_impute.tables.writing.staged import Staged
 
 # Little's test takes up each pattern by itself; with more of them than this, few rows have each.
 MOST_TESTED = 2_000

@@ -26,11 +26,12 @@ from em_impute.job.confinement import OutsideError
 from em_impute.runs.manifest import installed_versions, read_manifest, this_machine
 from em_impute.tables import groups, summarise
 from em_impute.tables.columns.roles import assign_roles, count_blanks
-from em_impute.tables.fill import Staged, fill
+from em_impute.tables.fill import fill
 from em_impute.tables.reading import sources
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.whole_files import sha256
+from em_impute.tables.writing.staged import Staged
 
 Outcome = Literal["equal", "equal to rounding", "not equal", "cannot be verified"]
 TABLE = "the table"

@@ -17,13 +17,15 @@ from em_impute.reporting.brief import Brief
 from em_impute.reporting.parts import Parts, kind_and_place
 from em_impute.runs.manifest import Manifest, installed_versions, read_manifests, this_machine
 from em_impute.self_test.scores import SelfTest
-from em_impute.tables.fill import Staged
+from em_impute.tables import targets
 from em_impute.tables.groups import Fitted
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.targets import find_published
 from em_impute.tables.whole_files import read_json
 from em_impute.tables.writing import publications, targets
 from em_impute.tables.writing.locks import TargetBusyError
+from em_impute.tables.writing.staged import Published, Staged
 from em_impute.tables.writing.targets import Published, find_published
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -29,44 +27,13 @@ from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot, read_schema, read_spelled, spelled_columns
 from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.formats import open_writer
+from em_impute.tables.writing.staged import Staged
 
 # So many bits fit an integer that is not negative.
 MOST_BITS = 63
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Staged:
-    """A filled table that waits to be published, and its ledger.
-
-    Attributes
-    ----------
-    path : Path
-        The table, in the format that the target stages.
-    format : str
-    rows : int
-    cells : int
-        Imputed cells.
-    sha256 : str
-        Of the table's bytes.
-    ledger : Path
-        Parquet, one row per imputed cell, as `ledger` says.
-    imputed : tuple of (str, int)
-        Imputed cells of each column.
-    key : tuple of str
-        The columns that identify a row.
-    """
-
-    path: Path
-    format: str
-    rows: int
-    cells: int
-    sha256: str
-    ledger: Path
-    imputed: tuple[tuple[str, int], ...]
-    key: tuple[str, ...] = ()
 
 
 def fill(

@@ -41,7 +41,8 @@ from em_impute.runs.run import Found, Outcome, Run
 from em_impute.tables import run_folder, whole_files
 from em_impute.tables.digest import Digest
 from em_impute.tables.run_folder import RunFolder
-from em_impute.tables.writing import targets
+from em_impute.tables.writing import single_file
+from em_impute.tables.writing.staged import TargetError
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -351,7 +352,7 @@ def raising(error: BaseException, when: str, real: Callable[..., Any]) -> Callab
 FAULTS = {
     "a fault of the program": KeyError(CELL),
     "a share that is gone": OSError(errno.EIO, "Input/output error"),
-    "a file that may not be removed": targets.TargetError("It cannot be written."),
+    "a file that may not be removed": TargetError("It cannot be written."),
 }
 
 
@@ -365,7 +366,9 @@ def test_what_is_said_of_the_target_is_true_when_publishing_fails(
     Path("out").mkdir()
     Path("out/filled.csv").write_text("old\n")
     monkeypatch.setattr(tasks.publish, "retry_delay_seconds", [0, 0, 0])
-    monkeypatch.setattr(targets, "_put", raising(FAULTS[fault], when, targets._put))
+    monkeypatch.setattr(
+        single_file, "take_place", raising(FAULTS[fault], when, single_file.take_place)
+    )
     if when == "after":  # what has been published once is not published again
         monkeypatch.setattr(tasks.publish, "retries", 0)
     result, said = run_as_json()
@@ -390,7 +393,9 @@ def test_a_target_that_cannot_be_asked_is_not_said_to_be_as_it_was(
     write_job: WriteJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_job(ROWS)
-    monkeypatch.setattr(targets, "_put", raising(KeyError(CELL), "after", targets._put))
+    monkeypatch.setattr(
+        single_file, "take_place", raising(KeyError(CELL), "after", single_file.take_place)
+    )
     monkeypatch.setattr(findings, "find_published", fails)
     result, said = run_as_json()
     assert said["published"] is None
@@ -406,7 +411,7 @@ def test_an_interruption_after_publishing_does_not_hide_that_it_was(
 ) -> None:
     write_job(ROWS)
     place, name = {
-        "publishing": (targets, "_put"),
+        "publishing": (single_file, "take_place"),
         "the numbers": (tasks, "report_numbers"),
         "the artifacts": (artifacts, "leave_report"),
     }[moment]

@@ -19,9 +19,10 @@ import pytest
 from em_impute.flows.backfill import backfill
 from em_impute.flows.impute import impute
 from em_impute.job import DatabaseTarget, FileTarget, Job
-from em_impute.tables.fill import Staged
+from em_impute.tables.targets import publish, standing
 from em_impute.tables.whole_files import sha256
-from em_impute.tables.writing.formats import TargetError, open_writer
+from em_impute.tables.writing.formats import open_writer
+from em_impute.tables.writing.staged import Staged, TargetError
 from em_impute.tables.writing.targets import publish, standing
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

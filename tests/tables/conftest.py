@@ -16,9 +16,9 @@ from postgres_server import PostgresServer
 from pyarrow import parquet
 from snapshots import folder, job, take_csv, take_table  # noqa: F401
 
-from em_impute.tables.fill import Staged
 from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.formats import open_writer
+from em_impute.tables.writing.staged import Staged
 
 NUMBERS = count()
 

@@ -20,13 +20,15 @@ from pyarrow import feather
 
 from em_impute.gaussian import GaussianModel
 from em_impute.job import BATCH_ROWS, FileSource, FileTarget
+from em_impute.job.models import BATCH_ROWS
 from em_impute.tables.columns.roles import Roles, to_matrix
-from em_impute.tables.fill import Staged, fill, filled_schema
+from em_impute.tables.fill import fill, filled_schema
 from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.whole_files import DiskFullError
-from em_impute.tables.writing.formats import TargetError, open_writer, read_staged
+from em_impute.tables.writing.formats import open_writer, read_staged
+from em_impute.tables.writing.staged import Staged, TargetError
 
 Take = Callable[..., Snapshot]
 

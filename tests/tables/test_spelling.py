@@ -16,14 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from em_impute.job import Job
-from em_impute.tables import spelling, summarise
+from em_impute.tables import spelling, summarise, targets
 from em_impute.tables.columns import roles as columns
 from em_impute.tables.fill import fill
 from em_impute.tables.reading import csv_text, json_lines, sources
 from em_impute.tables.reading.digits import loses_digits
 from em_impute.tables.run_folder import open_run_folder
 from em_impute.tables.snapshot import Snapshot, read_spelled, spelled_columns
-from em_impute.tables.writing import targets
+from em_impute.tables.writing import formats, targets
+from em_impute.tables.writing.staged import TargetError
 
 Publish = Callable[..., Snapshot]
 
@@ -221,7 +222,7 @@ def test_a_folder_in_partitions_keeps_the_spelling(
 def test_an_older_table_with_other_keys_is_refused(publish_to: Publish, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("id,x,y\n1,1.5,2\n2,,1\n3,2,3\n")
     (tmp_path / "out.csv").write_text("id,x,y\nnone,1.5,2\n")
-    with pytest.raises(targets.TargetError, match="which is there already, cannot be read"):
+    with pytest.raises(TargetError, match="which is there already, cannot be read"):
         publish_to("in.csv", "out.csv", columns={"key": ["id"]}, target={"mode": "upsert"})
     assert (tmp_path / "out.csv").read_text() == "id,x,y\nnone,1.5,2\n"
 
@@ -260,9 +261,9 @@ def test_any_text_comes_back(tmp_path: Path, cells: list[str | None]) -> None:
     ):
         path = tmp_path / "y"
         rows = pa.RecordBatch.from_arrays([texts, written], ["a", spelling.spelling_of("a")])
-        with targets.open_writer(path, file_format, rows.schema) as writer:
+        with formats.open_writer(path, file_format, rows.schema) as writer:
             writer.write_batch(rows)
-        [back, *none] = targets.read_texts(path, file_format, rows.schema, ["a"])
+        [back, *none] = formats.read_texts(path, file_format, rows.schema, ["a"])
         assert not none
         plain = pa.array(["" if c is None and file_format == "csv" else c for c in cells])
         assert back.column(0).to_pylist() == plain.to_pylist()

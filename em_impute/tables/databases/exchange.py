@@ -13,7 +13,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -31,12 +31,9 @@ from em_impute.tables.databases.session import (
     quoted,
 )
 from em_impute.tables.snapshot import read_schema
-from em_impute.tables.writing.formats import TargetError
+from em_impute.tables.writing import publications
 from em_impute.tables.writing.publications import DAYS_ROWS, Standing, check_not_overtaken
-from em_impute.tables.writing.targets import Published, in_doubt
-
-if TYPE_CHECKING:
-    from em_impute.tables.fill import Staged
+from em_impute.tables.writing.staged import Published, Staged, TargetError
 
 RUNS = "em_impute_runs"
 _RUNS_COLUMNS = """(
@@ -352,6 +349,11 @@ def _prepare_runs(session: Session, table: Table) -> None:
         # Two first runs, of other targets, must not make it at once.
         session.lock(runs)
         session.run(f"CREATE TABLE IF NOT EXISTS {runs.sql} {_RUNS_COLUMNS}")
+
+
+def in_doubt(target: DatabaseTarget, name: str) -> str:
+    """Say that nobody knows whether a target holds what was published, and what to do."""
+    return publications.in_doubt(target, name, "its row in em_impute_runs")
 
 
 def standing(target: DatabaseTarget, name: str) -> Standing:

@@ -7,7 +7,6 @@ that were filled, which may be rounded.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from em_impute.tables.snapshot import read_batches, read_schema
-
-if TYPE_CHECKING:
-    from em_impute.tables.fill import Staged
+from em_impute.tables.writing.staged import Staged
 
 # So many bits of a word are used that no database takes it for negative.
 BITS = 62

@@ -13,7 +13,7 @@ from em_impute.tables.databases.postgresql import PostgreSQL
 from em_impute.tables.databases.session import DatabaseError, DatabaseLostError, Session
 from em_impute.tables.databases.sqlite import SQLite
 from em_impute.tables.snapshot import SourceError
-from em_impute.tables.writing.formats import TargetError
+from em_impute.tables.writing.staged import TargetError
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from em_impute.job import DatabaseTarget, split_table
 from em_impute.tables.databases import exchange as databases
@@ -12,11 +11,8 @@ from em_impute.tables.databases.filled_marks import filled_columns, marked, mark
 from em_impute.tables.databases.opening import opened
 from em_impute.tables.databases.session import DatabaseLostError
 from em_impute.tables.snapshot import read_schema
-from em_impute.tables.writing.formats import TargetError
 from em_impute.tables.writing.publications import run_of
-
-if TYPE_CHECKING:
-    from em_impute.tables.fill import Staged
+from em_impute.tables.writing.staged import Staged, TargetError
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from em_impute.tables.databases import filled_marks, holding, narrowing
 from em_impute.tables.databases.opening import opened
 from em_impute.tables.databases.session import DatabaseError, DatabaseLostError
 from em_impute.tables.snapshot import Snapshot, read_batches
-from em_impute.tables.writing.formats import TargetError
+from em_impute.tables.writing.staged import TargetError
 
 
 def rehearse(snapshot: Snapshot, roles: Roles, schema: pa.Schema, target: DatabaseTarget) -> None:

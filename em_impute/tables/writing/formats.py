@@ -15,19 +15,14 @@ import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
-from em_impute.job import CannotRun
 from em_impute.tables import spelling
 from em_impute.tables.reading import csv_text, json_lines
 from em_impute.tables.reading.arrow_files import stream_file
 from em_impute.tables.reading.csv_text import CSV_BLOCK_BYTES
 from em_impute.tables.reading.files import FORMAT_NAMES, SourceFile
-from em_impute.tables.snapshot import SourceError, arrow_schema
+from em_impute.tables.snapshot import SourceError
 from em_impute.tables.whole_files import written_whole
-
-
-class TargetError(CannotRun):
-    """The target cannot be written as the job says."""
-
+from em_impute.tables.writing.staged import TargetError
 
 # --- What a format can hold --------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
@@ -10,18 +11,72 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from em_impute.job import CannotRun
-from em_impute.tables.reading.arrow_files import unified
+from em_impute.job import CannotRun, FileTarget
+from em_impute.tables.reading.arrow_files import stream_file, unified
+from em_impute.tables.reading.files import FORMAT_NAMES
+from em_impute.tables.snapshot import SourceError
+from em_impute.tables.writing.staged import Staged, TargetError
 
 SHOWN_ROWS = 10
 
-
 # A table that can be streamed more than once.
-Rows = Callable[[], Iterator[pa.RecordBatch]]
+Streamed = Callable[[], Iterator[pa.RecordBatch]]
 
 
 class MergeError(CannotRun):
     """The new table does not fit the one that is there."""
+
+
+def merged(staged: Staged, target: FileTarget, old: Streamed) -> Iterator[pa.RecordBatch]:
+    """The rows to publish, in their order.
+
+    Parameters
+    ----------
+    staged : Staged
+    target : FileTarget
+        Whose mode says what becomes of the rows that are there.
+    old : callable
+        Gives these.
+
+    Raises
+    ------
+    MergeError
+        If a key is missing in a staged row, or stands in two.
+    """
+
+    def new() -> Iterator[pa.RecordBatch]:
+        return stream_file(staged.path, staged.format)
+
+    match target.mode:
+        case "append":
+            return append(old, new)
+        case "upsert":
+            return upsert(old, new, staged.key)
+    return new()
+
+
+def check_fits(target: FileTarget, columns: Callable[[], tuple[pa.Schema, pa.Schema]]) -> None:
+    """Make sure that a table can be added to the one that is there.
+
+    `columns` gives those that the target has, and those that it would have if it held the new
+    table.
+
+    Raises
+    ------
+    TargetError
+        If the table that is there cannot be read.
+    MergeError
+        If it has other columns.
+    """
+    try:
+        found, expected = columns()
+    except (pa.ArrowException, csv.Error, SourceError, ValueError, TypeError, RecursionError):
+        raise TargetError(
+            f"The table at {target}, to which this run would add, cannot be read as "
+            f"{FORMAT_NAMES[target.file_format]}; it was damaged or changed by another program. "
+            "Bring it back, or publish with `mode: replace`."
+        ) from None
+    check_same_columns(found, expected, str(target))
 
 
 def check_same_columns(old: pa.Schema, new: pa.Schema, target: str) -> None:
@@ -54,12 +109,12 @@ def _without(one: pa.Schema, other: pa.Schema) -> list[str]:
     return [name for name in one.names if name not in other.names]
 
 
-def append(old: Rows, new: Rows) -> Iterator[pa.RecordBatch]:
+def append(old: Streamed, new: Streamed) -> Iterator[pa.RecordBatch]:
     """Yield the old rows, then the new ones."""
     return unified(lambda: chain(old(), new()))
 
 
-def upsert(old: Rows, new: Rows, key: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def upsert(old: Streamed, new: Streamed, key: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Yield the old rows whose key no new row has, then the new ones.
 
     Raises

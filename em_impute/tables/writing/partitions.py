@@ -13,12 +13,12 @@ from em_impute.tables import spelling
 from em_impute.tables.reading.files import HIVE_NULL, SourceFile, members
 from em_impute.tables.writing.formats import (
     BatchWriter,
-    TargetError,
     open_writer,
     read_staged,
     read_texts,
 )
 from em_impute.tables.writing.formats import stored_columns as stored_columns_of_file
+from em_impute.tables.writing.staged import TargetError
 
 # What Hive escapes, and nothing else: folders that were read are written by the same names.
 _SPECIAL = re.compile(r"""[\x00-\x1f\x7f"#%'*/:=?\\{\[\]^]""")

@@ -7,19 +7,28 @@ from a copy, written again by another program.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
+from pathlib import Path
 from typing import Literal
 
-from em_impute.job import CannotRun, Job
+from pydantic import TypeAdapter
+
+from em_impute.job import CannotRun, DatabaseTarget, FileTarget, Job
+from em_impute.tables.whole_files import read_json, written_whole
+from em_impute.tables.writing.disk import flush
+from em_impute.tables.writing.staged import TargetError
 
 # What an entry does not say that an earlier version has recorded.
 UNKNOWN = "unknown"
 DAYS_ROWS = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 """The name under which the rows of a day are appended ends so."""
 _DAYS_TABLE = re.compile(r"_(\d{4}-\d{2}-\d{2})$")
+# Publications that a target remembers, so that none is made twice: 27 years of days.
+REMEMBERED = 10_000
 
 Standing = Literal["held", "replaced", "gone", "in doubt"]
 """Its rows are in the table; a newer table has taken its place; they are not there any more; or
@@ -126,3 +135,70 @@ def standing(name: str, history: Sequence[Publication], now: str | None) -> Stan
         elif state == "held" and before not in (None, entry.onto) and entry.onto != UNKNOWN:
             state = "in doubt"
     return "gone"
+
+
+def in_doubt(target: FileTarget | DatabaseTarget, name: str, record: str) -> str:
+    """Say that nobody knows whether a target holds what was published, and what to do.
+
+    Parameters
+    ----------
+    target : FileTarget or DatabaseTarget
+    name : str
+        The name under which it was published.
+    record : str
+        Where the target says so.
+    """
+    sentence = (
+        f"Another program has changed {target} since {name} was published there, so that nobody "
+        "knows whether it still holds it; nothing was done."
+    )
+    if target.mode != "append":
+        return f"{sentence} `em-impute backfill --again` publishes it anew."
+    return (
+        f"{sentence} If its rows are gone, remove {record} and run the job again; if they are "
+        "there, nothing is to be done. With `mode: upsert` they would be replaced."
+    )
+
+
+# --- The record beside files -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Record:
+    published: tuple[Publication, ...]
+
+
+_RECORD = TypeAdapter(_Record)
+
+
+def read_record(path: Path, strict: bool) -> Sequence[Publication]:
+    """What is recorded of a place, the newest first.
+
+    A record that somebody has damaged is passed over, unless `strict`: then a run that comes again
+    would add its rows twice.
+
+    Raises
+    ------
+    TargetError
+        If the record is damaged, and that matters.
+    """
+    try:
+        return _RECORD.validate_python(read_json(path)).published
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError):
+        if strict:
+            raise TargetError(
+                f"The record {path} of what was appended cannot be read; it was damaged or "
+                "changed by hand. See which rows the target holds, then remove the record and run "
+                "the job again: without it, rows that were appended before would be again."
+            ) from None
+        return ()
+
+
+def write_record(path: Path, entries: Sequence[Publication]) -> None:
+    """Write what is to be remembered of a place, the newest first."""
+    with written_whole(path) as partial:
+        content = {"published": [asdict(entry) for entry in entries[:REMEMBERED]]}
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        flush(partial)

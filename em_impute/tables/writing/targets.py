@@ -33,7 +33,6 @@ from em_impute.tables.reading.files import FORMAT_NAMES
 from em_impute.tables.snapshot import SourceError, arrow_schema
 from em_impute.tables.whole_files import read_json, reason, sha256, written_whole
 from em_impute.tables.writing import merging, partitions, publications
-from em_impute.tables.writing.formats import TargetError as TargetError
 from em_impute.tables.writing.formats import check_types as check_types
 from em_impute.tables.writing.formats import open_writer as open_writer
 from em_impute.tables.writing.formats import read_staged as read_staged
@@ -41,9 +40,10 @@ from em_impute.tables.writing.formats import read_texts as read_texts
 from em_impute.tables.writing.formats import stored_columns
 from em_impute.tables.writing.locks import check_lock, one_writer
 from em_impute.tables.writing.publications import Publication, Standing
+from em_impute.tables.writing.staged import TargetError as TargetError
 
 if TYPE_CHECKING:
-    from em_impute.tables.fill import Staged
+    from em_impute.tables.writing.staged import Staged
 
 KEPT_VERSIONS = 3
 CURRENT, VERSIONS, RECORD = "current", "versions", "_em_impute.json"

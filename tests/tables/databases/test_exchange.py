@@ -25,10 +25,9 @@ from em_impute.job import DatabaseSource, DatabaseTarget
 from em_impute.tables.databases import duckdb
 from em_impute.tables.databases.exchange import check_target, open_source, publish
 from em_impute.tables.databases.session import DatabaseLostError, Session, quoted
-from em_impute.tables.fill import Staged
 from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.snapshot import SourceError
-from em_impute.tables.writing.formats import TargetError
+from em_impute.tables.writing.staged import Published, Staged, TargetError
 from em_impute.tables.writing.targets import Published
 
 ODD_NAMES = [
@@ -900,7 +899,7 @@ import sys
 from pathlib import Path
 from em_impute.job import DatabaseTarget
 from em_impute.tables.databases.exchange import publish
-from em_impute.tables.fill import Staged
+from em_impute.tables.writing.staged import Staged
 url, path, rows, run = sys.argv[1:]
 staged = Staged(Path(path), "feather", int(rows), 0, "sha", Path(path), ())
 try:

@@ -12,8 +12,7 @@ from postgres_server import GUARDED, PASSWORD
 from em_impute.job import DatabaseTarget
 from em_impute.tables.databases.exchange import check_target, publish
 from em_impute.tables.databases.sqlite import SQLite
-from em_impute.tables.fill import Staged
-from em_impute.tables.writing.formats import TargetError
+from em_impute.tables.writing.staged import Staged, TargetError
 
 TABLE = "CREATE TABLE t (k bigint, v bigint, x float8)"
 TRIGGER = (

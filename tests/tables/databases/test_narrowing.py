@@ -12,7 +12,7 @@ from databases import Database, Stage
 
 from em_impute.tables.databases import filled_marks
 from em_impute.tables.databases.exchange import publish
-from em_impute.tables.writing.formats import TargetError
+from em_impute.tables.writing.staged import TargetError
 
 DAY = datetime(2026, 1, 1, 12, 30, 0, 123456)
 LONG, SHORT = 10.337281615633593, 10.25

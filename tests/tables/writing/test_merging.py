@@ -11,11 +11,12 @@ import pytest
 from pyarrow import feather
 
 from em_impute.job import FileTarget
-from em_impute.tables.fill import Staged
 from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.targets import publish
 from em_impute.tables.writing import partitions
 from em_impute.tables.writing.formats import read_staged
 from em_impute.tables.writing.merging import MergeError
+from em_impute.tables.writing.staged import Staged
 from em_impute.tables.writing.targets import publish
 
 Stage = Callable[..., Staged]

@@ -15,10 +15,10 @@ import pytest
 from pyarrow import feather
 
 from em_impute.job import FileTarget
-from em_impute.tables.fill import Staged
 from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.targets import check_schema, check_target, publish
 from em_impute.tables.writing import partitions
-from em_impute.tables.writing.formats import TargetError
+from em_impute.tables.writing.staged import Staged, TargetError
 from em_impute.tables.writing.targets import check_schema, check_target, publish
 
 Stage = Callable[[dict[str, Any]], Staged]
@@ -137,24 +137,25 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from em_impute.job import FileTarget
-from em_impute.tables import targets
-from em_impute.tables.fill import Staged
+from em_impute.tables.targets import publish
+from em_impute.tables.writing import versions
+from em_impute.tables.writing.staged import Staged
 staged, out, moment = sys.argv[1:]
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
-point = targets._point
+point = versions.point
 def die_after(*arguments):
     point(*arguments)
     die()
 if moment == "writing":
-    targets._record = die
+    versions.write_record = die
 elif moment == "before":
-    targets._point = die
+    versions.point = die
 else:
-    targets._point = die_after
+    versions.point = die_after
 target = FileTarget(path=out, format="parquet", partition_by=["year"])
 path = Path(staged)
-targets.publish(Staged(path, "feather", 1, 0, "", path, ()), target, "run 2")
+publish(Staged(path, "feather", 1, 0, "", path, ()), target, "run 2")
 """
 
 

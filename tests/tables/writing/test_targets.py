@@ -15,10 +15,11 @@ import pyarrow as pa
 import pytest
 
 from em_impute.job import FileTarget
-from em_impute.tables.fill import Staged
 from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.targets import check_target, publish
 from em_impute.tables.whole_files import sha256
-from em_impute.tables.writing.formats import TargetError, check_types, open_writer, read_staged
+from em_impute.tables.writing.formats import check_types, open_writer, read_staged
+from em_impute.tables.writing.staged import Published, Staged, TargetError
 from em_impute.tables.writing.targets import Published, check_target, publish
 
 OLD, NEW = b"the old table", b"the new table, of another length"
@@ -288,9 +289,9 @@ KILLED_WHILE_PUBLISHING = """
 import os, signal, sys
 from pathlib import Path
 from em_impute.job import FileTarget
-from em_impute.tables.fill import Staged
+from em_impute.tables.writing.staged import Staged
 from em_impute.tables.run_folder import sha256
-from em_impute.tables.writing.targets import publish
+from em_impute.tables.targets import publish
 
 staged_path, target_path, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 replace = os.replace
