@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from em_impute.job import DatabaseTarget, FileTarget
-from em_impute.tables.databases import exchange as databases
+from em_impute.tables.databases import target as databases
 from em_impute.tables.writing import file_target, partitions, places
 from em_impute.tables.writing.formats import check_types
 from em_impute.tables.writing.publications import Standing

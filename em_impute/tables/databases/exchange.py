@@ -20,7 +20,7 @@ import pyarrow as pa
 from em_impute.job import DatabaseSource, DatabaseTarget, split_table
 from em_impute.tables.databases import holding, narrowing
 from em_impute.tables.databases.filled_marks import filled_columns, marked, marks
-from em_impute.tables.databases.holding import Load
+from em_impute.tables.databases.loading import Load
 from em_impute.tables.databases.opening import opened
 from em_impute.tables.databases.session import (
     Column,

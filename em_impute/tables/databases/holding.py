@@ -8,78 +8,8 @@ transaction, which a difference undoes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
-
-import pyarrow as pa
-
-from em_impute.tables.databases.session import Column, DatabaseError, Session, Table, quoted
-
-Marks = Mapping[str, tuple[int, int]]
-
-
-@dataclass(frozen=True)
-class Load:
-    """Staged rows, and the table that they are for.
-
-    Attributes
-    ----------
-    session : Session
-        With the rows in its staging table.
-    table : Table
-    schema : Schema
-        Of the staged rows.
-    columns : dict of str to Column
-        The columns of the table that are written.
-    mode : {"replace", "append", "upsert"}
-    key : tuple of str
-        The columns that identify a row; may be empty unless rows are upserted.
-    marks : mapping of str to (int, int)
-        For each filled column the staging table's column in which a bit tells its filled cells, and
-        the bit.
-    """
-
-    session: Session
-    table: Table
-    schema: pa.Schema
-    columns: Mapping[str, Column]
-    mode: Literal["replace", "append", "upsert"]
-    key: tuple[str, ...]
-    marks: Marks
-
-    def cell(self, name: str) -> str:
-        """A staged cell of a column, in SQL."""
-        return f"new.c{self.schema.get_field_index(name)}"
-
-    def value(self, name: str) -> str:
-        """What is put into a column, in SQL: the staged cell in its type."""
-        cell, column = self.cell(name), self.columns[name]
-        if not self.session.typed:
-            return cell
-        floating = pa.types.is_floating(self.schema.field(name).type)
-        if self.session.dialect == "postgresql" and floating and column.base == "numeric":
-            cell = f"CAST({cell} AS text)"  # the cast from a float keeps 15 digits of the 17
-        return f"CAST({cell} AS {column.type})"
-
-    def observed(self, name: str) -> str:
-        """Condition that a staged cell was not filled."""
-        if name not in self.marks:
-            return "TRUE"
-        column, bit = self.marks[name]
-        return f"(new.c{column} & {bit}) = 0"
-
-    @cached_property
-    def match(self) -> str:
-        """Condition that a row `old` of the table has the key of the staged row `new`."""
-        return " AND ".join(f"old.{quoted(name)} = {self._key(name)}" for name in self.key)
-
-    def _key(self, name: str) -> str:
-        # A generated column is matched, though it is not written.
-        if self.session.typed and name in self.columns:
-            return self.value(name)
-        return f"new.{self.session.key_column(self.schema.get_field_index(name))}"
+from em_impute.tables.databases.loading import Load
+from em_impute.tables.databases.session import DatabaseError, quoted
 
 
 def put(load: Load, rows: int) -> None:

@@ -13,8 +13,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from em_impute.tables.databases.holding import Load
-from em_impute.tables.databases.session import Column, quoted
+from em_impute.tables.databases.loading import Load
+from em_impute.tables.databases.session import Column, DatabaseError, quoted
 
 Kind = Literal["float", "exact", "text", "other"]
 
@@ -41,8 +41,21 @@ def kind_of(type_: pa.DataType) -> Kind:
     return "other"
 
 
-def changed_cells(load: Load) -> dict[str, int]:
-    """Count the cells that the target's types would change, of each column that has any."""
+def permitted(load: Load, narrowing: Literal["refuse", "allow"]) -> dict[str, int]:
+    """Count the cells that the target's types would change, of each column that has any.
+
+    Raises
+    ------
+    DatabaseError
+        If there are some, and the job does not allow it.
+    """
+    cells = _changed_cells(load)
+    if cells and narrowing == "refuse":
+        raise DatabaseError(_refusal(load, cells))
+    return cells
+
+
+def _changed_cells(load: Load) -> dict[str, int]:
     session = load.session
     staged = session.staged_types()
     tests = {}
@@ -58,8 +71,7 @@ def changed_cells(load: Load) -> dict[str, int]:
     return {name: cells for name, cells in zip(tests, row, strict=True) if cells}
 
 
-def refusal(load: Load, cells: Mapping[str, int]) -> str:
-    """Why a target is refused whose types would change cells."""
+def _refusal(load: Load, cells: Mapping[str, int]) -> str:
     columns = ", ".join(
         f"{count:,} of column {name!r} (of type {load.columns[name].exact or 'none'})"
         for name, count in cells.items()

@@ -24,7 +24,7 @@ def opened(place: DatabaseSource | DatabaseTarget) -> Iterator[Session]:
     name = f"{place}"[0].upper() + f"{place}"[1:]
     try:
         login = login_to(place)
-        with connect(login.url, login.password, write=not reading) as session:
+        with _connect(login.url, login.password, write=not reading) as session:
             yield session
     except (DatabaseError, LoginError) as error:
         raise fault(f"{name} cannot be {done}: {error}.") from None
@@ -33,7 +33,17 @@ def opened(place: DatabaseSource | DatabaseTarget) -> Iterator[Session]:
 
 
 @contextmanager
-def connect(url: str, password: str | None, write: bool) -> Iterator[Session]:
+def opened_once(target: DatabaseTarget) -> Iterator[Session]:
+    """A session for what nobody tries again: a database that is gone is a TargetError, too."""
+    try:
+        with opened(target) as session:
+            yield session
+    except DatabaseLostError as error:
+        raise TargetError(str(error)) from None
+
+
+@contextmanager
+def _connect(url: str, password: str | None, write: bool) -> Iterator[Session]:
     """Open a database and begin a transaction.
 
     Raises

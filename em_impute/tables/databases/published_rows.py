@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from em_impute.job import DatabaseTarget, split_table
-from em_impute.tables.databases import exchange as databases
-from em_impute.tables.databases import holding
+from em_impute.tables.databases import holding, runs_table
 from em_impute.tables.databases.filled_marks import filled_columns, marked, marks
-from em_impute.tables.databases.opening import opened
-from em_impute.tables.databases.session import DatabaseLostError
+from em_impute.tables.databases.loading import loaded
+from em_impute.tables.databases.opening import opened_once
 from em_impute.tables.snapshot import read_schema
 from em_impute.tables.writing.publications import run_of
 from em_impute.tables.writing.staged import Staged, TargetError
@@ -39,9 +38,9 @@ def compare(staged: Staged, target: DatabaseTarget, run_id: str) -> Comparison:
     if target.mode == "append":
         return Comparison(f"{name} was appended to: its rows cannot be told from others.")
     try:
-        with opened(target) as session:
+        with opened_once(target) as session:
             table = session.find(split_table(target.table))
-            last = databases.last_run(session, table)
+            last = runs_table.last_run(session, table)
             if not table.exists or last is None:
                 return Comparison(f"{name} is not there any more.")
             if run_of(last) != run_id:
@@ -49,9 +48,9 @@ def compare(staged: Staged, target: DatabaseTarget, run_id: str) -> Comparison:
             schema = read_schema(staged.path)
             session.load(*marked(staged))
             bits = marks(filled_columns(staged), len(schema))
-            load = databases.loaded(session, table, schema, target, staged.key, bits)
+            load = loaded(session, table, schema, target, staged.key, bits)
             held, others = holding.held(load), holding.changed(load, filled=True)
-    except (TargetError, DatabaseLostError) as error:
+    except TargetError as error:
         return Comparison(f"What it has published cannot be compared: {error}")
     if held != staged.rows:
         return Comparison(f"{name} holds {held:,} of the {staged.rows:,} rows by now.", True)

@@ -16,12 +16,10 @@ import pyarrow as pa
 
 from em_impute.job import MASK, DatabaseTarget, split_table
 from em_impute.tables.columns.roles import Roles, blanks_as_missing
-from em_impute.tables.databases import exchange as databases
 from em_impute.tables.databases import filled_marks, holding, narrowing
-from em_impute.tables.databases.opening import opened
-from em_impute.tables.databases.session import DatabaseError, DatabaseLostError
+from em_impute.tables.databases.loading import create, loaded
+from em_impute.tables.databases.opening import opened_once
 from em_impute.tables.snapshot import Snapshot, read_batches
-from em_impute.tables.writing.staged import TargetError
 
 
 def rehearse(snapshot: Snapshot, roles: Roles, schema: pa.Schema, target: DatabaseTarget) -> None:
@@ -40,24 +38,19 @@ def rehearse(snapshot: Snapshot, roles: Roles, schema: pa.Schema, target: Databa
     TargetError
         If the target would refuse them.
     """
-    try:
-        with opened(target) as session:
-            wider = filled_marks.with_words(schema, roles.impute)
-            session.load(wider, _with_stand_ins(snapshot, roles, schema, wider))
-            table = session.find(split_table(target.table))
-            if not table.exists:
-                databases.create(session, table, schema)
-            bits = filled_marks.marks(roles.impute, len(schema))
-            load = databases.loaded(session, table, schema, target, roles.key, bits)
-            narrowed = narrowing.changed_cells(load)
-            if narrowed and target.narrowing == "refuse":
-                raise DatabaseError(narrowing.refusal(load, narrowed))
-            session.check_references(table, {n: load.value(n) for n in load.columns}, roles.impute)
-            place = session.stand_in(table)
-            mode = load.mode if place is table else "append"
-            holding.put(replace(load, table=place, mode=mode), snapshot.rows)
-    except DatabaseLostError as error:
-        raise TargetError(str(error)) from None
+    with opened_once(target) as session:
+        wider = filled_marks.with_words(schema, roles.impute)
+        session.load(wider, _with_stand_ins(snapshot, roles, schema, wider))
+        table = session.find(split_table(target.table))
+        if not table.exists:
+            create(session, table, schema)
+        bits = filled_marks.marks(roles.impute, len(schema))
+        load = loaded(session, table, schema, target, roles.key, bits)
+        narrowing.permitted(load, target.narrowing)
+        session.check_references(table, {n: load.value(n) for n in load.columns}, roles.impute)
+        place = session.stand_in(table)
+        mode = load.mode if place is table else "append"
+        holding.put(replace(load, table=place, mode=mode), snapshot.rows)
 
 
 def _with_stand_ins(

@@ -137,7 +137,7 @@ def _opened(
             with opened(source, work) as files, plain_files(files, source, work) as (plain, said):
                 yield _read_files(plain, source, said, purpose)
         case DatabaseSource():
-            from em_impute.tables.databases import exchange as databases
+            from em_impute.tables.databases import source as databases
 
             schema, batches = databases.open_source(source, batch_rows)
             check_names(source, schema.names)

@@ -23,8 +23,9 @@ from postgres_server import GUARDED, PASSWORD, PostgresServer
 
 from em_impute.job import DatabaseSource, DatabaseTarget
 from em_impute.tables.databases import duckdb
-from em_impute.tables.databases.exchange import check_target, open_source, publish
 from em_impute.tables.databases.session import DatabaseLostError, Session, quoted
+from em_impute.tables.databases.source import open_source
+from em_impute.tables.databases.target import check_target, publish
 from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.snapshot import SourceError
 from em_impute.tables.writing.staged import Published, Staged, TargetError
@@ -898,7 +899,7 @@ PUBLISH = """
 import sys
 from pathlib import Path
 from em_impute.job import DatabaseTarget
-from em_impute.tables.databases.exchange import publish
+from em_impute.tables.databases.target import publish
 from em_impute.tables.writing.staged import Staged
 url, path, rows, run = sys.argv[1:]
 staged = Staged(Path(path), "feather", int(rows), 0, "sha", Path(path), ())

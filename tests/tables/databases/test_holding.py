@@ -10,8 +10,8 @@ from databases import Database, Stage
 from postgres_server import GUARDED, PASSWORD
 
 from em_impute.job import DatabaseTarget
-from em_impute.tables.databases.exchange import check_target, publish
 from em_impute.tables.databases.sqlite import SQLite
+from em_impute.tables.databases.target import check_target, publish
 from em_impute.tables.writing.staged import Staged, TargetError
 
 TABLE = "CREATE TABLE t (k bigint, v bigint, x float8)"

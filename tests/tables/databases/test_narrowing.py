@@ -11,7 +11,7 @@ import pytest
 from databases import Database, Stage
 
 from em_impute.tables.databases import filled_marks
-from em_impute.tables.databases.exchange import publish
+from em_impute.tables.databases.target import publish
 from em_impute.tables.writing.staged import TargetError
 
 DAY = datetime(2026, 1, 1, 12, 30, 0, 123456)

@@ -12,7 +12,7 @@ from databases import Database
 from postgres_server import GUARDED, PASSWORD
 
 from em_impute.cli.main import main
-from em_impute.tables.databases.exchange import RUNS
+from em_impute.tables.databases.runs_table import RUNS
 
 ROWS = "k,x,y\n" + "".join(
     f"{i},{'' if i % 5 == 0 else i * 0.31},{i + i % 3 / 7}\n" for i in range(1, 41)
