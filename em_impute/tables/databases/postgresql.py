@@ -246,7 +246,7 @@ class PostgreSQL(Session):
         return f"{name[1:]}[]" if name.startswith("_") else name
 
     def load(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-        types = types_sent(schema, _type_for_postgresql, "PostgreSQL")
+        types = types_sent(schema, "postgresql", "PostgreSQL")
         sent = pa.schema([(f"c{i}", type_) for i, type_ in enumerate(types)])
         mistakes: list[DatabaseError] = []
         rows = _noting(mistakes, cast_exactly(batches, schema, types))
@@ -439,27 +439,6 @@ def _check_finite(column: pa.Array, field: pa.Field) -> None:
         first = pc.min(column.cast(pa.int32() if is_date else pa.int64())).as_py()
         if first is not None and first < -(2**30 if is_date else 2**62):
             raise infinite(field)
-
-
-def _type_for_postgresql(type_: pa.DataType) -> pa.DataType | None:
-    """The type that the driver writes exactly; None if there is none."""
-    is_type = pa.types
-    if is_type.is_dictionary(type_):
-        return _type_for_postgresql(type_.value_type)
-    if is_type.is_uint64(type_):
-        return pa.decimal128(20, 0)
-    if is_type.is_date64(type_):
-        return pa.date32()
-    if is_type.is_timestamp(type_) and type_.unit == "ns":
-        return pa.timestamp("us", type_.tz)
-    if is_type.is_time64(type_):
-        return pa.time64("us")
-    if is_type.is_duration(type_):
-        return pa.duration("us")
-    if is_type.is_list(type_) or is_type.is_large_list(type_):
-        item = _type_for_postgresql(type_.value_type)
-        return None if item is None else pa.list_(item)
-    return None if is_type.is_nested(type_) or is_type.is_run_end_encoded(type_) else type_
 
 
 def _noting(

@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from em_impute.tables.writing.counterparts import counterpart
+
 STAGING = "em_impute_staging"
 ONE_SELECT = "the query must be one SELECT, which only reads"
 
@@ -238,9 +240,22 @@ def cast_exactly(
         yield renamed(pa.RecordBatch.from_arrays(columns, names=schema.names))
 
 
-def types_sent(schema: pa.Schema, counterpart: Any, engine: str) -> list[pa.DataType]:
-    """The types in which the columns of a table are sent to a database."""
-    types = [counterpart(field.type) for field in schema]
+def types_sent(schema: pa.Schema, kind: str, engine: str) -> list[pa.DataType]:
+    """The types in which the columns of a table are sent to a database.
+
+    Parameters
+    ----------
+    schema : Schema
+    kind : {"postgresql", "sqlite"}
+    engine : str
+        Its name for users.
+
+    Raises
+    ------
+    DatabaseError
+        Naming the columns for which it has no type.
+    """
+    types = [counterpart(field.type, kind) for field in schema]
     homeless = [f for f, type_ in zip(schema, types, strict=True) if type_ is None]
     if homeless:
         columns = ", ".join(f"{field.name!r} of type {field.type}" for field in homeless)

@@ -117,7 +117,7 @@ class SQLite(Session):
                 yield pa.RecordBatch.from_arrays(list(map(_array, columns, schema)), schema=schema)
 
     def load(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-        types = types_sent(schema, _type_for_sqlite, "SQLite")
+        types = types_sent(schema, "sqlite", "SQLite")
         columns = ", ".join(
             f"c{i} {_SQLITE_NAMES.get(type_, 'TEXT')}" for i, type_ in enumerate(types)
         )
@@ -266,28 +266,3 @@ def _array(column: tuple[Any, ...], field: pa.Field) -> pa.Array:
             f"column {field.name!r} holds whole numbers beyond 2**53 among numbers with decimals; "
             f"use a query that casts it, such as `select cast({quoted(field.name)} as text)`"
         ) from None
-
-
-def _type_for_sqlite(type_: pa.DataType) -> pa.DataType | None:
-    """What SQLite stores: whole numbers, floating point, text and bytes; dates as ISO text."""
-    is_type = pa.types
-    if is_type.is_dictionary(type_):
-        return _type_for_sqlite(type_.value_type)
-    if is_type.is_integer(type_) or is_type.is_boolean(type_):
-        return pa.int64()
-    if is_type.is_floating(type_):
-        return pa.float64()
-    if is_type.is_null(type_):
-        return type_
-    if is_type.is_binary(type_) or is_type.is_large_binary(type_):
-        return pa.binary()
-    textual = (
-        is_type.is_string(type_)
-        or is_type.is_large_string(type_)
-        or is_type.is_string_view(type_)
-        or is_type.is_decimal(type_)
-        or is_type.is_date(type_)
-        or is_type.is_time(type_)
-        or is_type.is_timestamp(type_)
-    )
-    return pa.string() if textual else None

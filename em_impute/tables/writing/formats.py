@@ -22,6 +22,7 @@ from em_impute.tables.reading.csv_text import CSV_BLOCK_BYTES
 from em_impute.tables.reading.files import FORMAT_NAMES, SourceFile
 from em_impute.tables.snapshot import SourceError
 from em_impute.tables.whole_files import written_whole
+from em_impute.tables.writing.counterparts import counterpart
 from em_impute.tables.writing.staged import TargetError
 
 # --- What a format can hold --------------------------------------------------------------------
@@ -46,10 +47,8 @@ def check_types(schema: pa.Schema, file_format: str) -> None:
 
 
 def _can_hold(file_format: str, field: pa.Field) -> bool:
-    if file_format == "csv":
-        return _csv_type(field.type) is not None
-    if file_format == "jsonl":
-        return _json_type(field.type) is not None
+    if file_format in ("csv", "jsonl"):
+        return counterpart(field.type, file_format) is not None
     if file_format == "parquet":
         # With a row, for some types are refused only then.
         row = pa.table([pa.nulls(1, field.type)], pa.schema([field.with_nullable(True)]))
@@ -129,10 +128,8 @@ class _Explained:
         try:
             if self.file_format == "parquet":
                 pq.write_table(pa.table(column), pa.BufferOutputStream())
-            elif self.file_format == "csv":
-                _as_plain(column, _csv_schema(column.schema))
-            elif self.file_format == "jsonl":
-                _as_plain(column, _json_schema(column.schema))
+            elif self.file_format in ("csv", "jsonl"):
+                _as_plain(column, _plain_schema(column.schema, self.file_format))
         except pa.ArrowException:
             return False
         return True
@@ -147,7 +144,7 @@ def _new_file(path: Path, file_format: str, schema: pa.Schema) -> Iterator[Batch
                     text.write(spelling.header(spelling.plain(schema).names))
                 yield _SpellingWriter(text, file_format)
         case "csv":
-            with pa_csv.CSVWriter(path, _csv_schema(schema)) as writer:
+            with pa_csv.CSVWriter(path, _plain_schema(schema, "csv")) as writer:
                 yield _CsvWriter(writer, schema)
         case "jsonl":
             with path.open("w", encoding="utf-8") as file:
@@ -219,7 +216,7 @@ def read_texts(
     rows = (
         csv_text.read_again(file, wanted)
         if file_format == "csv"
-        else json_lines.read_again(file, _json_schema(wanted), plain.names)
+        else json_lines.read_again(file, _plain_schema(wanted, "jsonl"), plain.names)
     )
     try:
         for batch in rows:
@@ -245,7 +242,7 @@ def _read_csv(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         parse_options=pa_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         # Arrow writes "" for an empty text and nothing for a missing cell.
         convert_options=pa_csv.ConvertOptions(
-            column_types=_csv_schema(schema),
+            column_types=_plain_schema(schema, "csv"),
             null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
@@ -267,7 +264,7 @@ class _CsvWriter:
     """Writes batches whose types CSV does not know as the plain types that it does."""
 
     def __init__(self, writer: pa_csv.CSVWriter, schema: pa.Schema) -> None:
-        self.writer, self.schema = writer, _csv_schema(schema)
+        self.writer, self.schema = writer, _plain_schema(schema, "csv")
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         self.writer.write_batch(_as_plain(batch, self.schema))
@@ -277,7 +274,7 @@ class _JsonWriter:
     """Writes batches as JSON lines; what JSON does not know as the text or number it does."""
 
     def __init__(self, file: TextIO, schema: pa.Schema) -> None:
-        self.file, self.schema = file, _json_schema(schema)
+        self.file, self.schema = file, _plain_schema(schema, "jsonl")
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         rows = _as_plain(batch, self.schema).to_pylist()
@@ -291,7 +288,7 @@ def _read_json(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
             yield from pa_json.read_json(
                 pa.BufferReader(block),
                 read_options=pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
-                parse_options=pa_json.ParseOptions(explicit_schema=_json_schema(schema)),
+                parse_options=pa_json.ParseOptions(explicit_schema=_plain_schema(schema, "jsonl")),
             ).to_batches()
 
 
@@ -305,56 +302,8 @@ def _as_plain(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(plain, schema=schema)
 
 
-def _csv_schema(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([(field.name, _csv_type(field.type)) for field in schema])
-
-
-def _csv_type(type_: pa.DataType) -> pa.DataType | None:
-    """The type that stands for `type_` in a CSV without loss; None if there is none."""
-    is_type = pa.types
-    if is_type.is_dictionary(type_):
-        return _csv_type(type_.value_type)
-    if is_type.is_string_view(type_):
-        return pa.string()
-    if is_type.is_float16(type_):
-        return pa.float32()
-    if is_type.is_decimal(type_):
-        return pa.decimal128(type_.precision, type_.scale) if type_.precision <= 38 else None
-    if is_type.is_timestamp(type_) and type_.tz:
-        return pa.timestamp(type_.unit, "UTC")
-    plain = (
-        is_type.is_null(type_)
-        or is_type.is_boolean(type_)
-        or is_type.is_integer(type_)
-        or is_type.is_floating(type_)
-        or is_type.is_string(type_)
-        or is_type.is_large_string(type_)
-        or is_type.is_date(type_)
-        or is_type.is_time(type_)
-        or is_type.is_timestamp(type_)
-        or is_type.is_duration(type_)
-    )
-    return type_ if plain else None
-
-
-def _json_schema(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([(field.name, _json_type(field.type)) for field in schema])
-
-
-def _json_type(type_: pa.DataType) -> pa.DataType | None:
-    """The type that stands for `type_` in JSON without loss; None if there is none."""
-    is_type = pa.types
-    if is_type.is_list(type_):
-        return type_ if _json_type(type_.value_type) == type_.value_type else None
-    if is_type.is_struct(type_):
-        return type_ if all(_json_type(f.type) == f.type for f in type_) else None
-    plain = _csv_type(type_)
-    if plain is None or is_type.is_time(plain):  # Arrow reads no time of day from text
-        return None
-    if is_type.is_duration(plain):
-        return pa.int64()
-    as_text = is_type.is_temporal(plain) or is_type.is_decimal(plain)
-    return pa.string() if as_text or is_type.is_large_string(plain) else plain
+def _plain_schema(schema: pa.Schema, file_format: str) -> pa.Schema:
+    return pa.schema([(field.name, counterpart(field.type, file_format)) for field in schema])
 
 
 def _restored(column: pa.Array, type_: pa.DataType) -> pa.Array:

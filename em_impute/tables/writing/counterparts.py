@@ -1,0 +1,100 @@
+"""Arrow's types in formats of text and in databases: one table of what stands for which.
+
+Each holds every value of the type exactly. Parquet, Feather and DuckDB need none: they hold Arrow's
+own types, or refuse them themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from pyarrow import types
+
+
+def counterpart(type_: pa.DataType, kind: str) -> pa.DataType | None:
+    """The type that stands for one of Arrow's; None if none does.
+
+    `kind` is "csv", "jsonl", "postgresql" or "sqlite".
+    """
+    if types.is_dictionary(type_):
+        return counterpart(type_.value_type, kind)
+    for row in _TABLE:
+        if row.is_such(type_):
+            found = getattr(row, kind)
+            return found(type_) if callable(found) else found
+    return type_ if kind == "postgresql" else None  # among them UUIDs
+
+
+class _Row(NamedTuple):
+    """A type for each kind, None, or a function that makes it from Arrow's."""
+
+    is_such: Callable[[pa.DataType], bool]
+    csv: Any
+    jsonl: Any
+    postgresql: Any
+    sqlite: Any
+
+
+def _same(type_: pa.DataType) -> pa.DataType:
+    return type_
+
+
+def _narrow(type_: pa.DataType) -> pa.DataType | None:
+    return pa.decimal128(type_.precision, type_.scale) if type_.precision <= 38 else None
+
+
+def _narrow_text(type_: pa.DataType) -> pa.DataType | None:
+    return _TEXT if type_.precision <= 38 else None
+
+
+def _utc(type_: pa.DataType) -> pa.DataType:
+    return pa.timestamp(type_.unit, "UTC") if type_.tz else type_
+
+
+def _microseconds(type_: pa.DataType) -> pa.DataType:
+    return pa.timestamp("us", type_.tz) if type_.unit == "ns" else type_
+
+
+def _plain_list(type_: pa.DataType) -> pa.DataType | None:
+    return type_ if counterpart(type_.value_type, "jsonl") == type_.value_type else None
+
+
+def _plain_struct(type_: pa.DataType) -> pa.DataType | None:
+    return type_ if all(counterpart(f.type, "jsonl") == f.type for f in type_) else None
+
+
+def _array(type_: pa.DataType) -> pa.DataType | None:
+    item = counterpart(type_.value_type, "postgresql")
+    return None if item is None else pa.list_(item)
+
+
+_TEXT, _INT, _FLOAT, _BYTES = pa.string(), pa.int64(), pa.float64(), pa.binary()
+# The first row that is true of a type counts. Of a time of day Arrow reads none in JSON.
+_TABLE = (
+    # Arrow                        CSV           JSON lines     PostgreSQL            SQLite
+    _Row(types.is_null,            _same,        _same,         _same,                _same),
+    _Row(types.is_boolean,         _same,        _same,         _same,                _INT),
+    _Row(types.is_uint64,          _same,        _same,         pa.decimal128(20, 0), _INT),
+    _Row(types.is_integer,         _same,        _same,         _same,                _INT),
+    _Row(types.is_float16,         pa.float32(), pa.float32(),  _same,                _FLOAT),
+    _Row(types.is_floating,        _same,        _same,         _same,                _FLOAT),
+    _Row(types.is_decimal,         _narrow,      _narrow_text,  _same,                _TEXT),
+    _Row(types.is_string,          _same,        _same,         _same,                _TEXT),
+    _Row(types.is_large_string,    _same,        _TEXT,         _same,                _TEXT),
+    _Row(types.is_string_view,     _TEXT,        _TEXT,         _same,                _TEXT),
+    _Row(types.is_binary,          None,         None,          _same,                _BYTES),
+    _Row(types.is_large_binary,    None,         None,          _same,                _BYTES),
+    _Row(types.is_date32,          _same,        _TEXT,         _same,                _TEXT),
+    _Row(types.is_date64,          _same,        _TEXT,         pa.date32(),          _TEXT),
+    _Row(types.is_time32,          _same,        None,          _same,                _TEXT),
+    _Row(types.is_time64,          _same,        None,          pa.time64("us"),      _TEXT),
+    _Row(types.is_timestamp,       _utc,         _TEXT,         _microseconds,        _TEXT),
+    _Row(types.is_duration,        _same,        _INT,          pa.duration("us"),    None),
+    _Row(types.is_list,            None,         _plain_list,   _array,               None),
+    _Row(types.is_large_list,      None,         None,          _array,               None),
+    _Row(types.is_struct,          None,         _plain_struct, None,                 None),
+    _Row(types.is_nested,          None,         None,          None,                 None),
+    _Row(types.is_run_end_encoded, None,         None,          None,                 None),
+)  # fmt: skip
