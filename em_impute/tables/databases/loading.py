@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import Literal
 
 import pyarrow as pa
@@ -148,8 +149,11 @@ def columns_to_write(
 
 def _check_key(session: Session, schema: pa.Schema, key: Sequence[str]) -> None:
     columns = [f"c{schema.get_field_index(name)}" for name in key]
-    nulls = " OR ".join(f"{column} IS NULL" for column in columns)
-    [(rows,)] = session.run(f"SELECT count(*) FROM {session.staging} WHERE {nulls}")
+    missing = [f"{column} IS NULL" for column in columns]
+    if session.typed:
+        floats = [pa.types.is_floating(schema.field(name).type) for name in key]
+        missing += [f"{column} = CAST('NaN' AS float8)" for column in compress(columns, floats)]
+    [(rows,)] = session.run(f"SELECT count(*) FROM {session.staging} WHERE {' OR '.join(missing)}")
     if rows:
         raise DatabaseError(
             f"`mode: upsert` needs a key in every row; it is missing in {rows:,} rows "

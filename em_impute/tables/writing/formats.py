@@ -180,7 +180,7 @@ def read_staged(path: Path, file_format: str, schema: pa.Schema) -> Iterator[pa.
                 batch = batch.select(spelling.plain(batch.schema).names)
             if batch.schema.names != schema.names:
                 raise TargetError(f"{path} has other columns than were written; run the job again.")
-            columns = list(map(_restored, batch.columns, schema.types))
+            columns = list(map(restored, batch.columns, schema.types))
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
     except pa.ArrowException as error:
         raise TargetError(
@@ -221,7 +221,7 @@ def read_texts(
     try:
         for batch in rows:
             columns = [
-                _restored(batch.column(field.name), field.type)
+                restored(batch.column(field.name), field.type)
                 if field.name in typed
                 else pa.nulls(batch.num_rows, field.type)
                 for field in plain
@@ -306,7 +306,7 @@ def _plain_schema(schema: pa.Schema, file_format: str) -> pa.Schema:
     return pa.schema([(field.name, counterpart(field.type, file_format)) for field in schema])
 
 
-def _restored(column: pa.Array, type_: pa.DataType) -> pa.Array:
+def restored(column: pa.Array, type_: pa.DataType) -> pa.Array:
     """`column` in the type that it had before its file was written."""
     if column.type == type_:
         return column

@@ -9,6 +9,7 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from em_impute.job import CannotRun, FileTarget
@@ -122,11 +123,11 @@ def upsert(old: Streamed, new: Streamed, key: Sequence[str]) -> Iterator[pa.Reco
     MergeError
         If a key is missing in a new row, or stands in two.
     """
-    keys = Keys(key, new())
+    keys = _KeyIndex(key, new())
     return unified(lambda: chain(keys.others(old()), new()))
 
 
-class Keys:
+class _KeyIndex:
     """The keys of a new table, all of them in memory: what its rows replace.
 
     Parameters
@@ -146,8 +147,8 @@ class Keys:
         self.names = list(names)
         table = pa.Table.from_batches([batch.select(self.names) for batch in batches])
         for name in self.names:
-            if table[name].null_count:
-                rows = np.flatnonzero(table[name].is_null().to_numpy())
+            rows = np.flatnonzero(_missing(table[name]))
+            if len(rows):
                 raise MergeError(
                     f"columns.key: {name!r} is missing in {_rows(rows)}; `mode: upsert` needs a "
                     "key in every row."
@@ -164,19 +165,23 @@ class Keys:
         """Yield the rows whose key is not among these; a missing key never is."""
         for batch in batches:
             keys = pa.Table.from_batches([batch.select(self.names)])
-            missing = [column.is_null().to_numpy() for column in keys.columns]
-            complete = ~np.logical_or.reduce(missing)
+            complete = ~np.logical_or.reduce(list(map(_missing, keys.columns)))
             keep = ~complete
             keep[complete] = self.index.get_indexer(_index(keys.filter(complete))) < 0
             yield batch.filter(pa.array(keep))
 
 
+def _missing(cells: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Which cells tell no row: those that are null or NaN."""
+    return np.asarray(pc.is_null(_decoded(cells), nan_is_null=True))
+
+
+def _decoded(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    return cells.cast(cells.type.value_type) if pa.types.is_dictionary(cells.type) else cells
+
+
 def _index(keys: pa.Table) -> pd.Index:
-    plain = [
-        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-        for column in keys.columns
-    ]
-    frame = pa.table(plain, keys.column_names).to_pandas()
+    frame = pa.table(list(map(_decoded, keys.columns)), keys.column_names).to_pandas()
     return pd.Index(frame.iloc[:, 0]) if frame.shape[1] == 1 else pd.MultiIndex.from_frame(frame)
 
 

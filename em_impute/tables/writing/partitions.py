@@ -16,6 +16,7 @@ from em_impute.tables.writing.formats import (
     open_writer,
     read_staged,
     read_texts,
+    restored,
 )
 from em_impute.tables.writing.formats import stored_columns as stored_columns_of_file
 from em_impute.tables.writing.staged import TargetError
@@ -151,12 +152,7 @@ def _named_columns(
 def _partition_cells(text: str, type_: pa.DataType, rows: int) -> pa.Array:
     plain = type_.value_type if pa.types.is_dictionary(type_) else type_
     value = pa.scalar(None if text == HIVE_NULL else text, pa.string()).cast(plain)
-    cells = pa.repeat(value, rows)
-    if plain is type_:
-        return cells
-    encoded = cells.dictionary_encode()
-    codes = encoded.indices.cast(type_.index_type)
-    return pa.DictionaryArray.from_arrays(codes, encoded.dictionary, ordered=type_.ordered)
+    return restored(pa.repeat(value, rows), type_)
 
 
 def _parts(

@@ -769,6 +769,11 @@ def test_readers_see_old_rows_and_are_not_blocked(
             "`mode: upsert` needs a key in every row; it is missing in 1 rows (columns.key: k)",
         ),
         (
+            {"k": [1.0, float("nan")], "x": [1.0, 2.0]},
+            "upsert",
+            "`mode: upsert` needs a key in every row; it is missing in 1 rows (columns.key: k)",
+        ),
+        (
             {"k": [1, 2, 2, 2], "x": [1.0] * 4},
             "upsert",
             "`mode: upsert` needs a key of its own for every row; 1 keys are those of several rows "
@@ -780,7 +785,7 @@ def test_readers_see_old_rows_and_are_not_blocked(
             "it has no column 'xx' that can be written (did you mean 'x'?)",
         ),
     ],
-    ids=["no key", "key twice", "no such column"],
+    ids=["no key", "NaN as key", "key twice", "no such column"],
 )
 def test_table_that_the_target_refuses(
     database: Database,

@@ -117,15 +117,27 @@ def test_tables_of_other_columns_are_not_mixed(
     ("keys", "message"),
     [
         ([1, None, None], "'k' is missing in rows 2, 3; `mode: upsert` needs a key in every row."),
+        ([0.5, float("nan")], "'k' is missing in row 2; `mode: upsert` needs a key in every row."),
         ([7, 8, 7], "'k' is not unique, as in rows 1, 3; `mode: upsert` needs a key that one row"),
     ],
 )
 def test_keys_that_tell_no_row(
-    tmp_path: Path, stage: Stage, keys: list[int | None], message: str
+    tmp_path: Path, stage: Stage, keys: list[float | None], message: str
 ) -> None:
-    target = target_of(tmp_path, "parquet", "upsert")
-    publish(stage(k=[1]), target, "run 1")
+    target, type_ = target_of(tmp_path, "parquet", "upsert"), pa.array(keys).type
+    publish(stage(k=pa.array([1], type_)), target, "run 1")
     with pytest.raises(MergeError) as caught:
         publish(stage(k=keys), target, "run 2")
     assert message in str(caught.value)
-    assert rows_of(target, pa.schema([("k", "int64")])) == [{"k": 1}]
+    assert rows_of(target, pa.schema([("k", type_)])) == [{"k": 1}]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_old_row_whose_key_is_nan_stays(tmp_path: Path, stage: Stage, kind: str) -> None:
+    """As one without a key does, and it may come more than once."""
+    nan = float("nan")
+    old = stage(k=[0.5, nan, nan], x=[1, 2, 3])
+    publish(old, target_of(tmp_path, kind, "append"), "run 1")
+    target, schema = target_of(tmp_path, kind, "upsert"), pa.schema([("k", "f8"), ("x", "int64")])
+    publish(stage(k=[0.5], x=[4]), target, "run 2")
+    assert [row["x"] for row in rows_of(target, schema)] == [2, 3, 4]
