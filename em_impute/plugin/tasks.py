@@ -75,10 +75,9 @@ from em_impute.tables.snapshot import (
     spelled_columns,
 )
 from em_impute.tables.whole_files import written_whole
-from em_impute.tables.writing import publications, targets
+from em_impute.tables.writing import publications
 from em_impute.tables.writing.formats import read_staged
 from em_impute.tables.writing.staged import Published, Staged
-from em_impute.tables.writing.targets import Published
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -21,7 +21,7 @@ from em_impute.job import CannotRun, Job
 from em_impute.tables.run_folder import RunFolder, folders_in
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.whole_files import read_json, written_whole
-from em_impute.tables.writing.targets import Published
+from em_impute.tables.writing.staged import Published
 
 RECORDED_PACKAGES = (
     "em_impute",

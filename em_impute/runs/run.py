@@ -23,10 +23,9 @@ from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.targets import find_published
 from em_impute.tables.whole_files import read_json
-from em_impute.tables.writing import publications, targets
+from em_impute.tables.writing import publications
 from em_impute.tables.writing.locks import TargetBusyError
 from em_impute.tables.writing.staged import Published, Staged
-from em_impute.tables.writing.targets import Published, find_published
 
 
 class Refused(Exception):

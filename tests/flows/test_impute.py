@@ -32,7 +32,6 @@ from em_impute.tables import progress, summarise, targets
 from em_impute.tables.reading import sources
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
-from em_impute.tables.writing import targets
 
 DAY = date(2026, 1, 1)
 

@@ -27,8 +27,6 @@ from em_impute.job import (
 )
 from em_impute.job.confinement import OutsideError, confined, roots
 from em_impute.runs.recompute import verify
-from em_impute.tables.databases.exchange import check_target as check_database
-from em_impute.tables.databases.exchange import open_source
 from em_impute.tables.databases.source import open_source
 from em_impute.tables.databases.target import check_target as check_database
 from em_impute.tables.reading.sources import take_snapshot
@@ -38,7 +36,6 @@ from em_impute.tables.targets import check_target, publish
 from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.formats import open_writer
 from em_impute.tables.writing.staged import Staged, TargetError
-from em_impute.tables.writing.targets import check_target, publish
 
 SECRET = "x,y\n1,2\n"
 

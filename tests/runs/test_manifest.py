@@ -15,7 +15,7 @@ from em_impute.job import CannotRun, Job
 from em_impute.runs.manifest import Manifest, installed_versions, read_manifest, this_machine
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
-from em_impute.tables.writing.targets import Published
+from em_impute.tables.writing.staged import Published
 
 Take = Callable[..., Snapshot]
 

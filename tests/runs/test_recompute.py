@@ -27,7 +27,6 @@ from em_impute.tables.fill import fill
 from em_impute.tables.reading import sources
 from em_impute.tables.run_folder import RunFolder, open_run_folder
 from em_impute.tables.whole_files import sha256
-from em_impute.tables.writing import targets
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from em_impute.tables.targets import publish, standing
 from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.formats import open_writer
 from em_impute.tables.writing.staged import Staged, TargetError
-from em_impute.tables.writing.targets import publish, standing
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 FIRST, LAST = date(2026, 2, 1), date(2026, 2, 3)

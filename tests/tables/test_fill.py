@@ -19,7 +19,7 @@ from hypothesis.strategies import SearchStrategy
 from pyarrow import feather
 
 from em_impute.gaussian import GaussianModel
-from em_impute.job import BATCH_ROWS, FileSource, FileTarget
+from em_impute.job import FileSource, FileTarget
 from em_impute.job.models import BATCH_ROWS
 from em_impute.tables.columns.roles import Roles, to_matrix
 from em_impute.tables.fill import fill, filled_schema

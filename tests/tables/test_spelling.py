@@ -23,7 +23,7 @@ from em_impute.tables.reading import csv_text, json_lines, sources
 from em_impute.tables.reading.digits import loses_digits
 from em_impute.tables.run_folder import open_run_folder
 from em_impute.tables.snapshot import Snapshot, read_spelled, spelled_columns
-from em_impute.tables.writing import formats, targets
+from em_impute.tables.writing import formats
 from em_impute.tables.writing.staged import TargetError
 
 Publish = Callable[..., Snapshot]

@@ -20,7 +20,7 @@ from em_impute.tables.reading import csv_text, json_lines
 from em_impute.tables.reading.arrow_files import stream_file
 from em_impute.tables.reading.csv_text import CSV_BLOCK_BYTES
 from em_impute.tables.reading.files import FORMAT_NAMES, SourceFile
-from em_impute.tables.snapshot import SourceError
+from em_impute.tables.snapshot import SourceError, arrow_schema
 from em_impute.tables.whole_files import written_whole
 from em_impute.tables.writing.counterparts import counterpart
 from em_impute.tables.writing.staged import TargetError

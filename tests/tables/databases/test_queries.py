@@ -17,7 +17,6 @@ from postgres_server import PostgresServer
 from pydantic import ValidationError
 
 from em_impute.job import DatabaseSource
-from em_impute.tables.databases.exchange import open_source
 from em_impute.tables.databases.source import open_source
 from em_impute.tables.snapshot import SourceError
 

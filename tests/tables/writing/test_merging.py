@@ -17,7 +17,6 @@ from em_impute.tables.writing import partitions
 from em_impute.tables.writing.formats import read_staged
 from em_impute.tables.writing.merging import MergeError
 from em_impute.tables.writing.staged import Staged
-from em_impute.tables.writing.targets import publish
 
 Stage = Callable[..., Staged]
 KINDS = ["csv", "parquet", "feather", "jsonl", "folder"]

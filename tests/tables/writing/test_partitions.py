@@ -19,7 +19,6 @@ from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.targets import check_schema, check_target, publish
 from em_impute.tables.writing import partitions
 from em_impute.tables.writing.staged import Staged, TargetError
-from em_impute.tables.writing.targets import check_schema, check_target, publish
 
 Stage = Callable[[dict[str, Any]], Staged]
 

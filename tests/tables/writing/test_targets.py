@@ -20,7 +20,6 @@ from em_impute.tables.targets import check_target, publish
 from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.formats import check_types, open_writer, read_staged
 from em_impute.tables.writing.staged import Published, Staged, TargetError
-from em_impute.tables.writing.targets import Published, check_target, publish
 
 OLD, NEW = b"the old table", b"the new table, of another length"
 
