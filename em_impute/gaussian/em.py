@@ -28,7 +28,7 @@ from em_impute.gaussian.stopping import Ending, Options, Trace, stopping
 
 
 def climb(rows: WeightedRows, start: Parameters, prior_rows: float, options: Options) -> Ending:
-    """Where EM ends that goes up from `start` until the objective has no further to rise.
+    """The ending of a climb from `start`, on and on until the objective rises no further.
 
     Parameters
     ----------

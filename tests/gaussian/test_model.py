@@ -158,7 +158,7 @@ def test_saved_model_comes_back_bit_by_bit(tmp_path: Path) -> None:
         ({"covariance": [[1.0, None], [None, 1.0]]}, "numbers"),
         ({"columns": ["a", "a"]}, "differ from each other"),
         ({"columns": ["a"]}, "must have shape"),
-        ({"columns": "ab"}, "list of columns"),
+        ({"columns": "ab"}, "list of column names"),
         ({"columns": ["a", 1]}, "names to be text"),
         ({"columns": None}, "not a model"),
     ],
