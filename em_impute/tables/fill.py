@@ -50,8 +50,22 @@ def fill(
     By default a cell is filled with its expected value given what its row shows of the model's
     columns; a row that shows nothing gets the means. With ``method: draw`` the cells of a row are
     drawn from their distribution, keyed by ``roles.key`` or else by the number of the row. Without
-    columns to impute no model is needed, and the table is staged as it is. `groups` are the models
-    of groups of rows, by label; `model` is for all others.
+    columns to impute no model is needed, and the table is staged as it is.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    model : GaussianModel or None
+        Of ``roles.dimensions``; None if nothing is imputed.
+    roles : Roles
+    target : FileTarget or DatabaseTarget
+        Whose format the table is staged in.
+    folder : RunFolder
+        Where table and ledger are staged.
+    imputation : Imputation, optional
+        By default cells are filled with their means.
+    groups : mapping of str to GaussianModel, optional
+        The models of groups of rows, by label; `model` is for all others.
 
     Raises
     ------

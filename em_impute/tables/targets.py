@@ -122,7 +122,7 @@ def standing(target: Target, name: str, sha256: str) -> Standing:
 
 
 def in_doubt(target: Target, name: str) -> str:
-    """Say that nobody knows whether a target holds what was published, and what to do."""
+    """Say that a target may not hold what was published there, and what to do."""
     if isinstance(target, DatabaseTarget):
         return databases.in_doubt(target, name)
     return file_target.in_doubt(target, name)

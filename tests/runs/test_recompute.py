@@ -288,5 +288,5 @@ def test_appended_rows_are_not_told_from_others(
     found = verify(published(target=target, name="other").path)
     assert (found.outcome, found.sentences[-1]) == (
         "equal",
-        "The table t of sqlite:///x.db was appended to: its rows cannot be told from others.",
+        "The table t of sqlite:///x.db was appended to: the rows of this run cannot be compared.",
     )

@@ -1,4 +1,4 @@
-"""Where a URL leads: the file of a database, or a server and how its driver is told of it."""
+"""Where a URL leads: the file of a database, or a server and its address for the driver."""
 
 from __future__ import annotations
 

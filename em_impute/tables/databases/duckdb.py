@@ -150,7 +150,7 @@ class DuckDB(Session):
         if kinds != ["SELECT"] and not pivots:
             raise DatabaseError(ONE_SELECT)
         if not pivots:
-            self._connection.execute(f"EXPLAIN {sql}")  # its own mistakes are told
+            self._connection.execute(f"EXPLAIN {sql}")  # what is wrong with it is reported
             try:
                 self._connection.execute(f"EXPLAIN SELECT 1 FROM (\n{sql}\n)")
             except self._duckdb.Error:

@@ -57,7 +57,17 @@ def no_marks(names: Sequence[str], rows: int) -> Ints:
 
 
 def mark(words: Ints, columns: Ints | int, rows: Ints) -> None:
-    """Mark cells, by the number of their column and of their row."""
+    """Mark cells.
+
+    Parameters
+    ----------
+    words : ndarray of shape (n_words, n_rows)
+        Written to.
+    columns : int or ndarray of shape (n_cells,)
+        Numbers of their columns among those that have marks.
+    rows : ndarray of shape (n_cells,)
+        Numbers of their rows.
+    """
     columns = np.broadcast_to(np.asarray(columns, np.int64), rows.shape)
     np.bitwise_or.at(words, (columns // BITS, rows), np.int64(1) << columns % BITS)
 

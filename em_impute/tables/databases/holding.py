@@ -92,7 +92,7 @@ def _check(right: bool, held: int, rows: int, load: Load, between: list[str]) ->
         why = f"the reason may be {_either(between)}"
     else:
         why = f"its key is not unique: rows with the same {', '.join(load.key)} are in it"
-    raise DatabaseError(f"of {rows:,} rows that were sent to it {held:,} are in it; {why}")
+    raise DatabaseError(f"{rows:,} rows were sent to it, and {held:,} are in it; {why}")
 
 
 def _either(between: list[str]) -> str:
@@ -102,7 +102,7 @@ def _either(between: list[str]) -> str:
 def changed(load: Load, filled: bool = False) -> dict[str, int]:
     """Count the cells of each column that the table does not hold as they were put into it.
 
-    Filled cells count only with `filled`. Without a key, cells are told apart only by their values:
+    Filled cells count only with `filled`. Without a key, cells differ only by their values:
     how many values are sent more often than they are there.
     """
     found = {}

@@ -89,7 +89,26 @@ def loaded(
     key: Sequence[str],
     marks: Mapping[str, tuple[int, int]],
 ) -> Load:
-    """What is in the staging table, and how it goes into the target's."""
+    """What is in the staging table, and how it goes into the target's.
+
+    Parameters
+    ----------
+    session : Session
+    table : Table
+        The target's, which is there.
+    schema : Schema
+        Of the staged rows.
+    target : DatabaseTarget
+    key : sequence of str
+        The columns that identify a row; may be empty unless rows are upserted.
+    marks : mapping of str to (int, int)
+        As `Load` has them.
+
+    Raises
+    ------
+    DatabaseError
+        If the table has no place for a column, or a key does not identify one row.
+    """
     if target.mode == "upsert":
         session.index_staged(table, {name: schema.get_field_index(name) for name in key})
         _check_key(session, schema, key)
@@ -98,7 +117,16 @@ def loaded(
 
 
 def create(session: Session, table: Table, schema: pa.Schema) -> None:
-    """Make the target's table."""
+    """Make the target's table.
+
+    Parameters
+    ----------
+    session : Session
+        With rows in its staging table.
+    table : Table
+    schema : Schema
+        Of the staged rows.
+    """
     columns = []
     for i, field in enumerate(schema):
         type_ = session.new_type(field)
@@ -117,7 +145,24 @@ def columns_to_write(
     target: DatabaseTarget,
     key: Sequence[str],
 ) -> dict[str, Column]:
-    """The target's columns that the table has, and that the database does not compute itself."""
+    """The target's columns that the table has, and that the database does not compute itself.
+
+    Parameters
+    ----------
+    session : Session
+    table : Table
+        The target's, which is there.
+    schema : Schema
+        Of what is to be written.
+    target : DatabaseTarget
+    key : sequence of str
+        The columns that identify a row; may be empty.
+
+    Raises
+    ------
+    DatabaseError
+        Naming a column that the target lacks, would round, or needs.
+    """
     columns = session.columns(table)
     for field in schema:
         if field.name not in columns:
@@ -131,8 +176,8 @@ def columns_to_write(
             and _WHOLE_NUMBERS.fullmatch(column.type)
         ):
             raise DatabaseError(
-                f"its column {field.name!r} is of type {column.type}, to which the table's, of "
-                f"type {field.type}, would be rounded"
+                f"its column {field.name!r} is of type {column.type}, which would round the "
+                f"table's values of type {field.type}"
             )
         if column.identity and target.mode == "upsert" and field.name not in key:
             raise DatabaseError(
@@ -165,6 +210,6 @@ def _check_key(session: Session, schema: pa.Schema, key: Sequence[str]) -> None:
     )
     if keys:
         raise DatabaseError(
-            f"`mode: upsert` needs a key of its own for every row; {keys:,} keys are those of "
-            f"several rows (columns.key: {', '.join(key)})"
+            f"`mode: upsert` needs a key that is in one row only; {keys:,} keys are in several "
+            f"rows (columns.key: {', '.join(key)})"
         )

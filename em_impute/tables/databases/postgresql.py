@@ -108,7 +108,7 @@ class PostgreSQL(Session):
             )
         if "pg_hba" in message:
             return DatabaseError(
-                f"the server at {self._place} lets this user in from elsewhere only (pg_hba.conf)"
+                f"the server at {self._place} does not let this user in from here (pg_hba.conf)"
             )
         why = next((words for words in _UNREACHABLE if words in message), "no connection")
         return DatabaseLostError(f"no database server answers at {self._place} ({why.lower()})")

@@ -32,7 +32,7 @@ NUMBERED = """
 """
 
 # A type by its number, or else by its name in whatever schema: strings, network addresses, bits and
-# enums are said by their text.
+# enums are known by their text.
 TEXT_LIKE = """
     SELECT max(typname)::text,
         bool_and(typtype = 'e' OR typtype = 'b' AND typcategory IN ('S', 'I', 'V'))
@@ -61,7 +61,17 @@ def between(run: Run, table: str) -> list[str]:
 
 
 def missing_grants(run: Run, table: str, privileges: Sequence[str]) -> str | None:
-    """The GRANT that this role lacks for a table; a privilege for some of its columns is enough."""
+    """The GRANT that this role lacks for a table; a privilege for some of its columns is enough.
+
+    Parameters
+    ----------
+    run : callable
+        Runs SQL.
+    table : str
+        Its name in SQL.
+    privileges : sequence of str
+        Such as INSERT.
+    """
     missing = []
     for privilege in privileges:
         by_column = privilege in ("SELECT", "INSERT", "UPDATE")

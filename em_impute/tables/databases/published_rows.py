@@ -30,13 +30,20 @@ class Comparison:
 
 
 def compare(staged: Staged, target: DatabaseTarget, run_id: str) -> Comparison:
-    """Compare the rows of a run with those of its target, if they can be told from others.
+    """Compare the rows of a run with those of its target, unless others may be among these.
 
     Filled cells are compared as the target's types hold them.
+
+    Parameters
+    ----------
+    staged : Staged
+        The table of the run.
+    target : DatabaseTarget
+    run_id : str
     """
     name = f"{target}"[0].upper() + f"{target}"[1:]
     if target.mode == "append":
-        return Comparison(f"{name} was appended to: its rows cannot be told from others.")
+        return Comparison(f"{name} was appended to: the rows of this run cannot be compared.")
     try:
         with opened_once(target) as session:
             table = session.find(split_table(target.table))

@@ -150,7 +150,16 @@ class Session(ABC):
         return None
 
     def as_held(self, table: Table, names: Sequence[str], schema: pa.Schema) -> str:  # noqa: ARG002
-        """The staged rows `new` for a FROM; where need be with `held`, as the table holds them."""
+        """The staged rows `new` for a FROM; where need be with `held`, as the table holds them.
+
+        Parameters
+        ----------
+        table : Table
+        names : sequence of str
+            The columns that are looked at.
+        schema : Schema
+            Of the staged rows.
+        """
         return f"{self.staging} AS new"
 
     def index_staged(self, table: Table, key: Mapping[str, int]) -> None:  # noqa: B027
@@ -161,7 +170,16 @@ class Session(ABC):
         return f"c{i}"
 
     def unmatched(self, table: Table, match: str, key: Mapping[str, int]) -> str:  # noqa: ARG002
-        """Condition that no row `old` of the table matches the staged row `new`."""
+        """Condition that no row `old` of the table matches the staged row `new`.
+
+        Parameters
+        ----------
+        table : Table
+        match : str
+            Condition that the two match.
+        key : mapping of str to int
+            The key's columns, and their numbers in the staging table.
+        """
         return f"NOT EXISTS (SELECT 1 FROM {table.sql} AS old WHERE {match})"
 
     def between(self, table: Table) -> list[str]:  # noqa: ARG002
@@ -175,7 +193,16 @@ class Session(ABC):
     def check_references(  # noqa: B027
         self, table: Table, values: Mapping[str, str], filled: Sequence[str]
     ) -> None:
-        """Make sure that what the staged rows refer to in other tables is there."""
+        """Make sure that what the staged rows refer to in other tables is there.
+
+        Parameters
+        ----------
+        table : Table
+        values : mapping of str to str
+            The table's columns that are written, and their staged values in SQL.
+        filled : sequence of str
+            Columns whose cells are not known yet.
+        """
 
     def settle(self) -> None:  # noqa: B027
         """Check now what would only be checked at the end."""
@@ -226,7 +253,21 @@ def renamed(batch: pa.RecordBatch) -> pa.RecordBatch:
 def cast_exactly(
     batches: Iterable[pa.RecordBatch], schema: pa.Schema, types: Sequence[pa.DataType]
 ) -> Iterator[pa.RecordBatch]:
-    """The batches of a table in other types, if these hold every value exactly."""
+    """The batches of a table in other types, with the staging table's names.
+
+    Parameters
+    ----------
+    batches : iterable of RecordBatch
+    schema : Schema
+        Of the batches.
+    types : sequence of DataType
+        One for each column.
+
+    Raises
+    ------
+    DatabaseError
+        If a type does not hold a value exactly.
+    """
     for batch in batches:
         columns = []
         for column, type_, name in zip(batch.columns, types, schema.names, strict=True):
@@ -234,8 +275,8 @@ def cast_exactly(
                 columns.append(column.cast(type_))
             except pa.ArrowException:
                 raise DatabaseError(
-                    f"column {name!r} of type {column.type} holds a value that {type_}, which "
-                    "the database has for it, does not hold exactly; convert it in the source"
+                    f"column {name!r} of type {column.type} holds a value that the database's "
+                    f"type {type_} cannot hold exactly; convert it in the source"
                 ) from None
         yield renamed(pa.RecordBatch.from_arrays(columns, names=schema.names))
 

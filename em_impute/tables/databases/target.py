@@ -73,7 +73,15 @@ def _rehearse(session: Session, table: Table, target: DatabaseTarget) -> None:
 
 
 def check_schema(schema: pa.Schema, target: DatabaseTarget, key: Sequence[str]) -> None:
-    """Make sure that the target's table has a place for every column of one of `schema`.
+    """Make sure that the target's table has a place for every column of another.
+
+    Parameters
+    ----------
+    schema : Schema
+        Of the table that is to be published.
+    target : DatabaseTarget
+    key : sequence of str
+        The columns that identify a row; may be empty.
 
     Raises
     ------
@@ -105,10 +113,10 @@ def publish(
     Raises
     ------
     TargetError
-        If the database refuses the table, or would hold other cells or rows; the target is as it
-        was.
+        If the database refuses the table, or would hold other cells or rows; the target is not
+        changed.
     DatabaseLostError
-        If the database cannot be reached, or is gone; the target is as it was, or published.
+        If the database cannot be reached, or is gone; the target is not changed, or published.
     """
     with opened(target) as session:
         session.lock(session.find(split_table(target.table)))
@@ -204,5 +212,5 @@ def standing(target: DatabaseTarget, name: str) -> Standing:
 
 
 def in_doubt(target: DatabaseTarget, name: str) -> str:
-    """Say that nobody knows whether a target holds what was published, and what to do."""
+    """Say that a target may not hold what was published there, and what to do."""
     return publications.in_doubt(target, name, "its row in em_impute_runs")

@@ -77,7 +77,7 @@ def _found(
 
 
 def in_doubt(target: FileTarget, name: str) -> str:
-    """Say that nobody knows whether a target holds what was published, and what to do."""
+    """Say that a target may not hold what was published there, and what to do."""
     return publications.in_doubt(target, name, str(record_of(place_of(target))))
 
 

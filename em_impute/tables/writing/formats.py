@@ -63,6 +63,12 @@ def stored_columns(path: Path, file_format: str, schema: pa.Schema) -> tuple[pa.
     """The columns that a file has, and those it would have if it held a table of this schema.
 
     Files of text know only the names of their columns.
+
+    Parameters
+    ----------
+    path : Path
+    file_format : {"csv", "jsonl", "parquet", "feather"}
+    schema : Schema
     """
     match file_format:
         case "parquet":
@@ -93,7 +99,15 @@ class BatchWriter(Protocol):
 
 @contextmanager
 def open_writer(path: Path, file_format: str, schema: pa.Schema) -> Iterator[BatchWriter]:
-    """Write a table batch by batch; the file is at `path` once it is whole.
+    """Write a table batch by batch.
+
+    Parameters
+    ----------
+    path : Path
+        Where the file is, once it is whole.
+    file_format : {"csv", "jsonl", "parquet", "feather"}
+    schema : Schema
+        Of the table, with spellings or without.
 
     Raises
     ------
@@ -169,6 +183,13 @@ def read_staged(path: Path, file_format: str, schema: pa.Schema) -> Iterator[pa.
 
     A dictionary column holds the same values, perhaps under other codes.
 
+    Parameters
+    ----------
+    path : Path
+    file_format : {"csv", "jsonl", "parquet", "feather"}
+    schema : Schema
+        Of the table that was written.
+
     Raises
     ------
     TargetError
@@ -185,7 +206,7 @@ def read_staged(path: Path, file_format: str, schema: pa.Schema) -> Iterator[pa.
     except pa.ArrowException as error:
         raise TargetError(
             f"{path}, just written as {FORMAT_NAMES[file_format]}, cannot be read back with the "
-            "types of the table; the target is as it was. Try another format for the target."
+            "types of the table; the target was not changed. Try another format for the target."
         ) from error
 
 
@@ -203,7 +224,13 @@ def read_texts(
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a file of text as they are spelled there, in a schema with spellings.
 
-    Only the columns of `typed` have values, others nulls: to be written again, none is needed.
+    Parameters
+    ----------
+    path : Path
+    file_format : {"csv", "jsonl"}
+    schema : Schema
+    typed : sequence of str
+        The columns that have values, too. Others have nulls: to be written again, they need none.
 
     Raises
     ------

@@ -37,6 +37,14 @@ def check_lock(lock: Path, target: str) -> None:
 def one_writer(lock: Path, target: str, seconds: float) -> Iterator[None]:
     """Hold the lock file of a target; wait for another run that holds it.
 
+    Parameters
+    ----------
+    lock : Path
+    target : str
+        As the message names it.
+    seconds : float
+        How long to wait.
+
     Raises
     ------
     TargetBusyError

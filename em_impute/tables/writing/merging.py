@@ -83,13 +83,19 @@ def check_fits(target: FileTarget, columns: Callable[[], tuple[pa.Schema, pa.Sch
 def check_same_columns(old: pa.Schema, new: pa.Schema, target: str) -> None:
     """Make sure that two tables have the same columns, of the same types and in the same order.
 
+    Parameters
+    ----------
+    old, new : Schema
+    target : str
+        As the message names it.
+
     Raises
     ------
     MergeError
         Naming the columns that differ.
     """
     differences = [
-        *[f"it has {name!r}, which the new table has not" for name in _without(old, new)],
+        *[f"it has {name!r}, which the new table does not have" for name in _without(old, new)],
         *[f"it has no {name!r}" for name in _without(new, old)],
         *[
             f"{field.name!r} is of type {old.field(field.name).type}, now {field.type}"
@@ -117,6 +123,13 @@ def append(old: Streamed, new: Streamed) -> Iterator[pa.RecordBatch]:
 
 def upsert(old: Streamed, new: Streamed, key: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Yield the old rows whose key no new row has, then the new ones.
+
+    Parameters
+    ----------
+    old, new : callable
+        Give the rows of a table, as often as they are called.
+    key : sequence of str
+        Its columns.
 
     Raises
     ------
@@ -158,7 +171,7 @@ class _KeyIndex:
             rows = np.flatnonzero(self.index.duplicated(keep=False))
             raise MergeError(
                 f"columns.key: {', '.join(map(repr, self.names))} is not unique, as in "
-                f"{_rows(rows)}; `mode: upsert` needs a key that one row has."
+                f"{_rows(rows)}; `mode: upsert` needs a key that is in one row only."
             )
 
     def others(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -72,6 +72,17 @@ def write(
     """Write a table into a new folder; return the number of its rows.
 
     Rows of one partition keep their order.
+
+    Parameters
+    ----------
+    batches : iterable of RecordBatch
+    schema : Schema
+        Of the batches.
+    folder : Path
+        Is made.
+    file_format : {"csv", "jsonl", "parquet", "feather"}
+    partition_by : sequence of str
+        The columns by which folders are named, the outermost first; may be empty.
     """
     folder.mkdir()
     rows = 0
@@ -88,7 +99,13 @@ def read(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows of such a folder with exactly the types of `schema`, in the files' order.
 
-    Where they have spellings, only the columns of `key` need to have values.
+    Parameters
+    ----------
+    folder : Path
+    file_format : {"csv", "jsonl", "parquet", "feather"}
+    schema : Schema
+    key : sequence of str
+        Where rows have spellings, the only columns that have values too.
     """
     for file in members(folder):
         rest = _rest(schema, list(file.partition))
@@ -109,7 +126,19 @@ def read(
 def stored_columns(
     folder: Path, file_format: str, schema: pa.Schema
 ) -> tuple[pa.Schema, pa.Schema]:
-    """The columns that a folder has, and those it would have if it held a table of this schema."""
+    """The columns that a folder has, and those it would have if it held a table of this schema.
+
+    Parameters
+    ----------
+    folder : Path
+    file_format : {"csv", "jsonl", "parquet", "feather"}
+    schema : Schema
+
+    Raises
+    ------
+    TargetError
+        If it has no files.
+    """
     files = members(folder)
     if not files:
         raise TargetError(

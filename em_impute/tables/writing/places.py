@@ -84,15 +84,15 @@ def _check_name(target: FileTarget, place: Path) -> None:
     most = os.pathconf(there, "PC_NAME_MAX") - room
     if len(os.fsencode(place.name)) > most:
         raise TargetError(
-            f"The target {target} has a name that is too long: there it may have {most} bytes, for "
-            "the names of the files that are written beside it are longer. Choose a shorter one."
+            f"The target {target} has a name that is too long: it may have {most} bytes, because "
+            "the files that are written beside it have longer ones. Choose a shorter name."
         )
 
 
 def _check_is_no_device(target: FileTarget, place: Path) -> None:
     if place.exists() and not place.is_file() and not place.is_dir():
         raise TargetError(
-            f"The target {target} is a device, a pipe or a socket, whose place a file would take; "
+            f"The target {target} is a device, a pipe or a socket, which a file would replace; "
             "name a file."
         )
 

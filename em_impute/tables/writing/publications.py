@@ -61,10 +61,18 @@ class Publication:
 
 
 def named(job: Job, run: str, day: date) -> str:
-    """The name under which a run of a job, which is not yet that of a day, publishes once.
+    """The name under which a run publishes once.
 
     The rows of a day are appended once, whichever run does it. A table that takes the place of
     another day's says of which day it is.
+
+    Parameters
+    ----------
+    job : Job
+        With {date} in its paths still.
+    run : str
+    day : date
+        That the data are about.
     """
     if job.target.mode == "append" and job.is_dated:
         return f"{job.name}-{day}"
@@ -87,6 +95,15 @@ def run_of(name: str) -> str:
 def check_not_overtaken(name: str, latest: Iterable[str], target: str) -> None:
     """See that the table of a day does not take the place of one of a later day.
 
+    Parameters
+    ----------
+    name : str
+        The name under which it would be published.
+    latest : iterable of str
+        Those of what is there.
+    target : str
+        As the message names it.
+
     Raises
     ------
     OvertakenError
@@ -95,9 +112,9 @@ def check_not_overtaken(name: str, latest: Iterable[str], target: str) -> None:
     later = [other for one in latest if (other := data_date(one)) and day and other > day]
     if later:
         raise OvertakenError(
-            f"Overtaken: {target} holds the table of {max(later)}, which that of {day} must not "
-            "replace; nothing was done. To publish the older table all the same, remove the newer "
-            "one, or write {date} in the path of the target."
+            f"Overtaken: {target} holds the table of {max(later)}, which is newer than that of "
+            f"{day}; nothing was done. To publish the older table, remove the newer one, or write "
+            "{date} in the path of the target."
         )
 
 
@@ -123,7 +140,16 @@ def in_force(history: Sequence[Publication], now: str | None) -> tuple[Sequence[
 
 
 def standing(name: str, history: Sequence[Publication], now: str | None) -> Standing:
-    """Whether the table that is there holds what was published under a name."""
+    """Whether the table that is there holds what was published under a name.
+
+    Parameters
+    ----------
+    name : str
+    history : sequence of Publication
+        What is recorded, the newest first.
+    now : str or None
+        SHA-256 of the table that is there; None if there is none.
+    """
     left, as_left = in_force(history, now)
     state: Standing = "held" if as_left else "in doubt"
     for i, entry in enumerate(left):
@@ -138,7 +164,7 @@ def standing(name: str, history: Sequence[Publication], now: str | None) -> Stan
 
 
 def in_doubt(target: FileTarget | DatabaseTarget, name: str, record: str) -> str:
-    """Say that nobody knows whether a target holds what was published, and what to do.
+    """Say that a target may not hold what was published there, and what to do.
 
     Parameters
     ----------
@@ -149,14 +175,14 @@ def in_doubt(target: FileTarget | DatabaseTarget, name: str, record: str) -> str
         Where the target says so.
     """
     sentence = (
-        f"Another program has changed {target} since {name} was published there, so that nobody "
-        "knows whether it still holds it; nothing was done."
+        f"Another program has changed {target} since {name} was published there, so it may no "
+        "longer be in it; nothing was done."
     )
     if target.mode != "append":
-        return f"{sentence} `em-impute backfill --again` publishes it anew."
+        return f"{sentence} `em-impute backfill --again` publishes it again."
     return (
         f"{sentence} If its rows are gone, remove {record} and run the job again; if they are "
-        "there, nothing is to be done. With `mode: upsert` they would be replaced."
+        "there, there is nothing to do. `mode: upsert` would replace them."
     )
 
 
@@ -191,7 +217,7 @@ def read_record(path: Path, strict: bool) -> Sequence[Publication]:
             raise TargetError(
                 f"The record {path} of what was appended cannot be read; it was damaged or "
                 "changed by hand. See which rows the target holds, then remove the record and run "
-                "the job again: without it, rows that were appended before would be again."
+                "the job again; rows appended before would otherwise be appended again."
             ) from None
         return ()
 

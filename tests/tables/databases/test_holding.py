@@ -39,37 +39,37 @@ def refusal(staged: Staged, target: DatabaseTarget, *key: str) -> str:
         (
             TRIGGER.format(SKIPPING, "BEFORE INSERT"),
             "replace",
-            "of 10 rows that were sent to it 5 are in it; the reason may be its trigger meddling",
+            "10 rows were sent to it, and 5 are in it; the reason may be its trigger meddling",
         ),
-        (TRIGGER.format(SKIPPING, "BEFORE INSERT"), "append", "of 10 rows that were sent to it 5"),
-        (TRIGGER.format(SKIPPING, "BEFORE INSERT"), "upsert", "of 10 rows that were sent to it 5"),
+        (TRIGGER.format(SKIPPING, "BEFORE INSERT"), "append", "10 rows were sent to it, and 5"),
+        (TRIGGER.format(SKIPPING, "BEFORE INSERT"), "upsert", "10 rows were sent to it, and 5"),
         (
             TRIGGER.format("DELETE FROM t WHERE k = new.k; RETURN new;", "AFTER INSERT"),
             "append",
-            "of 10 rows that were sent to it 0 are in it",
+            "10 rows were sent to it, and 0 are in it",
         ),
         (
             TRIGGER.format("INSERT INTO t VALUES (99, 0, 0); RETURN new;", "AFTER DELETE")
             + ";;INSERT INTO t VALUES (1, 1, 1)",
             "replace",
-            "of 10 rows that were sent to it 11 are in it",
+            "10 rows were sent to it, and 11 are in it",
         ),
         (
             TRIGGER.format("RETURN NULL;", "BEFORE DELETE") + ";;INSERT INTO t VALUES (1, 1, 1)",
             "replace",
-            "of 10 rows that were sent to it 11 are in it; the reason may be its trigger meddling",
+            "10 rows were sent to it, and 11 are in it; the reason may be its trigger meddling",
         ),
         (
             "CREATE RULE nothing AS ON INSERT TO t DO INSTEAD NOTHING",
             "replace",
-            "of 10 rows that were sent to it 0 are in it; the reason may be its rule nothing",
+            "10 rows were sent to it, and 0 are in it; the reason may be its rule nothing",
         ),
         (
             "CREATE TABLE u (k bigint, v bigint, x float8);;"
             "CREATE RULE elsewhere AS ON INSERT TO t WHERE new.k > 6 "
             "DO INSTEAD INSERT INTO u VALUES (new.k, new.v, new.x)",
             "append",
-            "of 10 rows that were sent to it 7 are in it; the reason may be its rule elsewhere",
+            "10 rows were sent to it, and 7 are in it; the reason may be its rule elsewhere",
         ),
         (
             TRIGGER.format("new.x := round(new.x::numeric, 2); RETURN new;", "BEFORE INSERT"),
@@ -93,7 +93,7 @@ def refusal(staged: Staged, target: DatabaseTarget, *key: str) -> str:
             "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED "
             "FOR EACH ROW EXECUTE FUNCTION f()",
             "replace",
-            "of 10 rows that were sent to it 9 are in it; the reason may be its trigger late",
+            "10 rows were sent to it, and 9 are in it; the reason may be its trigger late",
         ),
     ],
 )
@@ -138,12 +138,12 @@ def test_a_trigger_of_a_partition(postgres_database: Database, rows: Staged) -> 
         "CREATE TABLE t PARTITION OF p FOR VALUES FROM (0) TO (100);;"
         + TRIGGER.format(SKIPPING, "BEFORE INSERT")
     )
-    assert "10 rows that were sent to it 5" in refusal(rows, postgres_database.target("p"))
+    assert "10 rows were sent to it, and 5" in refusal(rows, postgres_database.target("p"))
 
 
 @pytest.mark.parametrize(
     ("seen", "deleted", "first"),
-    [("id < 5", "true", "10 rows that were sent to it 5"), ("true", "false", None)],
+    [("id < 5", "true", "10 rows were sent to it, and 5"), ("true", "false", None)],
 )
 def test_row_security(
     postgres_database: Database,
@@ -174,7 +174,7 @@ def test_row_security(
         assert postgres_database.rows() == []
         return
     publish(staged, target, "run 1")
-    assert "10 rows that were sent to it 20 are in it; the reason may be its row security" in (
+    assert "10 rows were sent to it, and 20 are in it; the reason may be its row security" in (
         refusal(staged, target)
     )
     assert len(postgres_database.rows()) == 10
@@ -183,7 +183,7 @@ def test_row_security(
 def test_view_with_a_condition(postgres_database: Database, rows: Staged) -> None:
     postgres_database.run(f"{TABLE};;CREATE VIEW w AS SELECT * FROM t WHERE x > 0.5")
     message = refusal(rows, postgres_database.target("w"))
-    assert "of 10 rows that were sent to it 6 are in it; the reason may be that it is a view" in (
+    assert "10 rows were sent to it, and 6 are in it; the reason may be that it is a view" in (
         message
     )
     assert postgres_database.rows() == []
@@ -198,7 +198,7 @@ def test_view_with_a_condition(postgres_database: Database, rows: Staged) -> Non
         (
             "CREATE TRIGGER skip BEFORE INSERT ON t WHEN new.k % 2 = 0 "
             "BEGIN SELECT raise(IGNORE); END",
-            "of 10 rows that were sent to it 5 are in it; the reason may be its trigger skip",
+            "10 rows were sent to it, and 5 are in it; the reason may be its trigger skip",
         ),
         (
             "CREATE TRIGGER tidy AFTER INSERT ON t BEGIN UPDATE t SET v = 77 WHERE k = new.k; END",
@@ -234,7 +234,7 @@ def test_a_key_that_rows_of_the_target_share(database: Database, stage: Stage) -
     )
     message = refusal(stage({"k": [1, 2], "x": [1.5, 2.5]}), database.target(mode="upsert"), "k")
     assert (
-        "of 2 rows that were sent to it 3 are in it; its key is not unique: rows with the same k "
+        "2 rows were sent to it, and 3 are in it; its key is not unique: rows with the same k "
         "are in it" in message
     )
     assert database.rows() == [(1, 0), (1, 0)]

@@ -69,7 +69,7 @@ def test_nothing_to_find(database: Database, tmp_path: Path) -> None:
             "k int, x real, y float8",
             "change cells that were not filled: 32 of column 'x' (of type",
         ),
-        ("k int, x float8, y int", "its column 'y' is of type integer, to which the table's, of"),
+        ("k int, x float8, y int", "its column 'y' is of type integer, which would round"),
         ("k int, x float8", "it has no column 'y' that can be written"),
         (
             "k int, x float8, y float8, z int NOT NULL",

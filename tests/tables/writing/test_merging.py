@@ -91,7 +91,7 @@ def test_the_same_run_publishes_once(tmp_path: Path, stage: Stage, kind: str, mo
 @pytest.mark.parametrize(
     ("columns", "difference"),
     [
-        ({"k": [1]}, "it has 'x', which the new table has not"),
+        ({"k": [1]}, "it has 'x', which the new table does not have"),
         ({"k": [1], "x": [1.0], "y": [1]}, "it has no 'y'"),
         ({"k": [1], "x": ["a"]}, "'x' is of type double, now string"),
         ({"x": [1.0], "k": [1]}, "its columns are in another order"),
@@ -117,7 +117,7 @@ def test_tables_of_other_columns_are_not_mixed(
     [
         ([1, None, None], "'k' is missing in rows 2, 3; `mode: upsert` needs a key in every row."),
         ([0.5, float("nan")], "'k' is missing in row 2; `mode: upsert` needs a key in every row."),
-        ([7, 8, 7], "'k' is not unique, as in rows 1, 3; `mode: upsert` needs a key that one row"),
+        ([7, 8, 7], "'k' is not unique, as in rows 1, 3; `mode: upsert` needs a key that is in"),
     ],
 )
 def test_keys_that_tell_no_row(
