@@ -59,9 +59,10 @@ def own_environment(home: Path) -> dict[str, str]:
 LONGEST = (
     "test_topology.py",
     "test_field_trial.py",
-    "test_exchange.py",
+    "test_target_killed.py",
+    "test_target.py",
     "test_field.py",
-    "test_postgresql.py",
+    "test_whole_job.py",
     "test_after_publishing.py",
     "test_secrets.py",
     "test_interruptions.py",

@@ -1,11 +1,16 @@
-"""What tests know of an empty database, of any of the three kinds."""
+"""What tests know of an empty database, of any of the three kinds, and how they read it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+import pytest
+
 from em_impute.job import DatabaseSource, DatabaseTarget
+from em_impute.tables.databases.source import open_source
+from em_impute.tables.reading.files import SourceError
 from em_impute.tables.writing.staged import Staged
 
 Stage = Callable[..., Staged]
@@ -25,3 +30,14 @@ class Database:
 
     def rows(self, table: str = "t") -> list[tuple[Any, ...]]:
         return sorted(self.run(f"SELECT * FROM {table}"))
+
+
+def read(source: DatabaseSource, batch_rows: int = 1000) -> pa.Table:
+    schema, batches = open_source(source, batch_rows)
+    return pa.Table.from_batches(list(batches), schema)
+
+
+def refusal_of(source: DatabaseSource) -> str:
+    with pytest.raises(SourceError) as caught:
+        read(source)
+    return str(caught.value)
