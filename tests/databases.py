@@ -10,7 +10,7 @@ import pytest
 
 from em_impute.job import DatabaseSource, DatabaseTarget
 from em_impute.tables.databases.source import open_source
-from em_impute.tables.reading.files import SourceError
+from em_impute.tables.snapshot import SourceError
 from em_impute.tables.writing.staged import Staged
 
 Stage = Callable[..., Staged]

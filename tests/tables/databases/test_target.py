@@ -14,7 +14,7 @@ from postgres_server import GUARDED, PASSWORD, PostgresServer
 from em_impute.job import DatabaseTarget
 from em_impute.tables.databases.session import quoted
 from em_impute.tables.databases.target import check_target, publish
-from em_impute.tables.reading.sources import SourceError
+from em_impute.tables.snapshot import SourceError
 from em_impute.tables.writing.staged import Published, Staged, TargetError
 
 ODD_NAMES = [

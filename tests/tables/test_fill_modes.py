@@ -23,7 +23,7 @@ from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.summarise import summarise
 from em_impute.tables.writing.formats import read_staged
 
-PENGUINS = Path(__file__).parents[3] / "data" / "penguins.csv"
+PENGUINS = Path(__file__).parents[2] / "data" / "penguins.csv"
 COLUMNS = {
     "categories": {"species": "nominal", "grade": ["low", "mid", "high"]},
     "transform": {"mass": "log"},

@@ -1,4 +1,4 @@
-"""Targets: whether they can be written, what formats hold, and publishing that survives a kill."""
+"""Publishing a file: once, whole, on whichever device, and when it is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -18,145 +17,10 @@ from em_impute.job import FileTarget
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.targets import check_target, publish
 from em_impute.tables.whole_files import sha256
-from em_impute.tables.writing.formats import check_types, open_writer, read_staged
+from em_impute.tables.writing.formats import open_writer
 from em_impute.tables.writing.staged import Published, Staged, TargetError
 
 OLD, NEW = b"the old table", b"the new table, of another length"
-
-
-# --- Before the work starts --------------------------------------------------------------------
-
-
-def test_folder_of_the_target_is_made(tmp_path: Path) -> None:
-    check_target(FileTarget(path=tmp_path / "a/b/y.csv"))
-    assert list((tmp_path / "a/b").iterdir()) == []
-
-
-def test_check_leaves_the_target_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "y.csv").write_bytes(OLD)
-    check_target(FileTarget(path=tmp_path / "y.csv"))
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [OLD]
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        (
-            "folder.csv",
-            "The target {0}/folder.csv is a folder; name a file in it, or add partition_by",
-        ),
-        ("file/y.csv", "cannot be written in {0}/file (file exists); choose another folder"),
-        ("file/a/y.csv", "cannot be written in {0}/file/a (not a directory); choose another"),
-        ("/proc/y.csv", "The target /proc/y.csv cannot be written in /proc (no such file"),
-        ("/proc/a/y.csv", "The target /proc/a/y.csv cannot be written in /proc/a (no such file"),
-    ],
-)
-def test_target_that_cannot_be_written(tmp_path: Path, path: str, expected: str) -> None:
-    (tmp_path / "folder.csv").mkdir()
-    (tmp_path / "file").touch()
-    with pytest.raises(TargetError) as caught:
-        check_target(FileTarget(path=tmp_path / path))
-    assert expected.format(tmp_path) in str(caught.value)
-
-
-# --- Formats -----------------------------------------------------------------------------------
-
-
-def write(path: Path, file_format: str, table: pa.Table) -> None:
-    with open_writer(path, file_format, table.schema) as writer:
-        for batch in table.to_batches():
-            writer.write_batch(batch)
-
-
-def read(path: Path, file_format: str, schema: pa.Schema) -> list[dict[str, object]]:
-    return pa.Table.from_batches(list(read_staged(path, file_format, schema)), schema).to_pylist()
-
-
-def test_csv_tells_an_empty_text_from_a_missing_one(tmp_path: Path) -> None:
-    table = pa.table({"t": ["", None, "NA", '"'], "x": [None, 1.0, float("nan"), float("inf")]})
-    write(tmp_path / "y", "csv", table)
-    assert (tmp_path / "y").read_text() == '"t","x"\n"",\n,1\n"NA",nan\n"""",inf\n'
-    rows = read(tmp_path / "y", "csv", table.schema)
-    assert [row["t"] for row in rows] == ["", None, "NA", '"']
-    assert [str(row["x"]) for row in rows] == ["None", "1.0", "nan", "inf"]
-
-
-def test_csv_of_one_column_keeps_its_missing_cells(tmp_path: Path) -> None:
-    table = pa.table({"x": [None, 1, None]})
-    write(tmp_path / "y", "csv", table)
-    assert read(tmp_path / "y", "csv", table.schema) == [{"x": None}, {"x": 1}, {"x": None}]
-
-
-def test_csv_keeps_a_moment_whose_offset_has_seconds(tmp_path: Path) -> None:
-    """Paris was 9 minutes and 21 seconds ahead of Greenwich until 1911."""
-    table = pa.table({"t": pa.array([-2_208_988_800], pa.timestamp("s", "Europe/Paris"))})
-    write(tmp_path / "y", "csv", table)
-    assert read(tmp_path / "y", "csv", table.schema) == table.to_pylist()
-
-
-@pytest.mark.parametrize("file_format", ["csv", "parquet", "feather"])
-def test_table_of_no_rows_has_its_columns(tmp_path: Path, file_format: str) -> None:
-    schema = pa.schema([("a", pa.int64()), ("b", pa.string())])
-    write(tmp_path / "y", file_format, schema.empty_table())
-    assert read(tmp_path / "y", file_format, schema) == []
-
-
-def test_parquet_keeps_what_pandas_needs(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"c": pd.Categorical(["x", None]), "i": pd.array([1, None], "Int8")})
-    table = pa.Table.from_pandas(frame)
-    write(tmp_path / "y", "parquet", table)
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "y"), frame)
-
-
-def test_feather_is_compressed_and_parquet_too(tmp_path: Path) -> None:
-    table = pa.table({"x": [1.0] * 100_000})
-    for file_format in ("feather", "parquet"):
-        write(tmp_path / "y", file_format, table)
-        assert (tmp_path / "y").stat().st_size < table.nbytes / 10
-
-
-@pytest.mark.parametrize(
-    ("file_format", "type_", "advice"),
-    [
-        ("csv", pa.list_(pa.int64()), "Parquet or Feather"),
-        ("csv", pa.struct([("a", pa.int64())]), "Parquet or Feather"),
-        ("csv", pa.binary(), "Parquet or Feather"),
-        ("csv", pa.decimal256(50, 2), "Parquet or Feather"),
-        ("parquet", pa.month_day_nano_interval(), "Feather"),
-        ("parquet", pa.struct([]), "Feather"),
-    ],
-)
-def test_type_that_a_format_cannot_hold(
-    tmp_path: Path, file_format: str, type_: pa.DataType, advice: str
-) -> None:
-    schema = pa.schema([("x", pa.int64()), ("y", type_)])
-    with pytest.raises(TargetError) as caught:
-        write(tmp_path / "y", file_format, schema.empty_table())
-    assert f"cannot hold 'y' of type {type_}; give the target the format {advice}" in str(
-        caught.value
-    )
-    assert list(tmp_path.iterdir()) == []
-    check_types(schema, "feather")
-
-
-def test_staged_file_that_cannot_be_read_back(tmp_path: Path) -> None:
-    """The year 12000 is no date to a CSV reader; no cell of it is told."""
-    table = pa.table({"d": pa.array([3_663_500], pa.date32())})
-    write(tmp_path / "y", "csv", table)
-    with pytest.raises(TargetError, match="cannot be read back") as caught:
-        read(tmp_path / "y", "csv", table.schema)
-    assert "12000" not in str(caught.value)
-
-
-@pytest.mark.parametrize("file_format", ["csv", "parquet", "feather"])
-def test_staged_file_of_other_columns(tmp_path: Path, file_format: str) -> None:
-    write(tmp_path / "y", file_format, pa.table({"a": [1], "b": [2]}))
-    schema = pa.schema([("b", pa.int64()), ("a", pa.int64())])
-    with pytest.raises(TargetError, match="has other columns than were written"):
-        read(tmp_path / "y", file_format, schema)
-
-
-# --- Publishing --------------------------------------------------------------------------------
 
 
 def visible(folder: Path) -> list[Path]:
@@ -237,9 +101,10 @@ def test_new_file_follows_the_umask(folder: RunFolder, tmp_path: Path) -> None:
         before = os.umask(mask)
         try:
             for file_format in ("csv", "parquet", "feather"):
-                write(folder.staged(file_format), file_format, table)
-                target = FileTarget(path=tmp_path / f"{mask}.{file_format}")
                 path = folder.staged(file_format)
+                with open_writer(path, file_format, table.schema) as writer:
+                    writer.write_batch(table.to_batches()[0])
+                target = FileTarget(path=tmp_path / f"{mask}.{file_format}")
                 publish(Staged(path, file_format, 1, 0, "", folder.cells, ()), target, "run-1")
                 assert stat.S_IMODE(target.path.stat().st_mode) == mode
         finally:
@@ -325,8 +190,3 @@ def test_kill_leaves_a_whole_file_and_publishing_again_completes(
     assert (published.sha256, path.read_bytes()) == (staged.sha256, NEW)
     assert publish(staged, FileTarget(path=path), "run-1") == published
     assert visible(path.parent) == [path]
-
-
-def test_json_lines_hold_no_times_of_day() -> None:
-    with pytest.raises(TargetError, match=r"cannot hold 't' of type time64\[us\]"):
-        check_types(pa.schema([("t", pa.time64("us"))]), "jsonl")
