@@ -22,10 +22,9 @@ import pyarrow as pa
 
 from em_impute.gaussian import fit_gaussian
 from em_impute.job import DatabaseSource, DatabaseTarget, FromEnvironment, Job
-from em_impute.tables import summarise, targets
+from em_impute.tables import sources, summarise, targets
 from em_impute.tables.columns.roles import assign_roles
 from em_impute.tables.fill import fill
-from em_impute.tables.reading import sources
 from em_impute.tables.run_folder import open_run_folder
 
 COLUMNS, BATCH = 10, 50_000

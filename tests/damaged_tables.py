@@ -30,8 +30,8 @@ from em_impute.cli import main as cli
 from em_impute.job import CannotRun, FileSource, FileTarget
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.fill import fill
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.sources import take_snapshot
 from em_impute.tables.writing.formats import read_staged
 
 FORMATS = ("feather", "parquet", "csv", "jsonl")

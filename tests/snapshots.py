@@ -11,9 +11,9 @@ import pytest
 from pyarrow import feather
 
 from em_impute.job import FileSource, FileTarget, Job
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder, open_run_folder
 from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.sources import take_snapshot
 
 
 @pytest.fixture

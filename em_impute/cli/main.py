@@ -203,7 +203,8 @@ def check(job: Path, runs: Path, day: datetime | None) -> None:
     from em_impute.tables.columns.roles import assign_roles, count_blanks
     from em_impute.tables.columns.unfilled import find_unfilled
     from em_impute.tables.fill import filled_schema
-    from em_impute.tables.reading.sources import Purpose, take_snapshot
+    from em_impute.tables.reading.purpose import Purpose
+    from em_impute.tables.sources import take_snapshot
     from em_impute.tables.targets import check_schema, check_target
 
     with _sentences(), tempfile.TemporaryDirectory() as folder:

@@ -56,7 +56,7 @@ from em_impute.self_test import limits
 from em_impute.self_test.run import score_hidden_cells
 from em_impute.self_test.scores import SelfTest
 from em_impute.tables import fill as filling
-from em_impute.tables import groups, progress, spelling, summarise, targets
+from em_impute.tables import groups, progress, sources, spelling, summarise, targets
 from em_impute.tables.columns import doubts, misfits
 from em_impute.tables.columns import roles as columns
 from em_impute.tables.columns.encoding import decimals_as_floats
@@ -64,7 +64,7 @@ from em_impute.tables.columns.roles import Roles
 from em_impute.tables.columns.unfilled import find_unfilled, unfilled_in_words
 from em_impute.tables.databases.logins import read_blocks_with
 from em_impute.tables.groups import Fitted
-from em_impute.tables.reading import sources
+from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import RunFolder, open_run_folder
 from em_impute.tables.sample import sample_rows
 from em_impute.tables.snapshot import (
@@ -206,7 +206,7 @@ def load(run: Run) -> Snapshot:
         return snapshot
     snapshot = columns.count_blanks(
         sources.take_snapshot(
-            run.job.source, run.folder.snapshot, run.job.batch_rows, sources.Purpose.of(run.job)
+            run.job.source, run.folder.snapshot, run.job.batch_rows, Purpose.of(run.job)
         ),
         run.job,
     )

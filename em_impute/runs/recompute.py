@@ -24,10 +24,10 @@ from em_impute.gaussian import GaussianModel, PatternSummary
 from em_impute.job import CannotRun, DatabaseTarget, FileTarget, Job
 from em_impute.job.confinement import OutsideError
 from em_impute.runs.manifest import installed_versions, read_manifest, this_machine
-from em_impute.tables import groups, summarise
+from em_impute.tables import groups, sources, summarise
 from em_impute.tables.columns.roles import assign_roles, count_blanks
 from em_impute.tables.fill import fill
-from em_impute.tables.reading import sources
+from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.whole_files import sha256
@@ -77,7 +77,7 @@ def verify(path: Path) -> Verification:
         again = RunFolder(Path(root) / Path(recorded["run"]).name)
         again.path.mkdir()
         snapshot = sources.take_snapshot(
-            job.source, again.snapshot, job.batch_rows, sources.Purpose.of(job)
+            job.source, again.snapshot, job.batch_rows, Purpose.of(job)
         )
         if snapshot.fingerprint != recorded["source"]["fingerprint"]:
             return _without_source(folder, again, job, recorded)

@@ -29,9 +29,9 @@ from em_impute.job.confinement import OutsideError, confined, roots
 from em_impute.runs.recompute import verify
 from em_impute.tables.databases.source import open_source
 from em_impute.tables.databases.target import check_target as check_database
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import open_run_folder
 from em_impute.tables.snapshot import SourceError
+from em_impute.tables.sources import take_snapshot
 from em_impute.tables.targets import check_target, publish
 from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.formats import open_writer

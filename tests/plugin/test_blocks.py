@@ -136,7 +136,7 @@ def test_what_is_no_login_is_said_without_the_secret(kept: dict[str, str | Login
 def test_without_prefect_no_block_is_read() -> None:
     program = (
         "from em_impute.job import DatabaseSource as Source\n"
-        "from em_impute.tables.reading.sources import take_snapshot\n"
+        "from em_impute.tables.sources import take_snapshot\n"
         "from pathlib import Path\n"
         "take_snapshot(Source(url={'block': 'secret/a'}, table='t'), Path('snapshot.arrow'))"
     )

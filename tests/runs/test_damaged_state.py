@@ -25,15 +25,16 @@ from em_impute.runs.kept import is_overtaken, prune
 from em_impute.runs.manifest import Manifest, read_manifests
 from em_impute.runs.recompute import verify
 from em_impute.runs.run import imputed_before, published_dates
-from em_impute.tables import summarise, targets
+from em_impute.tables import sources, summarise, targets
 from em_impute.tables.columns.roles import Roles, assign_roles
 from em_impute.tables.fill import fill
-from em_impute.tables.reading import sources
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder, open_run_folder
 from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.sources import take_snapshot
 from em_impute.tables.targets import check_target, publish
+from em_impute.tables.writing.file_target import publish
 from em_impute.tables.writing.staged import Staged, TargetError
+from em_impute.tables.writing.targets import check_target
 
 BRACKETS = "[" * 30_000
 NOT_WHAT_WAS_WRITTEN = [

@@ -25,11 +25,10 @@ from em_impute.reporting.parts import Parts
 from em_impute.runs.manifest import read_manifest
 from em_impute.runs.measure import report_numbers, with_manifest
 from em_impute.runs.run import Found, Refused, Run, manifest
-from em_impute.tables import groups, summarise, targets
+from em_impute.tables import groups, sources, summarise, targets
 from em_impute.tables.columns.roles import assign_roles, count_blanks
 from em_impute.tables.fill import fill
 from em_impute.tables.groups import Fitted
-from em_impute.tables.reading import sources
 from em_impute.tables.run_folder import open_run_folder
 
 Ran = tuple[Run, Found, Report]

@@ -21,10 +21,9 @@ from threadpoolctl import threadpool_limits
 from em_impute.job import CannotRun, Job
 from em_impute.runs.manifest import Manifest, read_manifest
 from em_impute.runs.recompute import verify
-from em_impute.tables import summarise, targets
+from em_impute.tables import sources, summarise, targets
 from em_impute.tables.columns import roles as columns
 from em_impute.tables.fill import fill
-from em_impute.tables.reading import sources
 from em_impute.tables.run_folder import RunFolder, open_run_folder
 from em_impute.tables.whole_files import sha256
 

@@ -19,9 +19,9 @@ from em_impute.gaussian import GaussianModel
 from em_impute.job import FileSource, Job, SelfTestOptions
 from em_impute.self_test.cells import Hidden, HiddenLevels, HiddenNumbers, HiddenRows, choose_cells
 from em_impute.tables.columns.roles import Roles, assign_roles
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.sources import take_snapshot
 
 Take = Callable[..., Snapshot]
 MakeJob = Callable[..., Job]

@@ -24,8 +24,8 @@ from em_impute.self_test.scores import NumberScores, SelfTest
 from em_impute.tables import groups, summarise
 from em_impute.tables.columns.roles import Roles, assign_roles, count_blanks
 from em_impute.tables.groups import Fitted
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.sources import take_snapshot
 
 Floats = NDArray[np.float64]
 COLUMNS = tuple("abcde")

@@ -23,9 +23,9 @@ from em_impute.job import FileSource, FileTarget
 from em_impute.job.models import BATCH_ROWS
 from em_impute.tables.columns.roles import Roles, to_matrix
 from em_impute.tables.fill import fill, filled_schema
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.sources import take_snapshot
 from em_impute.tables.whole_files import DiskFullError
 from em_impute.tables.writing.formats import open_writer, read_staged
 from em_impute.tables.writing.staged import Staged, TargetError

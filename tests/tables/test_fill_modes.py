@@ -17,9 +17,9 @@ from em_impute.gaussian import GaussianModel, fit_gaussian, threads
 from em_impute.job import MASK, FileSource, Imputation, Job
 from em_impute.tables.columns.roles import Roles, assign_roles, count_blanks
 from em_impute.tables.fill import fill, filled_schema
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.sources import take_snapshot
 from em_impute.tables.summarise import summarise
 from em_impute.tables.writing.formats import read_staged
 

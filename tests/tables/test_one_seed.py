@@ -15,8 +15,8 @@ from em_impute import EMImputer, GaussianModel, fit_gaussian
 from em_impute.job import FileSource, FileTarget, Imputation
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.fill import fill
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.sources import take_snapshot
 
 NAMES = ("a", "b", "c")
 SEED = 7

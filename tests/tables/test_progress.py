@@ -11,8 +11,7 @@ from holed_tables import factor_table
 from em_impute import fit_gaussian
 from em_impute.gaussian import Iteration
 from em_impute.job import FileSource
-from em_impute.tables import progress
-from em_impute.tables.reading import sources
+from em_impute.tables import progress, sources
 from em_impute.tables.snapshot import read_batches
 
 

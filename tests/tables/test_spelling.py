@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from em_impute.job import Job
-from em_impute.tables import spelling, summarise, targets
+from em_impute.tables import sources, spelling, summarise, targets
 from em_impute.tables.columns import roles as columns
 from em_impute.tables.fill import fill
-from em_impute.tables.reading import csv_text, json_lines, sources
+from em_impute.tables.reading import csv_text, json_lines
 from em_impute.tables.reading.digits import loses_digits
+from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import open_run_folder
 from em_impute.tables.snapshot import Snapshot, read_spelled, spelled_columns
 from em_impute.tables.writing import formats
@@ -60,7 +61,7 @@ def publish_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
             }
         )
         folder = open_run_folder(tmp_path / "runs", "job", run_id)
-        purpose = sources.Purpose.of(job)
+        purpose = Purpose.of(job)
         snapshot = sources.take_snapshot(job.source, folder.snapshot, job.batch_rows, purpose)
         snapshot = columns.count_blanks(snapshot, job)
         roles = columns.assign_roles(snapshot, job)
@@ -152,9 +153,7 @@ def test_a_database_has_a_type_for_moments(tmp_path: Path) -> None:
     target = {"url": f"sqlite:///{tmp_path}/x.db", "table": "t"}
     source = {"path": tmp_path / "in.csv"}
     job = Job.model_validate({"name": "job", "source": source, "target": target})
-    snapshot = sources.take_snapshot(
-        job.source, tmp_path / "snapshot", purpose=sources.Purpose.of(job)
-    )
+    snapshot = sources.take_snapshot(job.source, tmp_path / "snapshot", purpose=Purpose.of(job))
     assert snapshot.profile("moment").type == "timestamp[s, tz=UTC]"
     assert spelled_columns(snapshot) == {}
 
@@ -306,7 +305,7 @@ def test_the_cells_that_a_file_of_text_spells_are_read_in_blocks(
             {"name": "j", "source": {"path": tmp_path / name}, "target": {"path": f"y{name[1:]}"}}
         )
         path = tmp_path / f"{name}.arrow"
-        sources.take_snapshot(job.source, path, 7, sources.Purpose.of(job))
+        sources.take_snapshot(job.source, path, 7, Purpose.of(job))
         batches = list(read_spelled(path))
         assert {batch.num_rows for batch in batches[:-1]} == {7}
         cells = [c for b in batches for c in b[spelling.spelling_of("a")].to_pylist()]

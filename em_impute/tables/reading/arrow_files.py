@@ -16,7 +16,8 @@ import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 
 from em_impute.job import BATCH_ROWS
-from em_impute.tables.reading.files import FORMAT_NAMES, SourceFile, check_kind, check_names
+from em_impute.tables.reading.files import SourceFile
+from em_impute.tables.reading.kinds import FORMAT_NAMES, check_kind, check_names
 from em_impute.tables.reading.unified import Unified, as_type, unify
 from em_impute.tables.snapshot import SourceError, arrow_schema
 

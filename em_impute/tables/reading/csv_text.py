@@ -24,13 +24,8 @@ import pyarrow.csv as pa_csv
 from em_impute.job import CsvOptions
 from em_impute.tables.reading.csv_dialects import proposal
 from em_impute.tables.reading.digits import CODE, LONG_CODE, is_number, loses_digits
-from em_impute.tables.reading.files import (
-    SourceFile,
-    check_is_text,
-    check_kind,
-    check_names,
-    check_same_names,
-)
+from em_impute.tables.reading.files import SourceFile
+from em_impute.tables.reading.kinds import check_is_text, check_kind, check_names, check_same_names
 from em_impute.tables.reading.missing import NOTHING, Missing
 from em_impute.tables.snapshot import SourceError
 from em_impute.tables.spelling import (

@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
 from em_impute.tables.reading.digits import loses_digits
-from em_impute.tables.reading.files import SourceFile, check_is_text, check_kind, check_names
+from em_impute.tables.reading.files import SourceFile
+from em_impute.tables.reading.kinds import check_is_text, check_kind, check_names
 from em_impute.tables.reading.missing import NOTHING, Missing
 from em_impute.tables.snapshot import SourceError
 from em_impute.tables.spelling import csv_fields, spelling_of, with_spellings

@@ -19,7 +19,8 @@ from em_impute.tables import spelling
 from em_impute.tables.reading import csv_text, json_lines
 from em_impute.tables.reading.arrow_files import stream_file
 from em_impute.tables.reading.csv_text import CSV_BLOCK_BYTES
-from em_impute.tables.reading.files import FORMAT_NAMES, SourceFile
+from em_impute.tables.reading.files import SourceFile
+from em_impute.tables.reading.kinds import FORMAT_NAMES
 from em_impute.tables.snapshot import SourceError, arrow_schema
 from em_impute.tables.whole_files import written_whole
 from em_impute.tables.writing.counterparts import counterpart

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from em_impute.job import CannotRun, FileTarget
 from em_impute.tables.reading.arrow_files import stream_file, unified
-from em_impute.tables.reading.files import FORMAT_NAMES
+from em_impute.tables.reading.kinds import FORMAT_NAMES
 from em_impute.tables.snapshot import SourceError
 from em_impute.tables.writing.staged import Staged, TargetError
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from em_impute.tables import spelling
-from em_impute.tables.reading.files import HIVE_NULL, SourceFile, members
+from em_impute.tables.reading.files import SourceFile, members
+from em_impute.tables.reading.folders import HIVE_NULL
 from em_impute.tables.writing.formats import (
     BatchWriter,
     open_writer,

@@ -23,8 +23,8 @@ from em_impute.runs.run import Outcome
 from em_impute.tables.columns.encoding import Number, decimals_as_floats
 from em_impute.tables.columns.roles import assign_roles
 from em_impute.tables.fill import fill
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.sources import take_snapshot
 from em_impute.tables.summarise import summarise
 
 TYPES = [

@@ -13,9 +13,10 @@ import pytest
 from em_impute.job import Job, JobError
 from em_impute.tables.columns.doubts import Doubt, find_doubts
 from em_impute.tables.columns.roles import assign_roles, count_blanks
-from em_impute.tables.reading.sources import Purpose, take_snapshot
+from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import read_batches
+from em_impute.tables.sources import take_snapshot
 
 Doubts = Callable[..., list[Doubt]]
 

@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 
 from em_impute.job import Job
-from em_impute.tables import summarise
+from em_impute.tables import sources, summarise
 from em_impute.tables.columns import roles as columns
 from em_impute.tables.fill import fill
-from em_impute.tables.reading import sources
 from em_impute.tables.run_folder import open_run_folder
 
 PARTS = ["north", "south", "west"]

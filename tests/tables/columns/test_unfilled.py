@@ -13,9 +13,9 @@ import pytest
 from em_impute.job import FileSource, Job
 from em_impute.tables.columns.roles import assign_roles, count_blanks
 from em_impute.tables.columns.unfilled import Unfilled, find_unfilled, unfilled_in_words
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.sources import take_snapshot
 
 ROWS = 60
 QUIET = "or name in columns.impute what is to be filled."

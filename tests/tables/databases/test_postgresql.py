@@ -11,7 +11,7 @@ import pytest
 from databases import Database, Stage, read, refusal_of
 
 from em_impute.tables.databases.target import publish
-from em_impute.tables.reading.sources import take_snapshot
+from em_impute.tables.sources import take_snapshot
 from em_impute.tables.writing.staged import Staged, TargetError
 
 POSTGRES_COLUMNS = """

@@ -11,8 +11,8 @@ from postgres_server import PostgresServer
 
 from em_impute.tables.databases.session import DatabaseLostError
 from em_impute.tables.databases.source import open_source
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.snapshot import SourceError
+from em_impute.tables.sources import take_snapshot
 
 
 def test_table_and_query_are_read(database: Database) -> None:

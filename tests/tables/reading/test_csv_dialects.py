@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from em_impute.job import FileSource
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot, SourceError, read_batches, read_schema
+from em_impute.tables.sources import take_snapshot
 
 PLAIN = "id,a,b\n1,1.5,x\n2,,y\n3,2.25,z\n"
 GERMAN = 'id;price;city\n1;"1.234,50";Köln\n2;2,5;Bonn\n3;;Ulm\n'

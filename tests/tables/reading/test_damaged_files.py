@@ -21,8 +21,8 @@ import pytest
 from damaged_tables import CRASH, FORMATS, TRACEBACK, Ending
 
 from em_impute.job import FileSource
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.snapshot import SourceError
+from em_impute.tables.sources import take_snapshot
 
 FILES = int(os.environ.get("FUZZ_FILES", "160")) // len(FORMATS)
 SEED = int(os.environ.get("FUZZ_SEED", "20261127"))

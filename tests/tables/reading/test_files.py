@@ -25,10 +25,11 @@ from em_impute.tables.columns.roles import assign_roles
 from em_impute.tables.fill import fill
 from em_impute.tables.reading import csv_text
 from em_impute.tables.reading import files as source_files
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import SourceError, read_batches, read_schema
+from em_impute.tables.sources import take_snapshot
 from em_impute.tables.targets import publish
+from em_impute.tables.writing.file_target import publish
 
 Read = Callable[..., pa.Table]
 

@@ -9,9 +9,10 @@ import pytest
 
 from em_impute.job import FileSource
 from em_impute.tables.reading import json_lines
-from em_impute.tables.reading.sources import Purpose, take_snapshot
+from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import SourceError, read_batches, read_schema
+from em_impute.tables.sources import take_snapshot
 
 
 def read(path: Path, folder: RunFolder) -> pa.Table:

@@ -12,9 +12,10 @@ import pytest
 
 from em_impute.job import Job, JobError
 from em_impute.tables.columns.roles import Roles, assign_roles, count_blanks
-from em_impute.tables.reading.sources import Purpose, take_snapshot
+from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot, read_batches, read_schema
+from em_impute.tables.sources import take_snapshot
 
 
 def taken(

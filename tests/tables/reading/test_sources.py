@@ -16,7 +16,6 @@ from pyarrow import feather
 from em_impute.job import BATCH_ROWS, FileSource
 from em_impute.tables.reading.arrow_files import stream_file
 from em_impute.tables.reading.csv_text import CSV_BLOCK_BYTES
-from em_impute.tables.reading.sources import take_snapshot
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import (
     ColumnProfile,
@@ -25,6 +24,7 @@ from em_impute.tables.snapshot import (
     read_batches,
     read_schema,
 )
+from em_impute.tables.sources import take_snapshot
 from em_impute.tables.whole_files import DiskFullError
 
 Take = Callable[..., Snapshot]

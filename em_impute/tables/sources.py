@@ -1,0 +1,91 @@
+"""A source becomes a snapshot: one Arrow file in the run's folder, with a profile per column.
+
+`take_snapshot` is the only reader of sources, and streams them. Whatever is wrong with a source is
+said in a `SourceError`, which never quotes a value: Arrow's own messages do, so they are not passed
+on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+
+from em_impute.job import BATCH_ROWS, DatabaseSource, FileSource
+from em_impute.tables import spelling
+from em_impute.tables.databases import source as databases
+from em_impute.tables.progress import rows_passed
+from em_impute.tables.reading.folders import Table, open_files
+from em_impute.tables.reading.kinds import check_names
+from em_impute.tables.reading.missing import Missing
+from em_impute.tables.reading.profiles import Tally
+from em_impute.tables.reading.purpose import ANY, Purpose
+from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.whole_files import sha256, written_whole
+
+
+def take_snapshot(
+    source: FileSource | DatabaseSource,
+    path: Path,
+    batch_rows: int = BATCH_ROWS,
+    purpose: Purpose = ANY,
+) -> Snapshot:
+    """Read `source` from end to end into an Arrow file at `path`, in batches of `batch_rows` rows.
+
+    Raises
+    ------
+    SourceError
+        If the source is not there, is not what its format says, or has no usable header.
+    DiskFullError
+        If there is no room for the snapshot.
+    """
+    rows = 0
+    missing = Missing.of(source)
+    with written_whole(path) as partial, _opened(source, path.parent, batch_rows, purpose) as table:
+        tallies = [
+            Tally(f, f.name in table.in_folders, f.name in table.loose)
+            for f in spelling.plain(table.schema)
+        ]
+        with pa.ipc.new_file(partial, missing.applied_to(table.schema)) as writer:
+            for batch in _rebatched(map(missing.applied, table.batches), batch_rows):
+                writer.write_batch(batch)
+                for tally, column in zip(tallies, batch.columns, strict=False):
+                    tally.add(column, first_row=rows + 1)
+                rows += batch.num_rows
+                rows_passed(rows)
+    profiles = tuple(tally.profile() for tally in tallies)
+    fingerprint = f"sha256:{sha256(path)}"
+    return Snapshot(
+        path, rows, profiles, fingerprint, str(source), table.notes, headless=table.headless
+    )
+
+
+@contextmanager
+def _opened(
+    source: FileSource | DatabaseSource, work: Path, batch_rows: int, purpose: Purpose
+) -> Iterator[Table]:
+    """The table of a source; what it keeps meanwhile is in the folder `work`."""
+    match source:
+        case FileSource():
+            with open_files(source, work, purpose) as table:
+                yield table
+        case DatabaseSource():
+            schema, batches = databases.open_source(source, batch_rows)
+            check_names(source, schema.names)
+            yield Table(schema, batches)
+
+
+def _rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of `rows`; only the last may have fewer."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        first = rows - sum(part.num_rows for part in waiting)
+        while batch.num_rows >= first:
+            yield pa.concat_batches([*waiting, batch[:first]])
+            waiting, batch, first = [], batch[first:], rows
+        if batch.num_rows:
+            waiting.append(batch)
+    if waiting:
+        yield pa.concat_batches(waiting)
