@@ -32,9 +32,7 @@ from em_impute.tables.run_folder import RunFolder, open_run_folder
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.sources import take_snapshot
 from em_impute.tables.targets import check_target, publish
-from em_impute.tables.writing.file_target import publish
 from em_impute.tables.writing.staged import Staged, TargetError
-from em_impute.tables.writing.targets import check_target
 
 BRACKETS = "[" * 30_000
 NOT_WHAT_WAS_WRITTEN = [

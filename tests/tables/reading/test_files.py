@@ -29,7 +29,6 @@ from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import SourceError, read_batches, read_schema
 from em_impute.tables.sources import take_snapshot
 from em_impute.tables.targets import publish
-from em_impute.tables.writing.file_target import publish
 
 Read = Callable[..., pa.Table]
 

@@ -22,7 +22,6 @@ from em_impute.tables.fill import fill
 from em_impute.tables.run_folder import open_run_folder
 from em_impute.tables.sources import take_snapshot
 from em_impute.tables.targets import publish
-from em_impute.tables.writing.file_target import publish
 
 UNITS = ["s", "ms", "us", "ns"]
 ZONES = [None, "UTC", "Europe/Paris", "+05:30"]
