@@ -1,10 +1,9 @@
-"""The YAML job: what may stand in it (`models`), and how it is read (`reading`).
+"""The YAML job: what may stand in it (`job`), and how it is read (`reading`).
 
 `load_job` reports every mistake of a file at its line and column (`mistakes`).
 """
 
-from em_impute.job.mistakes import CannotRun, JobError, Problem
-from em_impute.job.models import (
+from em_impute.job.job import (
     BATCH_ROWS,
     LEVEL_LIMITS,
     MASK,
@@ -33,6 +32,7 @@ from em_impute.job.models import (
     split_database_url,
     split_table,
 )
+from em_impute.job.mistakes import CannotRun, JobError, Problem
 from em_impute.job.reading import load_job, parse_job
 
 __all__ = [

@@ -23,6 +23,14 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from em_impute.job.confinement import OutsideError, confined
+from em_impute.job.job import (
+    KINDS_OF_TABLE,
+    LIMIT_KINDS,
+    Job,
+    Schedule,
+    Section,
+    file_or_database,
+)
 from em_impute.job.mistakes import (
     JobError,
     Loc,
@@ -31,14 +39,6 @@ from em_impute.job.mistakes import (
     Problem,
     did_you_mean,
     dotted,
-)
-from em_impute.job.models import (
-    KINDS_OF_TABLE,
-    LIMIT_KINDS,
-    Job,
-    Schedule,
-    Section,
-    file_or_database,
 )
 
 # Far above any job; reading a file of this size takes seconds, and the time grows with the size.
