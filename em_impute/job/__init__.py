@@ -1,39 +1,45 @@
-"""The YAML job: what may stand in it (`job`), and how it is read (`reading`).
+"""The YAML job: a module for each section of the file, `Job` for the whole, `reading` to load it.
 
-`load_job` reports every mistake of a file at its line and column (`mistakes`).
+A key of a section is a field of the section's class, and what its value may be stands above it:
+
+- `source`: the table to read; `target`: the table to write. What both share is in `table_file`
+  (where they have a `path`) and `database` (where they have a `url`).
+- `columns`: the part of each column.
+- `options`: `model`, `imputation`, `self_test`, `report` and `keep_runs`.
+- `checks`: the expectations of Great Expectations.
+- `schedule`: when the job runs by itself; `rhythms` sees that it ever does.
+- `job`: the sections together, and the keys outside of any: `name`, `batch_rows` and the like.
+
+`types` has what all of them are made of, `dates` the place of ``{date}`` in names, `confinement`
+the folders that jobs may use. `reading` reports every mistake of a file at its line and column
+(`mistakes`), and `legible` makes what others wrote safe to show.
 """
 
-from em_impute.job.job import (
-    BATCH_ROWS,
-    LEVEL_LIMITS,
-    MASK,
-    Check,
-    Checks,
-    Columns,
-    CsvOptions,
+from em_impute.job.checks import Check, Checks, Severity
+from em_impute.job.columns import Columns, Logit
+from em_impute.job.database import (
     Database,
-    DatabaseSource,
-    DatabaseTarget,
-    FileSource,
-    FileTarget,
     FromBlock,
     FromEnvironment,
-    Imputation,
-    Job,
-    KeptRuns,
-    Logit,
-    ModelOptions,
-    Schedule,
-    SelfTestOptions,
-    Severity,
     database_file,
     holds_password,
-    job_schema,
     split_database_url,
     split_table,
 )
+from em_impute.job.job import BATCH_ROWS, Job, job_schema
 from em_impute.job.mistakes import CannotRun, JobError, Problem
+from em_impute.job.options import (
+    LEVEL_LIMITS,
+    MASK,
+    Imputation,
+    KeptRuns,
+    ModelOptions,
+    SelfTestOptions,
+)
 from em_impute.job.reading import load_job, parse_job
+from em_impute.job.schedule import Schedule
+from em_impute.job.source import CsvOptions, DatabaseSource, FileSource
+from em_impute.job.target import DatabaseTarget, FileTarget
 
 __all__ = [
     "BATCH_ROWS",

@@ -23,14 +23,8 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from em_impute.job.confinement import OutsideError, confined
-from em_impute.job.job import (
-    KINDS_OF_TABLE,
-    LIMIT_KINDS,
-    Job,
-    Schedule,
-    Section,
-    file_or_database,
-)
+from em_impute.job.database import file_or_database
+from em_impute.job.job import Job
 from em_impute.job.mistakes import (
     JobError,
     Loc,
@@ -40,6 +34,11 @@ from em_impute.job.mistakes import (
     did_you_mean,
     dotted,
 )
+from em_impute.job.options import LIMIT_KINDS
+from em_impute.job.schedule import Schedule
+from em_impute.job.source import DatabaseSource, FileSource
+from em_impute.job.target import DatabaseTarget, FileTarget
+from em_impute.job.types import Section
 
 # Far above any job; reading a file of this size takes seconds, and the time grows with the size.
 _MOST_BYTES = 256 * 1024
@@ -98,6 +97,13 @@ _KINDS = {
     str: "text",
     list: "a list",
     dict: "a mapping",
+}
+
+
+# In pydantic's paths the kind of a source or target stands after its key.
+_KINDS_OF_TABLE: dict[str, dict[str, type[Section]]] = {
+    "source": {"file": FileSource, "database": DatabaseSource},
+    "target": {"file": FileTarget, "database": DatabaseTarget},
 }
 
 
@@ -350,7 +356,7 @@ def _loc_in_yaml(loc: Loc, data: Any) -> Loc:
     """
     if loc[:1] == ("self_test",) and len(loc) > 2 and loc[2] in LIMIT_KINDS:
         return (*loc[:2], *loc[3:])
-    kinds = {**KINDS_OF_TABLE, "schedule": ("one", "several")}
+    kinds = {**_KINDS_OF_TABLE, "schedule": ("one", "several")}
     if len(loc) > 1 and loc[1] in kinds.get(str(loc[0]), ()):
         return (loc[0], *loc[2:])
     if loc[:1] != ("checks",) or len(loc) < 4:
@@ -389,8 +395,8 @@ def _keys_allowed(loc: Loc, data: Any) -> Mapping[str, FieldInfo]:
     """Find the fields of the section at a path; none where the path leads to no section."""
     fields: Mapping[str, FieldInfo] = Job.model_fields
     for i, key in enumerate(loc):
-        if i == 0 and key in KINDS_OF_TABLE:
-            fields = KINDS_OF_TABLE[str(key)][file_or_database(data[key])].model_fields
+        if i == 0 and key in _KINDS_OF_TABLE:
+            fields = _KINDS_OF_TABLE[str(key)][file_or_database(data[key])].model_fields
             continue
         if loc[0] == "schedule":
             return Schedule.model_fields

@@ -1,0 +1,217 @@
+"""`model`, `imputation`, `self_test`, `report`, `keep_runs`: how a table is filled and tested."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+
+from em_impute.job.types import Count, Number, Section
+
+MASK = "em_impute_mask"
+"""The column that tells the imputed cells of each row."""
+# More cells than this share cannot be hidden from a fit.
+_LARGEST_REFIT_SHARE = 0.5
+
+
+def _prior_rows(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    with suppress(ValidationError):
+        return handler(value)
+    raise ValueError("expected auto, or a number of pseudo-rows that is 0 or more")
+
+
+PriorRows = Annotated[Literal["auto"] | Annotated[Number, Field(ge=0)], WrapValidator(_prior_rows)]
+
+
+class ModelOptions(Section):
+    """How the mean and covariance are estimated."""
+
+    tol: Number = Field(
+        1e-6, gt=0, lt=1, description="Estimated distance to the optimum, in sd, at which EM stops."
+    )
+    max_iter: Count = Field(1000, ge=1, description="Most iterations of EM.")
+    prior: PriorRows = Field(
+        "auto", description="Pseudo-rows of the ridge prior; auto: none unless the data need it."
+    )
+    acceleration: Literal["anderson", "squarem", "none"] = Field(
+        "anderson", description="How EM is sped up; the answer is the same."
+    )
+    time_limit: Number | None = Field(
+        None, gt=0, description="Most seconds that the fit may take.", examples=[600]
+    )
+    n_starts: Count = Field(
+        1,
+        ge=1,
+        le=100,
+        description="From how many points EM is started, to see whether all lead to one maximum.",
+    )
+    min_group_rows: Count | None = Field(
+        None,
+        ge=2,
+        description="Fewest rows of a group that gets a model of its own, with columns.group_by; "
+        "default: 50, or 5 for each column of the model if that is more.",
+        examples=[100],
+    )
+
+
+class Imputation(Section):
+    """What a missing cell is filled with."""
+
+    method: Literal["mean", "draw"] = Field(
+        "mean",
+        description="mean: the expected value given what the row does show; draw: a draw from "
+        "that distribution.",
+    )
+    seed: Count = Field(
+        1, ge=0, description="What the draws begin from: the same seed gives the same draws."
+    )
+    mask: bool = Field(
+        False,
+        strict=True,
+        description="Add the column em_impute_mask, which tells the imputed cells of each row.",
+    )
+
+
+NUMBER_LIMITS = ("max_rmse_ratio", "min_coverage_95", "max_pit_distance")
+LEVEL_LIMITS = ("min_accuracy", "min_accuracy_gain")
+# A limit of the self-test is a number, or a number for each of some columns.
+LIMIT_KINDS = FOR_ALL, BY_COLUMN = "for all", "by column"
+
+
+def _for_all_or_by_column(value: object) -> str:
+    return BY_COLUMN if isinstance(value, dict) else FOR_ALL
+
+
+def _some_columns(limits: dict[str, float]) -> dict[str, float]:
+    if not limits:
+        raise ValueError("expected at least one column with its limit; leave the key out for none")
+    return limits
+
+
+_OneLimit = TypeVar("_OneLimit")
+Limit = Annotated[
+    Annotated[_OneLimit, Tag(FOR_ALL)]
+    | Annotated[
+        dict[str, _OneLimit],
+        AfterValidator(_some_columns),
+        Field(json_schema_extra={"minProperties": 1}),
+        Tag(BY_COLUMN),
+    ],
+    Discriminator(_for_all_or_by_column),
+]
+Ratio = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(gt=0, lt=1)]
+
+
+def _self_test(value: object) -> object:
+    """Turn the method alone into the fields of SelfTestOptions."""
+    if isinstance(value, str) and value in ("off", "fill", "refit"):
+        return {"method": value}
+    if isinstance(value, str | bool | int | float):
+        raise ValueError(
+            "expected off, fill or refit, or a mapping such as "
+            "{method: fill, max_rmse_ratio: 1.0, min_coverage_95: 0.9}"
+        )
+    return value
+
+
+class SelfTestOptions(Section):
+    """Which observed cells are hidden to see how well they are filled, and what must come out."""
+
+    method: Literal["off", "fill", "refit"] = Field(
+        "fill",
+        description="fill: the cells are hidden when the table is filled, by the fitted model; "
+        "refit: they are hidden before a second fit, which fills them; off: no test.",
+    )
+    max_share: Number = Field(
+        0.02, gt=0, le=1, description="Largest share of a column's observed cells that is hidden."
+    )
+    max_cells: Count = Field(50_000, ge=10, description="Most cells that are hidden.")
+    seed: Count = Field(1, ge=0, description="What the choice of the cells begins from.")
+    max_rmse_ratio: Limit[Ratio] | None = Field(
+        None,
+        description="Limit: the root mean squared error over that of the column's mean.",
+        examples=[1.0, {"amount": 0.9}],
+    )
+    min_coverage_95: Limit[Share] | None = Field(
+        None,
+        description="Limit: the share of hidden cells that lie in their 95% intervals.",
+        examples=[0.9, {"amount": 0.8}],
+    )
+    max_pit_distance: Limit[Share] | None = Field(
+        None,
+        description="Limit: how far the distribution of the PIT is from the uniform one.",
+        examples=[0.1, {"amount": 0.2}],
+    )
+    min_accuracy: Limit[Share] | None = Field(
+        None,
+        description="Limit, of categories: the share of hidden cells whose level is right.",
+        examples=[0.7, {"sex": 0.8}],
+    )
+    min_accuracy_gain: Limit[Annotated[Number, Field(gt=-1, lt=1)]] | None = Field(
+        None,
+        description="Limit, of categories: that share less that of the most frequent level.",
+        examples=[0.0, {"sex": 0.1}],
+    )
+
+    @property
+    def limits(self) -> dict[str, float | dict[str, float]]:
+        """The limits that are set, by their names: for all columns, or by column."""
+        named = {name: getattr(self, name) for name in (*NUMBER_LIMITS, *LEVEL_LIMITS)}
+        return {name: limit for name, limit in named.items() if limit is not None}
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether its outcome can keep a table from being published."""
+        return bool(self.limits)
+
+    @model_validator(mode="after")
+    def _can_be_held(self) -> Self:
+        if self.method == "off" and self.has_limits:
+            raise ValueError("`method: off` tests nothing, so it has no limits; remove one of both")
+        if self.method == "refit" and self.max_share > _LARGEST_REFIT_SHARE:
+            raise ValueError(
+                f"with `method: refit` max_share is at most {_LARGEST_REFIT_SHARE:g}, so that the "
+                "second fit has cells left; lower it, or test with `method: fill`"
+            )
+        return self
+
+
+SelfTest = Annotated[
+    SelfTestOptions,
+    BeforeValidator(
+        _self_test, json_schema_input_type=Literal["off", "fill", "refit"] | SelfTestOptions
+    ),
+]
+
+
+class ReportOptions(Section):
+    """What the report watches."""
+
+    drift: Number | None = Field(
+        0.25,
+        gt=0,
+        description="Change since the run before, in sd for means, from which on the "
+        "report warns of it; null: never.",
+        examples=[0.25],
+    )
+
+
+class KeptRuns(Section):
+    """How long the folders of runs are kept: what is beyond either limit is removed."""
+
+    count: Count | None = Field(None, ge=1, description="Most runs; default: all.", examples=[400])
+    days: Count | None = Field(
+        None, ge=1, description="Days since a run began; default: for ever.", examples=[365]
+    )
