@@ -6,7 +6,6 @@ Before the table is read it is seen whether GX would evaluate a check as it is w
 from __future__ import annotations
 
 import builtins
-import difflib
 import functools
 import logging
 import math
@@ -23,8 +22,10 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import JsonValue
 
-from em_impute.checks.results import Checked, CheckResult, Stage, one_line
+from em_impute.checks.results import Checked, CheckResult, Stage
 from em_impute.job import MASK, Check, Job, JobError, Problem
+from em_impute.job.legible import one_line
+from em_impute.job.mistakes import did_you_mean
 
 if TYPE_CHECKING:
     from great_expectations.core.batch_definition import BatchDefinition
@@ -239,12 +240,7 @@ def _texts_of(check: Check) -> Iterator[str]:
 
 def _no_such_column(name: str, names: Sequence[str]) -> str:
     there = one_line(", ".join(names), 400)
-    return f"the table has no column {one_line(name)}{_nearest(name, names)}, only {there}"
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {one_line(nearest[0])}?)" if nearest else ""
+    return f"the table has no column {one_line(name)}{did_you_mean(name, names)}, only {there}"
 
 
 # --- Whether GX would evaluate a check as it is written ----------------------------------------
@@ -314,7 +310,9 @@ def _problems_of(check: Check, table: BatchDefinition[Any]) -> list[str]:
 
 def _unknown_expectation(name: str, known: Iterable[str]) -> str:
     snake_case = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-    return f"Great Expectations has no expectation {one_line(name)}{_nearest(snake_case, known)}"
+    return (
+        f"Great Expectations has no expectation {one_line(name)}{did_you_mean(snake_case, known)}"
+    )
 
 
 def _options_of(expectation: type[Expectation]) -> dict[str, Any]:
@@ -328,7 +326,7 @@ def _options_of(expectation: type[Expectation]) -> dict[str, Any]:
 def _unknown_options(check: Check, options: Mapping[str, Any]) -> Iterator[str]:
     for name in check.kwargs:
         if name not in options:
-            nearest = _nearest(name, options)
+            nearest = did_you_mean(name, options)
             yield f"there is no option {one_line(name)}{nearest}, only {', '.join(options)}"
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from em_impute.checks.results import CheckResult, one_line
+from em_impute.checks.results import CheckResult
+from em_impute.job.legible import one_line
 
 
 def check_invariants(

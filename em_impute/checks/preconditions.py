@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from em_impute.checks.results import CheckResult, one_line
+from em_impute.checks.results import CheckResult
 from em_impute.job import Severity
+from em_impute.job.legible import one_line
 
 
 class _Profile(Protocol):

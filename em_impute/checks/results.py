@@ -12,7 +12,6 @@ from em_impute.job import Severity
 Stage = Literal["input", "output"]
 Source = Literal["great_expectations", "precondition", "invariant"]
 
-_LONGEST_WORDS = 160
 _MOST_NAMED = 3
 
 
@@ -96,9 +95,3 @@ class Checked:
         """Read what `to_dict` made."""
         results = tuple(CheckResult(**result) for result in content["results"])
         return cls(results, content["stage"], content["note"])
-
-
-def one_line(text: str, longest: int = _LONGEST_WORDS) -> str:
-    """Make one printable line of bounded length: column names can be anything."""
-    line = "".join(c if c.isprintable() else " " for c in text)
-    return line if len(line) <= longest else f"{line[: longest - 1]}…"

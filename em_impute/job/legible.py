@@ -2,7 +2,8 @@
 
 It is hostile until proven otherwise: an escape sequence acts upon a terminal, a character that
 turns the direction of reading makes one name look like another, markdown loads pictures and makes
-links. HTML is not in here: jinja2 escapes it.
+links. `legible` decides which characters may be shown, for all of the program; the others here
+show the same in other forms. HTML is not in here: jinja2 escapes it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ _ACTIVE = re.compile(
     r"|(?<![^\W_])_|_(?![^\W_])"
 )
 
+# A message goes into the log, and into the run's state in Prefect.
+_LONGEST_LINE = 160
+_LONGEST_WORD = 60
+
 
 def legible(text: str) -> str:
     """Return a text on one line, with a box for each character that hides, turns or acts."""
@@ -39,6 +44,23 @@ def legible_lines(text: str) -> str:
     return "\n".join(
         line[: len(line) - len(line.lstrip(" "))] + legible(line) for line in text.split("\n")
     )
+
+
+def one_line(text: str, longest: int = _LONGEST_LINE) -> str:
+    """Return a text, legible, cut to a length."""
+    line = legible(text)
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def quoted_if_odd(name: object) -> str:
+    """Return a name, cut to a length, as it is; in quotes, with escapes, if it is not legible."""
+    shown = str(name)[:_LONGEST_WORD]
+    return shown if legible(shown) == shown != "" else ascii(shown)
+
+
+def file_name(name: str) -> str:
+    """Return the name of a file, legible, with escapes for the bytes of it that are no text."""
+    return legible(name.encode(errors="backslashreplace").decode())
 
 
 def in_markdown(text: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from em_impute.job.legible import one_line, quoted_if_odd
 
 Loc = tuple[str | int, ...]
 Position = tuple[int, int]
 
-# What a message shows: an error goes into the log, and into the run's state in Prefect.
 _MOST_WORDS = 10
+# The time to compare two words grows with the square of their length.
 _LONGEST_WORD = 60
 
 
@@ -73,25 +75,43 @@ class Places:
         return f"{self.file}:{line}:{column}"
 
 
+def nearest(word: str, words: Iterable[str], most: int = 1) -> list[str]:
+    """Return the known words that are most like a word.
+
+    Parameters
+    ----------
+    word : str
+    words : iterable of str
+        The known words; upper and lower case are different.
+    most : int
+        Return at most so many, the nearest first; none if none is near.
+    """
+    return difflib.get_close_matches(word[:_LONGEST_WORD], words, n=most)
+
+
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """Ask whether a known word was meant, in brackets; nothing where none is near."""
-    nearest = difflib.get_close_matches(word[:_LONGEST_WORD], words, n=1)
-    return f" (did you mean {nearest[0]}?)" if nearest else ""
+    """Return a question in brackets, whether the nearest known word was meant; or nothing."""
+    near = nearest(word, words)
+    return f" (did you mean {one_line(near[0])}?)" if near else ""
 
 
-def listed(names: Sequence[str]) -> str:
-    """Write names one after the other, the first ten of them."""
-    more = f" and {len(names) - _MOST_WORDS:,} more" if names[_MOST_WORDS:] else ""
-    return ", ".join(map(_word, names[:_MOST_WORDS])) + more
+def listed(
+    names: Sequence[str], most: int = _MOST_WORDS, write: Callable[[str], str] = quoted_if_odd
+) -> str:
+    """Return the first of some names one after the other, and how many more there are.
+
+    Parameters
+    ----------
+    names : sequence of str
+    most : int
+        How many are named.
+    write : callable
+        How one name is written.
+    """
+    more = f" and {len(names) - most:,} more" if names[most:] else ""
+    return ", ".join(map(write, names[:most])) + more
 
 
 def dotted(loc: Loc) -> str:
-    """Write the path of a key as `columns.impute`."""
-    return ".".join(map(_word, loc))
-
-
-def _word(part: str | int) -> str:
-    """Write a name so that it stays on its line and cannot steer a terminal."""
-    text = str(part)
-    shown = text[:_LONGEST_WORD]
-    return shown if shown.isprintable() and shown.strip() == shown != "" else ascii(shown)
+    """Return the path of a key as `columns.impute`."""
+    return ".".join(map(quoted_if_odd, loc))

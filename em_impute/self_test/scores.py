@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, kolmogorov, ndtri, stdtrit
 
 from em_impute.gaussian.truncated import truncated_crps, truncated_probability
+from em_impute.job.mistakes import listed
 
 LEVELS = (0.50, 0.80, 0.95)
 PIT_BINS = 10
@@ -501,7 +502,7 @@ def _untested(
         return
     tested = {one.column for one in scores}
     if lacking := [column for column in limit if column not in tested]:
-        yield f"cell of {_listed(lacking)}"
+        yield f"cell of {_first(lacking)}"
 
 
 def _beyond(
@@ -586,12 +587,11 @@ def _with_all(levels: Sequence[LevelScores], each: float) -> Iterator[tuple[Leve
 
 def _worst(findings: Sequence[_Finding]) -> str:
     ranked = sorted(findings, key=lambda finding: (finding.column != "", -finding.excess))
-    return _listed([str(finding) for finding in ranked])
+    return _first([str(finding) for finding in ranked])
 
 
-def _listed(texts: Sequence[str]) -> str:
-    more = len(texts) - MAX_NAMED
-    return ", ".join(texts[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+def _first(texts: Sequence[str]) -> str:
+    return listed(texts, MAX_NAMED, str)
 
 
 def _misfits(numbers: Sequence[NumberScores]) -> list[NumberScores]:
@@ -641,7 +641,7 @@ def _no_better(columns: Sequence[str], of: int, usual: str) -> str:
         said = f"1 of {of} columns is filled no better than by its {usual}: {columns[0]}"
     else:
         n = len(columns)
-        said = f"{n} of {of} columns are filled no better than by their {usual}: {_listed(columns)}"
+        said = f"{n} of {of} columns are filled no better than by their {usual}: {_first(columns)}"
     it = "them" if len(columns) > 1 else "it"
     return f"{said}. Add predictors that tell of {it}, or leave {it} out of columns.impute."
 
@@ -656,7 +656,7 @@ def _advice(misfits: Sequence[NumberScores]) -> str:
     ]
     another = "another " if any(s.transform != "none" for s in misfits) else ""
     return (
-        f"The normal model does not fit the hidden cells of {_listed(columns)}: standard "
+        f"The normal model does not fit the hidden cells of {_first(columns)}: standard "
         f"deviations and draws there are off. Try {another}columns.transform, such as log for a "
         "skewed column above 0."
     )

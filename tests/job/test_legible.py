@@ -18,10 +18,13 @@ from em_impute.job.legible import (
     BOX,
     BREAK,
     JOINERS,
+    file_name,
     in_a_table,
     in_markdown,
     legible,
     legible_lines,
+    one_line,
+    quoted_if_odd,
 )
 
 MEANINGS = {"image", "link_open", "html_inline", "html_block", "code_inline", "em_open"}
@@ -54,8 +57,38 @@ def test_a_message_keeps_its_lines_and_their_indent() -> None:
     assert legible_lines("job.yaml:\n  2:1 \x1b[2J: no") == f"job.yaml:\n  2:1 {BOX}[2J: no"
 
 
+def test_a_long_text_is_cut() -> None:
+    assert one_line("a\nb\x1b" + "c" * 1000, 10) == f"a b{BOX}ccccc\u2026"
+    assert one_line("c" * 160) == "c" * 160
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Ozone", "Ozone"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("a\nb", r"'a\nb'"),
+        ("\x1b[2J", r"'\x1b[2J'"),
+        ("ab\u202e", r"'ab\u202e'"),
+        (" a", "' a'"),
+        ("a  b", "'a  b'"),
+        ("", "''"),
+        ("a" * 61, "a" * 60),
+        (3, "3"),
+    ],
+)
+def test_an_odd_name_is_quoted(name: str | int, shown: str) -> None:
+    assert quoted_if_odd(name) == shown
+
+
+def test_bytes_of_the_name_of_a_file_can_be_told() -> None:
+    assert file_name("in/\udcff\x1bé.csv") == rf"in/\udcff{BOX}é.csv"
+
+
 @given(st.text())
 def test_whatever_a_name_is_nothing_of_it_acts(text: str) -> None:
+    others = (one_line(text), quoted_if_odd(text), file_name(text))
+    assert all(c.isprintable() or c in JOINERS for shown in others for c in shown)
     for shown in (legible(text), in_markdown(text), in_a_table(text)):
         assert "\n" not in shown
         harmless = shown.replace(BREAK, "") if shown != legible(text) else shown

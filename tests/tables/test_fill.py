@@ -20,7 +20,7 @@ from pyarrow import feather
 
 from em_impute.gaussian import GaussianModel
 from em_impute.job import FileSource, FileTarget
-from em_impute.job.models import BATCH_ROWS
+from em_impute.job.job import BATCH_ROWS
 from em_impute.tables.columns.roles import Roles, to_matrix
 from em_impute.tables.fill import fill, filled_schema
 from em_impute.tables.run_folder import RunFolder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from em_impute.job import MASK, FileSource, Job, JobError, Problem
+from em_impute.job.mistakes import listed, nearest
 from em_impute.tables.columns.encoding import (
     Encoding,
     Filling,
@@ -373,7 +373,9 @@ def absence(snapshot: Snapshot, name: str) -> str:
     names = [column.name for column in snapshot.columns]
     if name in names:
         return ""
-    return f"the table has no column {name!r}{_nearest(name, names)} It has {_listed(names)}."
+    return (
+        f"the table has no column {name!r}{_nearest(name, names)} It has {listed(names, 20, repr)}."
+    )
 
 
 def _option_problems(snapshot: Snapshot, job: Job) -> Iterator[Problem]:
@@ -487,13 +489,8 @@ def _unknown_level(
 
 def _nearest(name: str, names: Sequence[str]) -> str:
     folded = {candidate.casefold(): candidate for candidate in names}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    near = nearest(name.casefold(), folded)
     return f"; did you mean {folded[near[0]]!r}?" if near else "."
-
-
-def _listed(names: Sequence[str], most: int = 20) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(repr, names[:most])) + rest
 
 
 def _type_objection(snapshot: Snapshot, profile: ColumnProfile) -> str:

@@ -6,7 +6,6 @@ snapshot first, so that readers meet local files only.
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
 import tempfile
@@ -20,6 +19,8 @@ import pyarrow.fs as pa_fs
 
 from em_impute.job import FileSource
 from em_impute.job.confinement import OutsideError, check_url, confined
+from em_impute.job.legible import file_name
+from em_impute.job.mistakes import nearest
 from em_impute.tables.snapshot import SourceError
 from em_impute.tables.whole_files import reason
 
@@ -131,7 +132,7 @@ def _listing(folder: Path, inner: str, shown: str) -> Iterator[str]:
         entries = list(os.scandir(folder / inner))
     except OSError as error:
         raise SourceError(
-            f"{printable(_path_in(shown, inner))} cannot be read: {reason(error)}. Every folder in "
+            f"{file_name(_path_in(shown, inner))} cannot be read: {reason(error)}. Every folder in "
             "a source has to be readable, or its rows would be lost."
         ) from None
     for entry in entries:
@@ -143,13 +144,13 @@ def _listing(folder: Path, inner: str, shown: str) -> Iterator[str]:
         elif entry.is_file():
             if not _is_text(entry.name):
                 raise SourceError(
-                    f"{printable(_path_in(shown, name))}: the name of this file is not UTF-8 text; "
+                    f"{file_name(_path_in(shown, name))}: the name of this file is not UTF-8 text; "
                     "rename it."
                 )
             yield name
         else:
             raise SourceError(
-                f"{printable(_path_in(shown, name))} is {_oddity(entry)}; a source is read from "
+                f"{file_name(_path_in(shown, name))} is {_oddity(entry)}; a source is read from "
                 "files and the folders that they are in. Remove it, or name it with a leading . or "
                 "_, as what does not count."
             )
@@ -196,14 +197,9 @@ def _unquoted(text: str, name: str) -> str:
         unquoted.encode()  # not so where the name's own bytes are not UTF-8
     except UnicodeError:
         raise SourceError(
-            f"{printable(name)}: the name of its folder is not UTF-8 text; rename the folder."
+            f"{file_name(name)}: the name of its folder is not UTF-8 text; rename the folder."
         ) from None
     return unquoted
-
-
-def printable(name: str) -> str:
-    """A file's name as it can be shown, whatever its bytes are."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def _check_is_file(path: Path) -> None:
@@ -225,7 +221,7 @@ def _where_it_was_looked_for(path: Path) -> str:
     near: list[str] = []
     with suppress(OSError):  # a folder that may be entered but not listed
         names = filter(_is_text, (file.name for file in folder.iterdir()))
-        near = difflib.get_close_matches(path.name, list(names))
+        near = nearest(path.name, names, most=3)
     return f" in {folder}." + (f" Did you mean {' or '.join(near)}?" if near else "")
 
 
