@@ -1,22 +1,21 @@
 """Whether a table may be filled, and whether the filled one may be published.
 
-Three kinds of checks, all answered with `CheckResult`: the job's own (`checks`), carried out by
-Great Expectations; preconditions, without which there is nothing to estimate; and invariants, that
-filling has changed nothing but the holes. The verdict on them is `Checked`. No result holds a value
-of the data: only counts, shares, column-wide numbers.
+Three kinds of checks: the job's own (`great_expectations`), which `before` sees to be possible and
+`words` puts into sentences; `preconditions`, without which there is nothing to estimate; and
+`invariants`: filling has changed nothing but the holes. `expectations` are ours for any suite of
+Great Expectations.
+
+One word, one thing: a `Check` is one expectation in a job, `Checks` is the job's section of them,
+both of `em_impute.job`. A `CheckResult` is what one check of any kind has found, `Checked` all
+results of one table with the verdict on it. No result holds a value of the data: only counts,
+shares, column-wide numbers.
 """
 
-from em_impute.checks.great_expectations import (
-    check_columns,
-    check_input,
-    check_output,
-    check_rows,
-    columns_needed,
-    output_checks,
-    verify_checks,
-)
+from em_impute.checks.before import check_columns, check_rows, output_checks, verify_checks
+from em_impute.checks.domain import columns_needed
+from em_impute.checks.great_expectations import check_input, check_output
 from em_impute.checks.invariants import check_invariants
-from em_impute.checks.preconditions import doubts, misfits, preconditions
+from em_impute.checks.preconditions import check_preconditions, doubts, misfits
 from em_impute.checks.results import Checked, CheckResult
 
 __all__ = [
@@ -26,11 +25,11 @@ __all__ = [
     "check_input",
     "check_invariants",
     "check_output",
+    "check_preconditions",
     "check_rows",
     "columns_needed",
     "doubts",
     "misfits",
     "output_checks",
-    "preconditions",
     "verify_checks",
 ]

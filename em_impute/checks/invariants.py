@@ -1,4 +1,4 @@
-"""That filling has changed nothing but the holes: the two tables compared, cell by cell."""
+"""Whether filling has changed nothing but the holes: the two tables compared, cell by cell."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_invariants(
     key: Sequence[str],
     spellings: Mapping[str, str] | None = None,
 ) -> tuple[CheckResult, ...]:
-    """Compare the table that was read with the filled one, cell by cell.
+    """Return what filling has kept, of the table that was read and the filled one, cell by cell.
 
     Parameters
     ----------
@@ -122,13 +122,13 @@ class Rows:
         self.taken = 0
 
     def ready(self) -> int:
-        """Give the number of rows that can be taken at once; 0 at the end."""
+        """Return the number of rows that can be taken at once; 0 at the end."""
         while self._rest is not None and not self._rest.num_rows:
             self._rest = next(self._batches, None)
         return 0 if self._rest is None else int(self._rest.num_rows)
 
     def take(self, rows: int) -> pa.RecordBatch:
-        """Take the next rows, at most as many as are ready."""
+        """Return the next rows, at most as many as are ready."""
         portion, self._rest = self._rest.slice(0, rows), self._rest.slice(rows)
         self.taken += rows
         return portion

@@ -1,4 +1,4 @@
-"""What a table needs so that there is something to estimate."""
+"""What em_impute itself finds in a table that was read: what is needed to estimate, what is odd."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class _Profile(Protocol):
     def constant(self) -> bool: ...
 
 
-def preconditions(
+def check_preconditions(
     rows: int, columns: Sequence[_Profile], model_columns: Sequence[str]
 ) -> tuple[CheckResult, ...]:
-    """Check that the model can be estimated from a table at all.
+    """Return whether the model can be estimated from a table at all.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class _Doubt(Protocol):
 
 
 def doubts(found: Sequence[_Doubt]) -> tuple[CheckResult, ...]:
-    """Give a failure for each doubt: critical where it must stop the job, else a warning."""
+    """Return a failure for each doubt: critical where it must stop the job, else a warning."""
     return tuple(
         _precondition(
             doubt.name,
@@ -162,12 +162,12 @@ class _Misfits(Protocol):
 
 
 def misfits(found: Sequence[_Misfits], rows: int) -> tuple[CheckResult, ...]:
-    """Give the results for cells outside of their transform's domain or their bounds.
+    """Return a failure for each column with cells outside of its transform's domain or its bounds.
 
     Parameters
     ----------
     found : sequence of Misfits
-        A failure for each: critical where it must stop the job, else a warning.
+        The failure is critical where it must stop the job, else a warning.
     rows : int
         Number of rows of the table.
     """

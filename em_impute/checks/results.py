@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -66,7 +65,7 @@ class Checked:
     note: str = ""
 
     def failed(self, severity: Severity) -> tuple[CheckResult, ...]:
-        """Give the failures of one severity."""
+        """Return the failures of one severity."""
         return tuple(r for r in self.results if not r.success and r.severity == severity)
 
     @property
@@ -86,12 +85,6 @@ class Checked:
         return tuple(f"Not met on the {self.stage}: {r}." for r in self.failed("warning"))
 
     def to_dict(self) -> dict[str, Any]:
-        """Make a plain dict of text and booleans, which is strict JSON."""
+        """Return a plain dict of text and booleans, which is strict JSON."""
         results = [asdict(result) for result in self.results]
         return {"stage": self.stage, "note": self.note, "results": results}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Checked:
-        """Read what `to_dict` made."""
-        results = tuple(CheckResult(**result) for result in content["results"])
-        return cls(results, content["stage"], content["note"])

@@ -235,7 +235,7 @@ def check(job: Path, runs: Path, day: datetime | None) -> None:
     _show_unfilled(unfilled)
     _show_hints(hints)
     found = (
-        *validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
+        *validation.check_preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
         *validation.misfits(misfits, snapshot.rows),
         *validation.doubts(doubts),
     )

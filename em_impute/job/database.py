@@ -32,7 +32,7 @@ _TABLE = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))?")
 
 
 def split_database_url(url: str) -> tuple[str, SplitResult]:
-    """Take a database's URL apart.
+    """Return the parts of a database's URL.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def database_file(parts: SplitResult) -> Path:
 
 
 def split_table(name: str) -> tuple[str, ...]:
-    """Take the name of a table apart: ``sales.orders``, or ``sales."odd.name"`` in quotes.
+    """Return the parts of a table's name: ``sales.orders``, or ``sales."odd.name"`` in quotes.
 
     Raises
     ------
@@ -191,7 +191,7 @@ class Database(Section):
 
 
 def file_or_database(value: object) -> str:
-    """Tell by its keys which kind of source or target is meant."""
+    """Return which kind of source or target is meant, by its keys."""
     if isinstance(value, Database) or (isinstance(value, dict) and "url" in value):
         return "database"
     return "file"

@@ -15,7 +15,7 @@ _Table = TypeVar("_Table", bound=Section)
 
 
 def with_known_dates(text: str) -> str:
-    """Return a text in which whatever looks like a place for the date is one.
+    """Return a text, if whatever looks like a place for the date is one.
 
     Raises
     ------

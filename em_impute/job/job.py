@@ -165,7 +165,7 @@ class Job(Section):
         return self.model_copy(update={"source": source, "target": target})
 
     def place(self, *loc: str | int) -> str:
-        """Say where a part of the job is written.
+        """Return where a part of the job is written.
 
         Parameters
         ----------
@@ -185,6 +185,6 @@ class Job(Section):
 
 
 def job_schema() -> dict[str, Any]:
-    """Make the JSON Schema of a job file, for editors (yaml-language-server) and other tools."""
+    """Return the JSON Schema of a job file, for editors (yaml-language-server) and other tools."""
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return {**dialect, **Job.model_json_schema()}

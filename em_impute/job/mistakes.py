@@ -64,13 +64,13 @@ class Places:
     values: dict[Loc, Position] = field(default_factory=dict, compare=False)
 
     def position(self, loc: Loc) -> Position:
-        """Find the node at a path, or its nearest ancestor that is written in the file."""
+        """Return the place of a node, or of its nearest ancestor that is written in the file."""
         while loc and loc not in self.values:
             loc = loc[:-1]
         return self.values[loc]
 
     def describe(self, position: Position) -> str:
-        """Write a position as editors and terminals link it."""
+        """Return a position as editors and terminals link it."""
         line, column = position
         return f"{self.file}:{line}:{column}"
 

@@ -108,7 +108,7 @@ _KINDS_OF_TABLE: dict[str, dict[str, type[Section]]] = {
 
 
 def load_job(path: Path) -> Job:
-    """Read a job file.
+    """Return the job of a job file.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def load_job(path: Path) -> Job:
 
 
 def parse_job(text: str, name: str = "job") -> Job:
-    """Read a job from the text of a job file.
+    """Return the job of the text of a job file.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ class _Document:
         self.mistakes.setdefault((position, loc), message)
 
     def problems(self) -> list[Problem]:
-        """List the mistakes from the top of the file to its end."""
+        """Return the mistakes from the top of the file to its end."""
         in_order = sorted(self.mistakes.items(), key=lambda item: item[0][0])
         problems = [
             Problem(self.places.describe(position), ": ".join(filter(None, (dotted(loc), message))))

@@ -24,7 +24,7 @@ LAST_YEARS = datetime(9960, 1, 1)
 
 
 def cron_line(cron: str) -> str:
-    """See that a cron line has five fields and comes due.
+    """Return a cron line, if it has five fields and comes due.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def cron_line(cron: str) -> str:
 
 
 def recurrence(rule: str) -> str:
-    """See that a recurrence rule is one, and recurs.
+    """Return a recurrence rule, if it is one and recurs.
 
     Raises
     ------

@@ -234,7 +234,7 @@ def check_input(run: Run, snapshot: Snapshot) -> Checked:
     validation.check_rows(run.job, snapshot.rows)
     validation.output_checks(run.job, roles.impute)
     preconditions = (
-        *validation.preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
+        *validation.check_preconditions(snapshot.rows, snapshot.columns, roles.model_columns),
         *validation.misfits(misfits.find_misfits(snapshot, roles, run.job), snapshot.rows),
         *validation.doubts(
             doubts.find_doubts(

@@ -1,0 +1,324 @@
+"""What is known of the checks before a table is read, and before the filled one is checked.
+
+Great Expectations (GX) drops a check that it cannot build, and passes one that compares with
+nothing. So each is first seen to be one that GX would evaluate as it is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from pydantic import JsonValue
+
+from em_impute.checks.domain import (
+    CONDITION,
+    CONDITION_HELP,
+    CONDITION_OPTIONS,
+    columns_read,
+    domain_of,
+)
+from em_impute.checks.great_expectations import (
+    failure_on,
+    is_of_great_expectations,
+    known_expectations,
+    objections,
+    opened,
+    options_of,
+)
+from em_impute.job import MASK, Check, Job, JobError, Problem
+from em_impute.job.legible import one_line
+from em_impute.job.mistakes import did_you_mean
+
+
+def verify_checks(job: Job) -> None:
+    """Make sure that GX knows every check of a job and would evaluate it as it is written.
+
+    Raises
+    ------
+    JobError
+        With all problems of all checks, each with its place in the job.
+    """
+    if not (job.checks.input or job.checks.output):
+        return
+    with opened() as table:
+        fails = partial(failure_on, table)
+        problems = [
+            Problem(place, message)
+            for place, check in _placed(job)
+            for message in _problems_of(check, fails)
+        ]
+    problems += _without_mask(job)
+    if problems:
+        raise JobError(problems)
+
+
+def check_columns(job: Job, names: Sequence[str]) -> None:
+    """Make sure that the table has the columns that the job's checks name.
+
+    Parameters
+    ----------
+    job : Job
+    names : sequence of str
+        The table's columns.
+
+    Raises
+    ------
+    JobError
+        With a problem for every column that is not there.
+    """
+    problems = [
+        Problem(place, f"{check.expectation}: {_no_such_column(column, names)}")
+        for place, check in _placed(job)
+        if check.expectation != "expect_column_to_exist"
+        for column in columns_read(check)
+        if column not in names
+    ]
+    if problems:
+        raise JobError(problems)
+
+
+def output_checks(job: Job, imputed: Sequence[str]) -> tuple[Check, ...]:
+    """Return the job's checks of the filled table, those of imputed cells with their mask's bits.
+
+    Parameters
+    ----------
+    job : Job
+    imputed : sequence of str
+        The columns that are filled, in the order of the mask's bits.
+
+    Raises
+    ------
+    JobError
+        With a problem for every such check of a column that is not filled.
+    """
+    problems = [
+        Problem(
+            job.place("checks", "output", number),
+            f"{check.expectation}: {one_line(str(check.kwargs.get('column')))} is not imputed by "
+            f"this job, only {one_line(', '.join(imputed), 400) or 'nothing'}",
+        )
+        for number, check in enumerate(job.checks.output)
+        if _by_mask(check) and check.kwargs.get("column") not in imputed
+    ]
+    if problems:
+        raise JobError(problems)
+    return tuple(
+        _with_options(check, mask_column=MASK, mask_bit=imputed.index(str(check.kwargs["column"])))
+        if _by_mask(check)
+        else check
+        for check in job.checks.output
+    )
+
+
+def check_rows(job: Job, rows: int) -> None:
+    """Make sure that no check is about all rows together where only a sample will be seen.
+
+    Parameters
+    ----------
+    job : Job
+    rows : int
+        Rows of the table.
+
+    Raises
+    ------
+    JobError
+        With a problem for every check that a sample of ``job.checks.max_rows`` cannot answer.
+    """
+    if rows <= job.checks.max_rows:
+        return
+    problems = [
+        Problem(
+            place,
+            f"{check.expectation}: this is about all rows together, and of the table's {rows:,} "
+            f"only a sample of checks.max_rows ({job.checks.max_rows:,}) is checked; "
+            "raise checks.max_rows, or leave the check out",
+        )
+        for place, check in _placed(job)
+        if check.expectation in _ABOUT_ALL_ROWS
+    ]
+    if problems:
+        raise JobError(problems)
+
+
+# Expectations about how often a value occurs, or how much there is: a sample says little of them.
+_ABOUT_ALL_ROWS = {
+    "expect_column_distinct_values_to_contain_set",
+    "expect_column_distinct_values_to_equal_set",
+    "expect_column_proportion_of_unique_values_to_be_between",
+    "expect_column_sum_to_be_between",
+    "expect_column_unique_value_count_to_be_between",
+    "expect_column_values_to_be_unique",
+    "expect_compound_columns_to_be_unique",
+}
+
+
+def _by_mask(check: Check) -> bool:
+    """Whether a check is about imputed cells, and leaves it to the job to say which these are."""
+    imputed = check.expectation == "expect_imputed_distribution_to_match"
+    return imputed and "mask_column" not in check.kwargs
+
+
+def _with_options(check: Check, **options: JsonValue) -> Check:
+    return check.model_copy(update={"kwargs": {**check.kwargs, **options}})
+
+
+def _without_mask(job: Job) -> Iterator[Problem]:
+    """Problems of the checks of imputed cells that no mask of this job can tell."""
+    remedies = {"input": "nothing is imputed in the input yet; move it to checks.output"}
+    if not job.imputation.mask:
+        remedies["output"] = "the mask tells which cells are imputed; add imputation: {mask: true}"
+    for stage, remedy in remedies.items():
+        for number, check in enumerate(getattr(job.checks, stage)):
+            if _by_mask(check):
+                message = f"{check.expectation}: {remedy}, or name a mask_column"
+                yield Problem(job.place("checks", stage, number), message)
+
+
+def _placed(job: Job) -> Iterator[tuple[str, Check]]:
+    for stage, checks in (("input", job.checks.input), ("output", job.checks.output)):
+        for number, check in enumerate(checks):
+            yield job.place("checks", stage, number), check
+
+
+def _no_such_column(name: str, names: Sequence[str]) -> str:
+    there = one_line(", ".join(names), 400)
+    return f"the table has no column {one_line(name)}{did_you_mean(name, names)}, only {there}"
+
+
+# --- Whether GX would evaluate a check as it is written ----------------------------------------
+
+# Options without any of which these expectations compare with nothing, and pass.
+_COMPARED_WITH = ("min_value", "max_value", "threshold", "type_list", "column_list", "column_set")
+
+# By these a JSON schema names others, which GX would read from this machine or the network.
+_REFERENCES = {"$ref", "$dynamicRef", "$recursiveRef"}
+
+# GX takes a mapping for any option, as the name of a parameter that nobody would give it here.
+_MAPPINGS = {"json_schema", "partition_object", "quantile_ranges"}
+
+# What was expected, by the type of pydantic's error; a union of types gives one error for each.
+_WANTED = {
+    "type_error.float": "a number",
+    "type_error.integer": "a whole number",
+    "type_error.str": "text",
+    "type_error.list": "a list",
+    "type_error.sequence": "a list",
+    "value_error.date": "a date",
+    "value_error.datetime": "a time",
+    "type_error.bool": "true or false",
+    "type_error.none.not_allowed": "given a value",
+    "value_error.number.not_le": "at most {limit_value:g}",
+    "value_error.number.not_ge": "at least {limit_value:g}",
+    "value_error.const": "one of {permitted}",
+}
+_CAME = {str: "text", list: "a list", dict: "a mapping", type(None): "nothing"}
+
+# What a check is tried on, and what GX answers if it cannot evaluate it.
+_Trial = Callable[[pd.DataFrame, Check], str | None]
+
+
+def _problems_of(check: Check, fails: _Trial) -> list[str]:
+    known = known_expectations()
+    if check.expectation not in known:
+        return [_unknown_expectation(check.expectation, known)]
+    options = options_of(check)
+    found = [*_unknown_options(check, options), *_wrong_options(check, options)]
+    found += ["a $ref of json_schema must begin with #"] if _refers_elsewhere(check.kwargs) else []
+    found = found or [*_empty_comparisons(check, options)]
+    found = found or [*_not_evaluable(check, fails)]
+    return [f"{check.expectation}: {problem}" for problem in found]
+
+
+def _unknown_expectation(name: str, known: Iterable[str]) -> str:
+    snake_case = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return (
+        f"Great Expectations has no expectation {one_line(name)}{did_you_mean(snake_case, known)}"
+    )
+
+
+def _unknown_options(check: Check, options: Mapping[str, Any]) -> Iterator[str]:
+    for name in check.kwargs:
+        if name not in options:
+            nearest = did_you_mean(name, options)
+            yield f"there is no option {one_line(name)}{nearest}, only {', '.join(options)}"
+
+
+def _wrong_options(check: Check, options: Mapping[str, Any]) -> Iterator[str]:
+    if not _is_condition(check.kwargs):
+        yield CONDITION_HELP
+        return
+    findings = objections(check)
+    for name in findings:
+        # What is wrong with the options together often follows from what is wrong with one.
+        if name in options or findings.keys() == {"__root__"}:
+            yield _wrong_option(name, check.kwargs.get(name), findings[name])
+    for name in sorted(options.keys() - findings.keys() - _MAPPINGS):
+        if isinstance(check.kwargs.get(name), dict):
+            yield f"{name} must not be a mapping"
+
+
+def _refers_elsewhere(value: object) -> bool:
+    """Whether a JSON schema among the options refers to one in another place."""
+    if isinstance(value, dict):
+        references = (value.get(name, "#") for name in _REFERENCES)
+        elsewhere = any(isinstance(r, str) and not r.startswith("#") for r in references)
+        return elsewhere or any(map(_refers_elsewhere, value.values()))
+    return isinstance(value, list) and any(map(_refers_elsewhere, value))
+
+
+def _is_condition(kwargs: Mapping[str, Any]) -> bool:
+    condition, parser = kwargs.get("row_condition"), kwargs.get("condition_parser")
+    if condition is None:
+        return parser is None
+    readable = isinstance(condition, str) and CONDITION.fullmatch(condition)
+    return bool(readable) and parser in (None, "great_expectations")
+
+
+def _wrong_option(name: str, value: object, findings: Sequence[Mapping[str, Any]]) -> str:
+    if findings[0]["type"] == "value_error.missing":
+        return f"the option {name} is missing"
+    if findings[0]["type"] == "value_error":
+        return one_line(findings[0]["msg"].rstrip("."))
+    known = [finding for finding in findings if finding["type"] in _WANTED]
+    words = [_WANTED[f["type"]].format(**f.get("ctx", {})) for f in known]
+    expected = " or ".join(dict.fromkeys(words)) or "of another kind"
+    return f"{name} must be {expected}, got {_CAME.get(type(value), value)}"
+
+
+def _empty_comparisons(check: Check, options: Mapping[str, Any]) -> Iterator[str]:
+    needed = [name for name in _COMPARED_WITH if name in options and not options[name].required]
+    if needed and all(check.kwargs.get(name, options[name].default) is None for name in needed):
+        yield f"without {' or '.join(needed)} it would check nothing"
+    least, most = check.kwargs.get("min_value"), check.kwargs.get("max_value")
+    if isinstance(least, int | float) and isinstance(most, int | float) and least > most:
+        yield "min_value is above max_value, so that nothing could pass"
+
+
+def _not_evaluable(check: Check, fails: _Trial) -> Iterator[str]:
+    """Try a check on small tables: what fails on numbers, text and times fails on every table."""
+    if not is_of_great_expectations(check):
+        return  # one's own expectation may rely on more than the columns that it names
+    # Without its row_condition, which may compare a column of another type.
+    kwargs = {k: value for k, value in check.kwargs.items() if k not in CONDITION_OPTIONS}
+    every_row = check.model_copy(update={"kwargs": kwargs})
+    failures = []
+    for frame in _small_tables(every_row):
+        failure = fails(frame, every_row)
+        if failure is None:
+            return
+        failures.append(failure)
+    if "PandasExecutionEngine" in failures[0]:
+        yield "it works on tables in a database only, not on files"
+    else:
+        yield f"it cannot be evaluated with these options: {one_line(failures[0])}"
+
+
+def _small_tables(check: Check) -> Iterator[pd.DataFrame]:
+    times = pd.to_datetime(["2024-01-01", "2025-01-01"])
+    days = [time.date() for time in times]
+    for cells in ([0.0, 1.0], ["2024", "2025"], times, times.tz_localize("UTC"), days):
+        yield pd.DataFrame(dict.fromkeys(domain_of(check), cells))

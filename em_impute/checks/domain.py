@@ -1,0 +1,74 @@
+"""What a check is about: the columns that its options name, and the rows of row_condition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from em_impute.job import Check
+
+# Expectations that need no row, only how many there are; GX would want to see all of them.
+ABOUT_ROW_COUNT = {"expect_table_row_count_to_be_between", "expect_table_row_count_to_equal"}
+# GX's own grammar for row_condition, whole: its parser ignores what follows a first comparison.
+# The other grammar that GX offers, pandas', runs the text as code.
+CONDITION_OPTIONS = {"row_condition", "condition_parser"}
+CONDITION = re.compile(
+    r"""col\("(?P<column>[^"`]+)"\)\s*
+        (\.notnull\(\)
+        |([<>]=?|[=!]=)\s*([+-]?\d+(\.\d*)?([eE][+-]?\d+)?|"[^"'`]+"|'[^"'`]+'))""",
+    re.VERBOSE,
+)
+CONDITION_HELP = (
+    'row_condition must be one comparison such as col("Month") > 5, '
+    'col("Species") == "Adelie" or col("Month").notnull()'
+)
+
+
+def columns_needed(checks: Sequence[Check], names: Sequence[str]) -> list[str]:
+    """Return the columns that must be loaded for these checks.
+
+    Parameters
+    ----------
+    checks : sequence of Check
+    names : sequence of str
+        The table's columns.
+
+    Returns
+    -------
+    list of str
+        Only those that the checks name, in the table's order; all of them if a check names none,
+        because it is about the table as a whole. A count of rows needs no column.
+    """
+    checks = [check for check in checks if check.expectation not in ABOUT_ROW_COUNT]
+    if any(not domain_of(check) or "column_index" in check.kwargs for check in checks):
+        return list(names)
+    wanted = {text for check in checks for text in _texts_of(check)}
+    return [name for name in names if name in wanted]
+
+
+def domain_of(check: Check) -> list[str]:
+    """Return the columns that a check is about."""
+    named = [check.kwargs.get(option) for option in ("column", "column_A", "column_B")]
+    listed = check.kwargs.get("column_list")
+    if isinstance(listed, list) and not check.expectation.startswith("expect_table_"):
+        named += listed
+    return [name for name in named if isinstance(name, str)]
+
+
+def columns_read(check: Check) -> list[str]:
+    """Return the columns whose cells a check reads: those of its row_condition too."""
+    condition = CONDITION.fullmatch(str(check.kwargs.get("row_condition")))
+    return domain_of(check) + ([condition["column"]] if condition else [])
+
+
+def _texts_of(check: Check) -> Iterator[str]:
+    """All texts among the options: a custom expectation may name columns in any of them."""
+    yield from columns_read(check)
+    for value in check.kwargs.values():
+        yield from (text for text in as_list(value) if isinstance(text, str))
+
+
+def as_list(value: object) -> list[Any]:
+    """Return an option that may be one value or several as a list."""
+    return value if isinstance(value, list) else [value]
