@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Literal
 import pyarrow as pa
 
 from em_impute.job import DatabaseTarget
+from em_impute.job.mistakes import nearest
 from em_impute.tables.databases.session import Column, DatabaseError, Session, Table, quoted
 
 _WHOLE_NUMBERS = re.compile(r"(small|big|tiny|huge|u|us|ub|ut)*(int|integer)", re.IGNORECASE)
@@ -166,7 +166,7 @@ def columns_to_write(
     columns = session.columns(table)
     for field in schema:
         if field.name not in columns:
-            near = difflib.get_close_matches(field.name, columns, n=1)
+            near = nearest(field.name, columns)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise DatabaseError(f"it has no column {field.name!r} that can be written{hint}")
         column = columns[field.name]

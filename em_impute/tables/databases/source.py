@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from em_impute.job import DatabaseSource, split_table
+from em_impute.job.mistakes import nearest
 from em_impute.tables.databases.opening import opened
 from em_impute.tables.databases.session import DatabaseError, Session, Table
 
@@ -57,7 +57,7 @@ def _near(session: Session, table: Table) -> str:
     """Names that the user may have meant."""
     names = {".".join(parts): parts for parts in session.tables()}
     wanted = ".".join(table.parts)
-    near = difflib.get_close_matches(wanted.lower(), [name.lower() for name in names], n=3)
+    near = nearest(wanted.lower(), [name.lower() for name in names], most=3)
     same = [name for name, parts in names.items() if parts[-1] == table.parts[-1]]
     meant = same or [name for name in names if name.lower() in near]
     return f" (did you mean {' or '.join(sorted(meant))}?)" if meant else ""
