@@ -21,7 +21,9 @@ from em_impute.gaussian import EMResult, PatternSummary
 from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.cells import NotExact, NotNumbers, numbers_of
 from em_impute.gaussian.table import columns_of, default_names, listed
-from em_impute.reporting import diagnostics, missingness, plots
+from em_impute.reporting import missingness, plots
+from em_impute.reporting.distributions import describe_distributions
+from em_impute.reporting.fit import describe_fit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +52,7 @@ def plot_trace(result: EMResult, ax: Axes | None = None) -> Axes:
         raise TypeError(f"Expected the result of a fit, got {type(result).__name__}.")
     with matplotlib.rc_context(plots.STYLE):
         ax = ax or _new_axes()
-        plots.draw_loglik(ax, diagnostics.describe_fit(result))
+        plots.draw_loglik(ax, describe_fit(result))
         ax.set_xlabel("iteration (evaluation of the EM map)")
     return ax
 
@@ -133,7 +135,7 @@ def plot_imputed(
     above = _finite({name: seen[name][~holes[name]] for name in chosen})
     below = _finite({name: filled[name][holes[name]] for name in chosen})
     _warn_of_infinite(seen, filled, chosen)
-    shown = diagnostics.describe_distributions(
+    shown = describe_distributions(
         [name for name in chosen if len(above[name]) + len(below[name])],
         lambda: [above],
         lambda: [below],

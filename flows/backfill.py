@@ -19,7 +19,7 @@ from prefect.states import Completed, Failed
 from em_impute.flows.impute import impute
 from em_impute.job import CannotRun, Job, load_job
 from em_impute.job.legible import in_a_table
-from em_impute.reporting.diagnostics import Verdict
+from em_impute.reporting.records import Verdict
 from em_impute.runs.run import BEFORE, Outcome, artifact_key, published_dates
 
 Every = Literal["day", "week", "month"]

@@ -7,18 +7,11 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from em_impute.reporting.diagnostics import (
-    CheckRow,
-    GroupRow,
-    Groups,
-    ImputedCells,
-    Levels,
-    Report,
-    judge,
-)
 from em_impute.reporting.drift import Change, CorrelationChange, Drift
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.missingness import MissingnessMap, Pattern
+from em_impute.reporting.records import CheckRow, GroupRow, Groups, ImputedCells, Levels, Report
+from em_impute.reporting.verdict import verdict_on
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -88,7 +81,7 @@ def with_names(report: Report, names: list[str]) -> Report:
             message=" ".join(sentences),
             worst_combination=tuple((name, 1.0) for name in names[:5]),
         ),
-        verdict=judge(refusal=None, warnings=sentences, imputed_cells=44, target="t"),
+        verdict=verdict_on(refusal=None, warnings=sentences, imputed_cells=44, target="t"),
         warnings=tuple(sentences),
         checks=tuple(
             dataclasses.replace(check, name=n, column=n, expected=n, observed=n) for n in names

@@ -30,8 +30,8 @@ from em_impute.gaussian import EMResult, Iteration
 from em_impute.job.legible import in_markdown
 from em_impute.reporting import render
 from em_impute.reporting.brief import in_brief
-from em_impute.reporting.diagnostics import Report
 from em_impute.reporting.parts import Parts
+from em_impute.reporting.records import Report
 from em_impute.tables.progress import Listener, heard_by, in_words
 
 TAG = "em_impute"

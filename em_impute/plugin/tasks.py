@@ -35,9 +35,10 @@ from em_impute.job import CannotRun, Job, load_job
 from em_impute.job.legible import legible_lines
 from em_impute.plugin import artifacts
 from em_impute.plugin.blocks import read_block
-from em_impute.reporting import diagnostics, render
+from em_impute.reporting import render
 from em_impute.reporting.brief import in_brief
 from em_impute.reporting.parts import PAUSES, Parts, kind_and_place, unmade
+from em_impute.reporting.records import Report, Verdict
 from em_impute.runs.kept import clear_dead_runs, is_overtaken, prune
 from em_impute.runs.manifest import Manifest
 from em_impute.runs.measure import judged, report_numbers, with_manifest
@@ -411,11 +412,11 @@ def _unreported(run: Run, found: Found, fault: Exception) -> Outcome:
     sentence = f"No report could be made ({kind_and_place(fault)})."
     get_run_logger().warning(sentence)
     if found.published:
-        verdict = diagnostics.Verdict(
+        verdict = Verdict(
             "published with warnings", f"The table was written to {run.job.target}. {sentence}"
         )
     else:
-        verdict = diagnostics.Verdict("not published", f"{found.stopped_by} {sentence}")
+        verdict = Verdict("not published", f"{found.stopped_by} {sentence}")
     with suppress(Exception):
         run.folder.clear()
     cells = found.staged.imputed if found.staged else ()
@@ -431,7 +432,7 @@ def _unreported(run: Run, found: Found, fault: Exception) -> Outcome:
     )
 
 
-def _tell(run: Run, found: Found, numbers: diagnostics.Report, parts: Parts) -> Outcome:
+def _tell(run: Run, found: Found, numbers: Report, parts: Parts) -> Outcome:
     """Tell whoever listens how the run has ended, as far as it is known."""
     found.outcome = Outcome(
         verdict=numbers.verdict,
@@ -448,7 +449,7 @@ def _tell(run: Run, found: Found, numbers: diagnostics.Report, parts: Parts) -> 
     return found.outcome
 
 
-def _measured(run: Run, found: Found, parts: Parts) -> tuple[diagnostics.Report, Manifest | None]:
+def _measured(run: Run, found: Found, parts: Parts) -> tuple[Report, Manifest | None]:
     """The report, and the manifest of a run that read its source."""
     numbers, snapshot = report_numbers(run, found, parts), found.snapshot
     if snapshot is None:
@@ -463,10 +464,10 @@ def _measured(run: Run, found: Found, parts: Parts) -> tuple[diagnostics.Report,
 def _write_files(
     run: Run,
     found: Found,
-    numbers: diagnostics.Report,
+    numbers: Report,
     recorded: Manifest | None,
     parts: Parts,
-) -> diagnostics.Report:
+) -> Report:
     """Write the report and all that belongs to it; return it as it was written."""
     page = render.html(numbers, parts)
     if parts.failures != numbers.failures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from em_impute.reporting.diagnostics import Outcome, Report
+from em_impute.reporting.records import Outcome, Report
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from em_impute.job.legible import BOX, legible
-from em_impute.reporting.diagnostics import Distribution, Evaluation, Fit, Levels
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.missingness import MissingnessMap, Patterns
+from em_impute.reporting.records import Distribution, Evaluation, Fit, Levels
 from em_impute.self_test.scores import LEVELS, NumberScores, SelfTest
 
 INK, GREY, PAPER = "#24292f", "#8b949e", "#ffffff"

@@ -21,7 +21,10 @@ from markupsafe import Markup
 
 from em_impute.job.legible import in_a_table, in_markdown, legible
 from em_impute.reporting import plots
-from em_impute.reporting.diagnostics import (
+from em_impute.reporting.drift import Change
+from em_impute.reporting.missingness import FEWEST_ROWS, Patterns
+from em_impute.reporting.parts import Failure, Parts
+from em_impute.reporting.records import (
     CheckRow,
     Column,
     Distribution,
@@ -30,9 +33,6 @@ from em_impute.reporting.diagnostics import (
     Levels,
     Report,
 )
-from em_impute.reporting.drift import Change
-from em_impute.reporting.missingness import FEWEST_ROWS, Patterns
-from em_impute.reporting.parts import Failure, Parts
 from em_impute.self_test.scores import LEVELS, NumberScores, SelfTest
 from em_impute.tables.digest import Moments
 

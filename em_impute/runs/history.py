@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from em_impute.job import CannotRun
-from em_impute.reporting import diagnostics
 from em_impute.reporting.brief import Brief, in_brief
+from em_impute.reporting.records import Report
 from em_impute.tables.run_folder import RunFolder, folders_in
 from em_impute.tables.whole_files import read_json, reason, written_whole
 
@@ -62,7 +62,7 @@ class PastRun:
         }
 
 
-def read_report(folder: RunFolder) -> diagnostics.Report:
+def read_report(folder: RunFolder) -> Report:
     """Read the numbers of a run's report.
 
     Raises
@@ -72,7 +72,7 @@ def read_report(folder: RunFolder) -> diagnostics.Report:
     """
     expected = "expected the folder of a finished run, such as runs/<job>/<run>"
     try:
-        return diagnostics.Report.from_dict(read_json(folder.numbers))
+        return Report.from_dict(read_json(folder.numbers))
     except FileNotFoundError:
         raise CannotRun(f"{folder.path} has no report.json; {expected}.") from None
     except OSError as error:

@@ -30,9 +30,30 @@ from em_impute.gaussian import (
 from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.job import CannotRun
 from em_impute.job.legible import legible
-from em_impute.reporting import diagnostics, drift, matrices, missingness
+from em_impute.reporting import drift, matrices, missingness
+from em_impute.reporting.columns import ImputedDigest, describe_columns, digest
 from em_impute.reporting.diagnostics import Floats, ImputedDigest
+from em_impute.reporting.distributions import (
+    MAX_DISTRIBUTIONS,
+    describe_distributions,
+    most_imputed,
+)
+from em_impute.reporting.fit import describe_fit, describe_groups
 from em_impute.reporting.parts import Parts, unmade
+from em_impute.reporting.records import (
+    CheckRow,
+    Column,
+    Distribution,
+    Floats,
+    GroupRow,
+    Levels,
+    Report,
+    Role,
+    Runtime,
+    Verdict,
+    kept,
+)
+from em_impute.reporting.verdict import verdict_on
 from em_impute.runs.manifest import Manifest, read_manifests
 from em_impute.runs.run import Found, Run
 from em_impute.tables.columns.encoding import Nominal, Number, Ordinal, ceil_or_inf, floor_or_inf
@@ -51,17 +72,17 @@ from em_impute.tables.writing.staged import Staged
 # Little's test takes up each pattern by itself; with more of them than this, few rows have each.
 MOST_TESTED = 2_000
 
-Columns = tuple[diagnostics.Column, ...]
+Columns = tuple[Column, ...]
 Cells = dict[str, tuple[Floats, Floats]]
 """Imputed cells of columns, and their standard deviations."""
 
 
-def report_numbers(run: Run, found: Found, parts: Parts | None = None) -> diagnostics.Report:
+def report_numbers(run: Run, found: Found, parts: Parts | None = None) -> Report:
     """What the report says, as far as the run came; a section that fails is noted and left out."""
     parts = parts or Parts()
     measured = _Measured(run, found, parts)
     found.left = parts.make("cells that are left", lambda: _left(found, measured.unfilled), ())
-    report = diagnostics.Report(
+    report = Report(
         job=run.job.name,
         run=run.id,
         started=run.started.isoformat(timespec="seconds"),
@@ -85,21 +106,21 @@ def report_numbers(run: Run, found: Found, parts: Parts | None = None) -> diagno
 
 
 def _section(field: str, measured: _Measured) -> Any:
-    return diagnostics.kept(field, SECTIONS[field](measured))
+    return kept(field, SECTIONS[field](measured))
 
 
 def _left(found: Found, unfilled: Sequence[Unfilled]) -> tuple[str, ...]:
     return tuple(unfilled_in_words(unfilled, planned=found.published is None))
 
 
-def judged(report: diagnostics.Report, run: Run, found: Found, parts: Parts) -> diagnostics.Report:
+def judged(report: Report, run: Run, found: Found, parts: Parts) -> Report:
     """The report with its verdict, which warns of what could not be made."""
 
-    def verdict() -> tuple[tuple[str, ...], diagnostics.Verdict]:
+    def verdict() -> tuple[tuple[str, ...], Verdict]:
         moved = report.drift.warning if report.drift and report.drift.drifted else ""
         said = (*found.warnings, *found.left, moved, unmade(parts.failures))
         warnings = tuple(legible(sentence) for sentence in said if sentence)
-        judgement = diagnostics.judge(
+        judgement = verdict_on(
             refusal=str(found.stopped_by) if found.stopped_by else None,
             warnings=warnings,
             imputed_cells=_filled_cells(run, found),
@@ -114,11 +135,11 @@ def judged(report: diagnostics.Report, run: Run, found: Found, parts: Parts) -> 
     return replace(report, warnings=warnings, verdict=judgement, failures=parts.failures)
 
 
-def _plain_verdict(found: Found) -> diagnostics.Verdict:
+def _plain_verdict(found: Found) -> Verdict:
     """What is true in any case."""
     if found.published:
-        return diagnostics.Verdict("published with warnings", "The table was published.")
-    return diagnostics.Verdict("not published", legible(str(found.stopped_by or "")))
+        return Verdict("published with warnings", "The table was published.")
+    return Verdict("not published", legible(str(found.stopped_by or "")))
 
 
 def _filled_cells(run: Run, found: Found) -> int:
@@ -174,10 +195,10 @@ class _Measured:
         )
 
     @cached_property
-    def columns(self) -> tuple[diagnostics.Column, ...]:
+    def columns(self) -> tuple[Column, ...]:
         def measure(roles: Roles | None, summary: PatternSummary | None) -> Columns:
             described = _columns(self.found, roles, summary, *self.digests)
-            return diagnostics.kept("columns", _with_left(described, self.unfilled))
+            return kept("columns", _with_left(described, self.unfilled))
 
         plain = partial(self._parts.make, "names of the columns", partial(measure, None, None), ())
         measured = partial(measure, self.roles, self.summary)
@@ -196,7 +217,7 @@ class _Measured:
 Section = Callable[[_Measured], Any]
 
 SECTIONS: dict[str, Section] = {
-    "fit": lambda m: diagnostics.describe_fit(m.result, m.run.job.model.tol) if m.result else None,
+    "fit": lambda m: describe_fit(m.result, m.run.job.model.tol) if m.result else None,
     "patterns": lambda m: _patterns(m.snapshot, m.roles, m.summary, m.counted),
     "distributions": lambda m: _distributions(m.found, m.columns, *m.digests),
     "checks": lambda m: tuple(_checks(m.found)),
@@ -205,7 +226,7 @@ SECTIONS: dict[str, Section] = {
     "together": lambda m: matrices.describe_together(m.counted) if m.counted else None,
     "completely_at_random": lambda m: m.at_random[0],
     "not_tested": lambda m: m.at_random[1],
-    "groups": lambda m: diagnostics.describe_groups(
+    "groups": lambda m: describe_groups(
         [_group(fit) for fit in m.fitted.group_fits] if m.fitted else []
     ),
     "correlations": lambda m: _correlations(m.result, m.summary),
@@ -214,13 +235,13 @@ SECTIONS: dict[str, Section] = {
         m.digests[1][c.name].describe(c) for c in m.columns if c.name in m.digests[1]
     ),
     "levels": lambda m: _levels(m.found, m.columns),
-    "runtime": lambda m: diagnostics.Runtime(tuple(m.run.seconds.items()), peak_memory()),
+    "runtime": lambda m: Runtime(tuple(m.run.seconds.items()), peak_memory()),
     "self_test": lambda m: m.found.tested,
 }
 """How each field of the report is measured; what a run did not come to is as a report has it."""
 
 
-def with_manifest(numbers: diagnostics.Report, manifest: Manifest) -> diagnostics.Report:
+def with_manifest(numbers: Report, manifest: Manifest) -> Report:
     """The report with what the manifest says that it does not say itself."""
     recorded = manifest.to_dict()
     lines: dict[str, Any] = {
@@ -266,13 +287,13 @@ def _columns(
     summary: PatternSummary | None,
     observed: Mapping[str, Digest],
     imputed: Mapping[str, ImputedDigest],
-) -> tuple[diagnostics.Column, ...]:
+) -> tuple[Column, ...]:
     snapshot, staged = found.snapshot, found.staged
     if snapshot is None:
         return ()
     result = found.fitted.result if found.fitted else None
     filled = {name: Moments(cells) for name, cells in staged.imputed} if staged else {}
-    described = diagnostics.describe_columns(
+    described = describe_columns(
         _parts(snapshot, roles),
         {column.name: column.missing for column in snapshot.columns},
         snapshot.rows,
@@ -292,16 +313,14 @@ def _columns(
     )
 
 
-def _with_left(
-    columns: Sequence[diagnostics.Column], unfilled: Sequence[Unfilled]
-) -> tuple[diagnostics.Column, ...]:
+def _with_left(columns: Sequence[Column], unfilled: Sequence[Unfilled]) -> tuple[Column, ...]:
     told = {one.column: one.told for one in unfilled}
     return tuple(replace(column, left=told.get(column.name, "")) for column in columns)
 
 
-def _parts(snapshot: Snapshot, roles: Roles | None) -> dict[str, diagnostics.Role]:
+def _parts(snapshot: Snapshot, roles: Roles | None) -> dict[str, Role]:
     """The part of every column of the table, in its order."""
-    parts: dict[str, diagnostics.Role] = {c.name: "passthrough" for c in snapshot.columns}
+    parts: dict[str, Role] = {c.name: "passthrough" for c in snapshot.columns}
     if roles:
         parts |= dict.fromkeys(roles.key, "key")
         parts |= dict.fromkeys(roles.impute, "impute")
@@ -321,11 +340,11 @@ def _models(fitted: Fitted | None, rows: int) -> list[tuple[int, GaussianModel]]
 
 
 def _on_its_own_scale(
-    column: diagnostics.Column,
+    column: Column,
     roles: Roles,
     models: Sequence[tuple[int, GaussianModel]],
     observed: Mapping[str, Digest],
-) -> diagnostics.Column:
+) -> Column:
     """A column as the table shows it, and as the models that fill it estimate it there."""
     encoding = roles.encoding(column.name)
     if not isinstance(encoding, Number):
@@ -381,7 +400,7 @@ def _digests(
     filled = [name for name, cells in staged.imputed if cells] if staged else []
     filled = [name for name in filled if isinstance(roles.encoding(name), Number)]
     names = list(dict.fromkeys([*filled, *_transformed(roles)]))
-    observed = diagnostics.digest(_observed_cells(snapshot, names), names)
+    observed = digest(_observed_cells(snapshot, names), names)
     imputed = {
         name: ImputedDigest(observed[name].low, observed[name].high, _bounds(roles, name))
         for name in filled
@@ -436,12 +455,12 @@ def _ledger(
 
 def _distributions(
     found: Found,
-    columns: Sequence[diagnostics.Column],
+    columns: Sequence[Column],
     observed: Mapping[str, Digest],
     imputed: Mapping[str, ImputedDigest],
-) -> tuple[diagnostics.Distribution, ...]:
-    shown = [name for name in diagnostics.most_imputed(columns, len(columns)) if name in imputed]
-    shown = shown[: diagnostics.MAX_DISTRIBUTIONS]
+) -> tuple[Distribution, ...]:
+    shown = [name for name in most_imputed(columns, len(columns)) if name in imputed]
+    shown = shown[:MAX_DISTRIBUTIONS]
     if found.snapshot is None or not shown:
         return ()
 
@@ -449,7 +468,7 @@ def _distributions(
         for cells in _imputed_cells(found.staged, shown):
             yield {name: values for name, (values, _) in cells.items()}
 
-    return diagnostics.describe_distributions(
+    return describe_distributions(
         shown,
         partial(_observed_cells, found.snapshot, shown),
         filled,
@@ -457,16 +476,16 @@ def _distributions(
     )
 
 
-def _levels(found: Found, columns: Sequence[diagnostics.Column]) -> tuple[diagnostics.Levels, ...]:
+def _levels(found: Found, columns: Sequence[Column]) -> tuple[Levels, ...]:
     if found.snapshot is None or found.fitted is None or found.staged is None:
         return ()
     roles = found.fitted.roles
     encodings = {
         name: encoding
-        for name in diagnostics.most_imputed(columns, len(columns))
+        for name in most_imputed(columns, len(columns))
         if isinstance(encoding := roles.encoding(name), Nominal | Ordinal)
     }
-    names = list(encodings)[: diagnostics.MAX_DISTRIBUTIONS]
+    names = list(encodings)[:MAX_DISTRIBUTIONS]
     seen = {name: np.zeros(len(encodings[name].levels), dtype=np.int64) for name in names}
     filled = {name: np.zeros_like(counts) for name, counts in seen.items()}
     for batch in read_batches(found.snapshot.path, names) if names else ():
@@ -479,7 +498,7 @@ def _levels(found: Found, columns: Sequence[diagnostics.Column]) -> tuple[diagno
             known = pc.index_in(cells, pa.array(encodings[name].levels, pa.string()))
             filled[name] += np.bincount(known.to_numpy(), minlength=len(filled[name]))
     return tuple(
-        diagnostics.Levels(
+        Levels(
             name, encodings[name].levels, tuple(seen[name].tolist()), tuple(filled[name].tolist())
         )
         for name in names
@@ -577,8 +596,8 @@ def _completely_at_random(
 # --- The fit and the estimates -----------------------------------------------------------------
 
 
-def _group(fit: GroupFit) -> diagnostics.GroupRow:
-    return diagnostics.GroupRow(
+def _group(fit: GroupFit) -> GroupRow:
+    return GroupRow(
         fit.label, fit.rows, fit.own_model, fit.status, fit.result.n_iter if fit.result else None
     )
 
@@ -595,7 +614,7 @@ def _correlations(
 def _drift(
     run: Run,
     found: Found,
-    columns: Sequence[diagnostics.Column],
+    columns: Sequence[Column],
 ) -> drift.Drift | None:
     """What has changed since the run of the date before; None if there is none to be read."""
     result = found.fitted.result if found.fitted else None
@@ -665,7 +684,7 @@ def _estimated_before(
     folder: RunFolder, manifest: Mapping[str, Any], run: Run, roles: Roles, names: Sequence[str]
 ) -> drift.Estimated:
     """What an earlier run estimated, of the columns that take part in the model as they do now."""
-    report = diagnostics.Report.from_dict(read_json(folder.numbers))
+    report = Report.from_dict(read_json(folder.numbers))
     model, known = GaussianModel.load(folder.model), {column.name for column in report.columns}
     options = run.job.model_dump(mode="json")["columns"], manifest["definition"]["columns"]
     alike = [
@@ -689,7 +708,7 @@ def _estimated(
     rows: int,
     model: GaussianModel,
     roles: Roles,
-    columns: Sequence[diagnostics.Column],
+    columns: Sequence[Column],
 ) -> drift.Estimated:
     """What a run estimated; the columns of its model are dimensions of the table's columns."""
     known = {column.name: column for column in columns}
@@ -726,10 +745,10 @@ def _kurtosis(snapshot: Snapshot, roles: Roles, summary: PatternSummary) -> dict
 # --- What was checked --------------------------------------------------------------------------
 
 
-def _checks(found: Found) -> Iterator[diagnostics.CheckRow]:
+def _checks(found: Found) -> Iterator[CheckRow]:
     for checked in filter(None, (found.before, found.after)):
         for check in checked.results:
-            yield diagnostics.CheckRow(
+            yield CheckRow(
                 checked.stage,
                 check.name,
                 check.expected,

@@ -12,9 +12,9 @@ from typing import Literal
 from em_impute.checks import Checked
 from em_impute.gaussian import Status
 from em_impute.job import CannotRun, Job
-from em_impute.reporting import diagnostics
 from em_impute.reporting.brief import Brief
 from em_impute.reporting.parts import Parts, kind_and_place
+from em_impute.reporting.records import Report, Verdict
 from em_impute.runs.manifest import Manifest, installed_versions, read_manifests, this_machine
 from em_impute.self_test.scores import SelfTest
 from em_impute.tables import targets
@@ -106,10 +106,10 @@ def artifact_key(job: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", job.lower()).strip("-")
 
 
-BEFORE = diagnostics.Verdict("published", "An earlier run has published it.")
+BEFORE = Verdict("published", "An earlier run has published it.")
 
 
-def published_dates(runs: Path, job: Job) -> dict[date, diagnostics.Verdict]:
+def published_dates(runs: Path, job: Job) -> dict[date, Verdict]:
     """The data dates that a job has published to where it would publish them today.
 
     A date whose table or rows have gone since is not among them; that of one whose table another
@@ -120,7 +120,7 @@ def published_dates(runs: Path, job: Job) -> dict[date, diagnostics.Verdict]:
     CannotRun
         If a database cannot be asked.
     """
-    found: dict[date, diagnostics.Verdict] = {}
+    found: dict[date, Verdict] = {}
     for _, manifest in read_manifests(runs / job.name):
         if manifest["target"] is None or "date" not in manifest:
             continue
@@ -135,7 +135,7 @@ def published_dates(runs: Path, job: Job) -> dict[date, diagnostics.Verdict]:
             case "replaced" if target.mode != "append":
                 found[day] = BEFORE
             case "in doubt":
-                doubt = diagnostics.Verdict("not published", targets.in_doubt(target, name))
+                doubt = Verdict("not published", targets.in_doubt(target, name))
                 found.setdefault(day, doubt)
     return found
 
@@ -256,7 +256,7 @@ class Outcome:
         Whether the target holds the table; None if that could not be found out.
     """
 
-    verdict: diagnostics.Verdict
+    verdict: Verdict
     stopped: Stop | None
     fit: str
     tested: str
@@ -301,9 +301,7 @@ def settle(run: Run, found: Found) -> None:
         found.afterwards, found.stopped_by = kind_and_place(reason.__cause__ or reason), None
 
 
-def manifest(
-    run: Run, snapshot: Snapshot, found: Found, numbers: diagnostics.Report, parts: Parts
-) -> Manifest:
+def manifest(run: Run, snapshot: Snapshot, found: Found, numbers: Report, parts: Parts) -> Manifest:
     """What ran on what, with which outcome; what of it cannot be found out is left out."""
     unknown: dict[str, str] = {}
     return Manifest(

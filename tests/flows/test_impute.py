@@ -26,7 +26,7 @@ from em_impute.flows.impute import impute
 from em_impute.gaussian import PatternSummary
 from em_impute.job import Job, KeptRuns
 from em_impute.plugin.tasks import fill, fit, load, open_run, publish, report_cancelled, report_lost
-from em_impute.reporting.diagnostics import Report
+from em_impute.reporting.records import Report
 from em_impute.runs.run import Outcome, Run
 from em_impute.tables import progress, sources, summarise, targets
 from em_impute.tables.run_folder import RunFolder

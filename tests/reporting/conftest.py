@@ -10,8 +10,12 @@ import pandas as pd
 import pytest
 
 from em_impute.gaussian import PatternSummary, fit_gaussian
-from em_impute.reporting import diagnostics, drift, matrices, missingness
-from em_impute.reporting.diagnostics import CheckRow, ImputedDigest, Report
+from em_impute.reporting import drift, matrices, missingness
+from em_impute.reporting.columns import ImputedDigest, describe_columns, digest
+from em_impute.reporting.distributions import describe_distributions, most_imputed
+from em_impute.reporting.fit import describe_fit, describe_groups
+from em_impute.reporting.records import CheckRow, GroupRow, Report, Runtime
+from em_impute.reporting.verdict import verdict_on
 
 ReportOn = Callable[[pd.DataFrame], Report]
 TARGET = "out/airquality.parquet"
@@ -25,15 +29,13 @@ def report_on(frame: pd.DataFrame) -> Report:
     whole = result.model.impute(frame.to_numpy(float))
     holes = frame.isna().to_numpy()
     imputed = {name: whole[holes[:, j], j] for j, name in enumerate(frame.columns)}
-    columns = diagnostics.describe_columns(
+    columns = describe_columns(
         {name: "impute" if len(imputed[name]) else "predictor" for name in frame.columns},
         {name: len(imputed[name]) for name in frame.columns},
         len(frame),
         summary=summary,
         model=result.model,
-        imputed={
-            name: cells.moments for name, cells in diagnostics.digest([imputed], imputed).items()
-        },
+        imputed={name: cells.moments for name, cells in digest([imputed], imputed).items()},
     )
     digests = {name: ImputedDigest(*frame[name].agg(["min", "max"])) for name in frame}
     given = result.model.conditional(frame.to_numpy(float))
@@ -49,20 +51,20 @@ def report_on(frame: pd.DataFrame) -> Report:
         started="2026-11-22 03:00 UTC",
         source="data/airquality.csv",
         target=TARGET,
-        verdict=diagnostics.judge(
+        verdict=verdict_on(
             refusal=None, warnings=(), imputed_cells=int(holes.sum()), target=TARGET
         ),
         rows=len(frame),
         columns=columns,
-        fit=diagnostics.describe_fit(result, TOL),
+        fit=describe_fit(result, TOL),
         patterns=missingness.describe_patterns(
             summary,
             means=dict(
                 zip(frame, summary.means_of(missingness.most_frequent(summary)).T, strict=True)
             ),
         ),
-        distributions=diagnostics.describe_distributions(
-            diagnostics.most_imputed(columns),
+        distributions=describe_distributions(
+            most_imputed(columns),
             lambda: [{name: frame[name].dropna().to_numpy() for name in frame.columns}],
             lambda: [imputed],
         ),
@@ -73,16 +75,16 @@ def report_on(frame: pd.DataFrame) -> Report:
         decisions=result.decisions,
         missingness=missingness.describe_map(summary),
         together=matrices.describe_together(summary),
-        groups=diagnostics.describe_groups(
+        groups=describe_groups(
             [
-                diagnostics.GroupRow("May", len(frame), True, "converged", 7),
-                diagnostics.GroupRow("June", 30, False, "too few rows"),
+                GroupRow("May", len(frame), True, "converged", 7),
+                GroupRow("June", 30, False, "too few rows"),
             ]
         ),
         correlations=matrices.describe_correlations(result.model, missing.tolist()),
         drift=drift.describe_drift(dataclasses.replace(now, run="wise-owl"), now, 0.25),
         imputed=tuple(digests[c.name].describe(c) for c in columns if c.imputed.count),
-        runtime=diagnostics.Runtime((("load", 0.5), ("fit", 2.5)), 123_000_000),
+        runtime=Runtime((("load", 0.5), ("fit", 2.5)), 123_000_000),
         manifest=(("source, fingerprint", "sha256:0f3a"), ("numpy", "2.4.6")),
     )
 

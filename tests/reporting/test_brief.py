@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from em_impute.reporting import diagnostics
 from em_impute.reporting.brief import in_brief
-from em_impute.reporting.diagnostics import Report
+from em_impute.reporting.records import Report
+from em_impute.reporting.verdict import verdict_on
 
 
 def test_counts_are_those_of_the_table(report: Report, airquality: pd.DataFrame) -> None:
@@ -33,7 +33,7 @@ def test_failed_checks_are_counted_by_severity(report: Report) -> None:
 
 
 def test_what_a_run_did_not_come_to_is_none() -> None:
-    verdict = diagnostics.judge(refusal="No.", warnings=(), imputed_cells=0, target="t")
+    verdict = verdict_on(refusal="No.", warnings=(), imputed_cells=0, target="t")
     brief = in_brief(Report("job", "run", "now", "s", "t", verdict, rows=0, columns=()))
     assert (brief.patterns, brief.iterations, brief.fit) == (None, None, None)
     assert (brief.missing_percent, brief.checks) == (0.0, 0)

@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from em_impute.gaussian import PatternSummary, fit_gaussian
-from em_impute.reporting import diagnostics, missingness, plots
-from em_impute.reporting.diagnostics import (
-    Column,
-    Distribution,
-    Floats,
-    ImputedDigest,
-    Report,
+from em_impute.reporting import missingness, plots
+from em_impute.reporting.columns import ImputedDigest, describe_columns
+from em_impute.reporting.distributions import (
+    MAX_BINS,
+    MIN_BINS,
+    describe_distributions,
+    most_imputed,
 )
+from em_impute.reporting.fit import MAX_EVALUATIONS, describe_fit
+from em_impute.reporting.records import Column, Distribution, Floats, Report
+from em_impute.reporting.verdict import verdict_on
 from em_impute.tables.digest import MAX_KEPT, Digest, Moments
 
 
@@ -35,7 +38,7 @@ def distribution(name: str, observed: Floats, imputed: Floats, portions: int = 1
         [{name: cells} for cells in np.array_split(values, portions)]
         for values in (observed, imputed)
     ]
-    (shown,) = diagnostics.describe_distributions([name], lambda: split[0], lambda: split[1])
+    (shown,) = describe_distributions([name], lambda: split[0], lambda: split[1])
     return shown
 
 
@@ -71,9 +74,7 @@ def test_em_moments_are_those_of_the_model(airquality: pd.DataFrame, report: Rep
 
 
 def test_columns_outside_the_model_are_counted_only() -> None:
-    key, kept = diagnostics.describe_columns(
-        {"id": "key", "note": "passthrough"}, {"id": 0, "note": 3}, 10
-    )
+    key, kept = describe_columns({"id": "key", "note": "passthrough"}, {"id": 0, "note": 3}, 10)
     assert key == Column("id", "key", 0, Moments(10), Moments(0), Moments(0))
     assert kept.observed == Moments(7)
     assert kept.missing_share == 0.3
@@ -81,7 +82,7 @@ def test_columns_outside_the_model_are_counted_only() -> None:
 
 def test_column_without_observed_cells_has_no_moments() -> None:
     summary = PatternSummary.from_array(np.array([[1.0, np.nan], [2.0, np.nan]]), ["a", "b"])
-    _, empty = diagnostics.describe_columns(
+    _, empty = describe_columns(
         {"a": "impute", "b": "impute"}, {"a": 0, "b": 2}, 2, summary=summary
     )
     assert empty.observed == Moments(0, None, None)
@@ -123,8 +124,8 @@ def test_fit_keeps_ends_of_a_long_trace_and_counts_every_rejection(
         dataclasses.replace(one, number=i, step="rejected" if i % 7 == 0 else "em")
         for i in range(5000)
     )
-    fit = diagnostics.describe_fit(dataclasses.replace(result, trace=long), tol=1e-6)
-    assert len(fit.trace) == diagnostics.MAX_EVALUATIONS
+    fit = describe_fit(dataclasses.replace(result, trace=long), tol=1e-6)
+    assert len(fit.trace) == MAX_EVALUATIONS
     assert (fit.trace[0].number, fit.trace[-1].number) == (0, 4999)
     assert fit.rejected == 715
 
@@ -133,7 +134,7 @@ def test_fit_has_no_infinite_numbers(airquality: pd.DataFrame) -> None:
     """The start's distance is unknown, a rejected step may have no likelihood: both are None."""
     result = fit_gaussian(airquality.to_numpy(), tol=1e-6)
     bad = dataclasses.replace(result.trace[0], loglik=-np.inf, objective=np.nan, distance=np.inf)
-    fit = diagnostics.describe_fit(dataclasses.replace(result, trace=(bad,)))
+    fit = describe_fit(dataclasses.replace(result, trace=(bad,)))
     assert (fit.trace[0].loglik, fit.trace[0].objective, fit.trace[0].distance) == (None,) * 3
 
 
@@ -145,7 +146,7 @@ def test_distribution_counts_every_cell_once_on_shared_bins() -> None:
     assert shown.edges[0] < min(observed.min(), imputed.min())
     assert shown.edges[-1] > max(observed.max(), imputed.max())
     assert np.sum(shown.density(shown.imputed) * np.diff(shown.edges)) == pytest.approx(1.0)
-    assert diagnostics.MIN_BINS <= len(shown.observed) <= diagnostics.MAX_BINS
+    assert MIN_BINS <= len(shown.observed) <= MAX_BINS
 
 
 def test_whole_numbers_get_bins_of_whole_width() -> None:
@@ -207,8 +208,8 @@ def test_distribution_needs_cells() -> None:
 
 
 def test_most_imputed_leaves_out_complete_columns_and_the_least(report: Report) -> None:
-    assert diagnostics.most_imputed(report.columns) == ("Ozone", "Solar.R")
-    assert diagnostics.most_imputed(report.columns, limit=1) == ("Ozone",)
+    assert most_imputed(report.columns) == ("Ozone", "Solar.R")
+    assert most_imputed(report.columns, limit=1) == ("Ozone",)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +225,7 @@ def test_most_imputed_leaves_out_complete_columns_and_the_least(report: Report) 
 def test_verdict_says_what_became_of_the_run(
     refusal: str | None, warnings: tuple[str, ...], cells: int, outcome: str, words: str
 ) -> None:
-    verdict = diagnostics.judge(refusal=refusal, warnings=warnings, imputed_cells=cells, target="t")
+    verdict = verdict_on(refusal=refusal, warnings=warnings, imputed_cells=cells, target="t")
     assert verdict.outcome == outcome
     assert words in verdict.sentence
     assert verdict.sentence.startswith(refusal or "")
@@ -282,7 +283,7 @@ def test_the_cells_of_any_column_are_described(
         return
     shown = distribution("x", observed, imputed)
     assert (sum(shown.observed), sum(shown.imputed)) == (len(observed), len(imputed))
-    assert 1 <= len(shown.observed) <= diagnostics.MAX_BINS + 2
+    assert 1 <= len(shown.observed) <= MAX_BINS + 2
     assert np.isfinite(shown.edges).all()
     assert all(low < high for low, high in pairwise(shown.edges))
     cells = np.concatenate([observed, imputed])

@@ -16,7 +16,8 @@ from reports import BROKEN, HOSTILE, holed_frame, refused_before_the_fit, with_n
 from tinyhtml5.parser import HTMLParser
 
 from em_impute.reporting import render
-from em_impute.reporting.diagnostics import Report, judge
+from em_impute.reporting.records import Report
+from em_impute.reporting.verdict import verdict_on
 
 # Pictures of what was seen are left here.
 SEEN = ROOT / "test-output"
@@ -42,12 +43,14 @@ def reports(report: Report, report_on: Callable[[pd.DataFrame], Report]) -> dict
         "healthy": report,
         "warned": dataclasses.replace(
             report,
-            verdict=judge(refusal=None, warnings=warnings, imputed_cells=44, target="out/air.csv"),
+            verdict=verdict_on(
+                refusal=None, warnings=warnings, imputed_cells=44, target="out/air.csv"
+            ),
             warnings=warnings,
         ),
         "refused": dataclasses.replace(
             refused_before_the_fit(report),
-            verdict=judge(
+            verdict=verdict_on(
                 refusal="Temp is out of range.", warnings=(), imputed_cells=0, target="out/air.csv"
             ),
         ),

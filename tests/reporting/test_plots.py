@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from em_impute.reporting import plots
-from em_impute.reporting.diagnostics import Distribution, Evaluation, Fit, Report
 from em_impute.reporting.missingness import Pattern, Patterns
+from em_impute.reporting.records import Distribution, Evaluation, Fit, Report
 
 
 def made_fit(*evaluations: Evaluation, prior_rows: float = 0.0) -> Fit:

@@ -19,6 +19,7 @@ from reports import BROKEN, HOSTILE, holed_frame, refused_before_the_fit, with_n
 from em_impute.gaussian import PatternSummary
 from em_impute.job.legible import BREAK
 from em_impute.reporting import render
+from em_impute.reporting.columns import describe_columns
 from em_impute.reporting.diagnostics import (
     MAX_DISTRIBUTIONS,
     CheckRow,
@@ -26,9 +27,11 @@ from em_impute.reporting.diagnostics import (
     Report,
     describe_columns,
     describe_distributions,
-    judge,
 )
+from em_impute.reporting.distributions import MAX_DISTRIBUTIONS, describe_distributions
 from em_impute.reporting.missingness import describe_patterns
+from em_impute.reporting.records import CheckRow, Column, Report
+from em_impute.reporting.verdict import verdict_on
 from em_impute.tables.digest import Moments
 
 ReportOn = Callable[[pd.DataFrame], Report]
@@ -295,7 +298,9 @@ def test_failed_checks_come_first(report: Report) -> None:
 def test_run_refused_before_the_fit_reads_well(report: Report) -> None:
     refused = dataclasses.replace(
         refused_before_the_fit(report),
-        verdict=judge(refusal="Temp is out of range.", warnings=(), imputed_cells=0, target="t"),
+        verdict=verdict_on(
+            refusal="Temp is out of range.", warnings=(), imputed_cells=0, target="t"
+        ),
         columns=describe_columns({"Temp": "impute", "Day": "key"}, {"Temp": 3, "Day": 0}, 153),
     )
     page = Page(render.html(refused))
@@ -311,7 +316,9 @@ def test_run_that_could_not_read_its_table_reads_well(report: Report) -> None:
     unread = dataclasses.replace(
         refused_before_the_fit(report),
         runtime=None,
-        verdict=judge(refusal="No such file: x.csv.", warnings=(), imputed_cells=0, target="t"),
+        verdict=verdict_on(
+            refusal="No such file: x.csv.", warnings=(), imputed_cells=0, target="t"
+        ),
         rows=0,
         columns=(),
         checks=(),
@@ -325,7 +332,7 @@ def test_run_that_could_not_read_its_table_reads_well(report: Report) -> None:
 def test_table_without_holes_reads_well(report: Report, airquality: pd.DataFrame) -> None:
     whole = dataclasses.replace(
         refused_before_the_fit(report),
-        verdict=judge(refusal=None, warnings=(), imputed_cells=0, target="t"),
+        verdict=verdict_on(refusal=None, warnings=(), imputed_cells=0, target="t"),
         columns=describe_columns({"Wind": "predictor"}, {"Wind": 0}, len(airquality)),
     )
     for text in (" ".join(Page(render.html(whole)).text), render.markdown(whole)):

@@ -12,7 +12,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from em_impute.reporting import plots, render
-from em_impute.reporting.diagnostics import Report
+from em_impute.reporting.records import Report
 from em_impute.self_test.scores import (
     Forecasts,
     LevelScores,

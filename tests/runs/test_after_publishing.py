@@ -28,9 +28,23 @@ from em_impute.cli import main as cli
 from em_impute.flows.impute import impute
 from em_impute.job import Job, load_job
 from em_impute.plugin import artifacts, tasks
-from em_impute.reporting import brief, diagnostics, drift, matrices, missingness, plots, render
+from em_impute.reporting import (
+    brief,
+    columns,
+    distributions,
+    drift,
+    fit,
+    matrices,
+    missingness,
+    plots,
+    records,
+    render,
+    verdict,
+)
+from em_impute.reporting.columns import ImputedDigest
 from em_impute.reporting.diagnostics import ImputedDigest, Report
 from em_impute.reporting.parts import Parts
+from em_impute.reporting.records import Report
 from em_impute.runs import kept, manifest
 from em_impute.runs import measure as measures
 from em_impute.runs import run as findings
@@ -261,7 +275,11 @@ def failing(part: str) -> Callable[..., Any]:
 
 MODULES = (
     measures,
-    diagnostics,
+    records,
+    verdict,
+    columns,
+    fit,
+    distributions,
     missingness,
     matrices,
     drift,

@@ -10,7 +10,9 @@ import pytest
 
 from em_impute.job import CannotRun
 from em_impute.reporting import render
-from em_impute.reporting.diagnostics import Column, Report, judge
+from em_impute.reporting.diagnostics import Column, Report
+from em_impute.reporting.records import Column, Report
+from em_impute.reporting.verdict import verdict_on
 from em_impute.runs.history import past_runs, read_report, rebuild_report
 from em_impute.tables.digest import Moments
 from em_impute.tables.run_folder import RunFolder
@@ -26,7 +28,7 @@ def report(run: str = RUN, missing: int = 1) -> Report:
         started="2026-11-22T03:00:00+00:00",
         source="in.csv",
         target="out.csv",
-        verdict=judge(refusal="No.", warnings=(), imputed_cells=0, target="out.csv"),
+        verdict=verdict_on(refusal="No.", warnings=(), imputed_cells=0, target="out.csv"),
         rows=10,
         columns=(column,),
     )

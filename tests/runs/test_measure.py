@@ -19,9 +19,9 @@ from em_impute.gaussian import GaussianModel, PatternSummary, little_mcar_test
 from em_impute.job import Job
 from em_impute.reporting import render
 from em_impute.reporting.brief import in_brief
-from em_impute.reporting.diagnostics import Report
 from em_impute.reporting.missingness import FEWEST_ROWS
 from em_impute.reporting.parts import Parts
+from em_impute.reporting.records import Report
 from em_impute.runs.manifest import read_manifest
 from em_impute.runs.measure import report_numbers, with_manifest
 from em_impute.runs.run import Found, Refused, Run, manifest

@@ -1,0 +1,63 @@
+"""The verdict on a run, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from em_impute.reporting.records import Verdict
+
+
+def verdict_on(
+    *,
+    refusal: str | None,
+    warnings: Sequence[str],
+    imputed_cells: int,
+    target: str,
+    left_cells: int = 0,
+    unsettled: bool = False,
+) -> Verdict:
+    """Return the verdict on a run.
+
+    Parameters
+    ----------
+    refusal : str or None
+        The sentence that says why nothing was published; None if it was.
+    warnings : sequence of str
+        Sentences about what a reader should know before trusting the table, the most important
+        first: the verdict has that one, and says how many there are.
+    imputed_cells : int
+        Cells that were filled.
+    target : str
+        Where the table went, or would have gone.
+    left_cells : int
+        Missing cells that were left missing.
+    unsettled : bool
+        Whether it is not known that the target is as it was.
+    """
+    if refusal is not None and unsettled:
+        return Verdict(
+            "not published",
+            f"{refusal} Whether the target {target} holds this run's table could not be found out: "
+            "look at it before the job is run again.",
+        )
+    if refusal is not None:
+        untouched = f"The target {target} is as it was before this run."
+        return Verdict("not published", f"{refusal} {untouched}")
+    left = f", {left_cells:,} {_were(left_cells)} left missing," if left_cells else ""
+    done = f"{_filled(imputed_cells)}{left} and the table was written to {target}"
+    if not warnings:
+        return Verdict("published", f"{done}; no check warned.")
+    if len(warnings) == 1:
+        return Verdict("published with warnings", f"{done}. {warnings[0]}")
+    first = f"The first of {len(warnings)} warnings: {warnings[0]}"
+    return Verdict("published with warnings", f"{done}. {first}")
+
+
+def _filled(cells: int) -> str:
+    if cells == 0:
+        return "No cell was to be filled"
+    return f"{cells:,} missing {'cell' if cells == 1 else 'cells'} {_were(cells)} filled"
+
+
+def _were(cells: int) -> str:
+    return "was" if cells == 1 else "were"
