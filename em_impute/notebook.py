@@ -21,7 +21,7 @@ from em_impute.gaussian import EMResult, PatternSummary
 from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.cells import NotExact, NotNumbers, numbers_of
 from em_impute.gaussian.table import columns_of, default_names, listed
-from em_impute.reporting import missingness, plots
+from em_impute.reporting import missingness, plots, style
 from em_impute.reporting.distributions import describe_distributions
 from em_impute.reporting.fit import describe_fit
 
@@ -50,7 +50,7 @@ def plot_trace(result: EMResult, ax: Axes | None = None) -> Axes:
     result = getattr(result, "result_", result)
     if not isinstance(result, EMResult):
         raise TypeError(f"Expected the result of a fit, got {type(result).__name__}.")
-    with matplotlib.rc_context(plots.STYLE):
+    with matplotlib.rc_context(style.STYLE):
         ax = ax or _new_axes()
         plots.draw_loglik(ax, describe_fit(result))
         ax.set_xlabel("iteration (evaluation of the EM map)")
@@ -79,11 +79,11 @@ def plot_missingness(data: Any, ax: Axes | None = None) -> Axes:
     shown = missingness.describe_map(summary)
     if shown is None:
         raise ValueError("No cell is missing, so there is nothing to draw.")
-    with matplotlib.rc_context(plots.STYLE):
+    with matplotlib.rc_context(style.STYLE):
         ax = ax or _new_axes()
         plots.draw_missingness(ax, shown)
-        observed = Patch(color=plots.GREY, alpha=plots.OBSERVED_ALPHA, label="observed")
-        keys = [observed, Patch(color=plots.SHADED, label="missing")]
+        observed = Patch(color=style.GREY, alpha=style.OBSERVED_ALPHA, label="observed")
+        keys = [observed, Patch(color=style.SHADED, label="missing")]
         ax.legend(handles=keys, loc="upper right", bbox_to_anchor=(1, 0), ncols=2, frameon=False)
     return ax
 
@@ -142,14 +142,14 @@ def plot_imputed(
     )
     if not shown:
         raise ValueError("None of the columns has a finite cell, so there is nothing to draw.")
-    with matplotlib.rc_context(plots.STYLE):
+    with matplotlib.rc_context(style.STYLE):
         axes = _new_grid(len(shown))
         for ax, item in zip(axes, shown, strict=True):
             plots.draw_distribution(ax, item)
-            ax.set_title(plots.label(item.column))
+            ax.set_title(style.label(item.column))
         keys = [
-            Patch(color=plots.GREY, label="observed"),
-            Patch(color=plots.IMPUTED, label="imputed"),
+            Patch(color=style.GREY, label="observed"),
+            Patch(color=style.IMPUTED, label="imputed"),
         ]
         axes[0].figure.legend(handles=keys, loc="outside upper right", ncols=2, frameon=False)
     return axes
@@ -243,7 +243,7 @@ def _warn_of_infinite(
 def _new_axes() -> Axes:
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=(plots.WIDTH, 3.0), layout="constrained")[1]
+    return plt.subplots(figsize=(style.WIDTH, 3.0), layout="constrained")[1]
 
 
 def _new_grid(n: int, across: int = 2) -> NDArray[np.object_]:
@@ -251,7 +251,7 @@ def _new_grid(n: int, across: int = 2) -> NDArray[np.object_]:
 
     down = -(-n // across)
     _, grid = plt.subplots(
-        down, min(n, across), figsize=(plots.WIDTH, 1.7 * down), squeeze=False, layout="constrained"
+        down, min(n, across), figsize=(style.WIDTH, 1.7 * down), squeeze=False, layout="constrained"
     )
     for ax in grid.flat[n:]:
         ax.set_axis_off()

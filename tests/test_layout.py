@@ -80,6 +80,9 @@ DOORS = {
     "em_impute.cli.terminal": {"em_impute.cli.main": "inside"},
     "matplotlib": {
         "em_impute.reporting.plots": "top",
+        "em_impute.reporting.self_test_plots": "top",
+        "em_impute.reporting.style": "top",
+        "em_impute.reporting.svg": "top",
         "em_impute.notebook": "top",
     },
     "em_impute.notebook": {"em_impute": "inside"},
@@ -194,7 +197,9 @@ def test_gaussian_needs_only_numpy_scipy_and_a_compiler() -> None:
     assert not foreign, "; ".join(map(str, foreign))
 
 
-PAGES = [f"em_impute.reporting.{name}" for name in ("plots", "render")]
+PAGES = [
+    f"em_impute.reporting.{name}" for name in ("plots", "self_test_plots", "pictures", "render")
+]
 
 
 def test_numbers_of_the_report_do_not_know_its_pages() -> None:

@@ -1,19 +1,10 @@
-"""The pictures of the report, from its numbers: figures, and the SVG and PNG made of them.
-
-Colours are Okabe & Ito's, which colour-blind readers tell apart: blue is what was missing and
-imputed, vermilion what went wrong, ink and grey all else; of two directions, one is blue and one
-orange. In SVG, ink follows the page's text colour and others its custom properties, and maps and
-matrices let its ground show through, so one file reads in light, dark and print.
-"""
+"""The pictures of the report, from its numbers."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
-from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -21,74 +12,38 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from PIL import Image
 
-from em_impute.job.legible import BOX, legible
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.missingness import MissingnessMap, Patterns
 from em_impute.reporting.records import Distribution, Evaluation, Fit, Levels
-from em_impute.self_test.scores import LEVELS, NumberScores, SelfTest
+from em_impute.reporting.style import (
+    ALARM,
+    GREY,
+    IMPUTED,
+    INK,
+    OBSERVED_ALPHA,
+    OPPOSITE,
+    PAPER,
+    SHADED,
+    STYLE,
+    WIDTH,
+    label,
+    whole_percent,
+)
 
-INK, GREY, PAPER = "#24292f", "#8b949e", "#ffffff"
-IMPUTED, ALARM, OPPOSITE = "#0072b2", "#d55e00", "#e69f00"
-OBSERVED_ALPHA = 0.22
-# Of maps and matrices, whose colours do not follow the page's: it reads on white and on black.
-SHADED = "#1b7dbd"
-VERDICT_COLOURS = {
-    "published": "#009e73",
-    "published with warnings": "#e69f00",
-    "not published": ALARM,
-}
-PAGE_COLOURS = {
-    INK: "currentColor",
-    IMPUTED: f"var(--imputed, {IMPUTED})",
-    ALARM: f"var(--alarm, {ALARM})",
-}
-WIDTH = 5.2  # inches
-MAX_LABEL = 22
-PALETTE = 64
 MAX_MARKERS = 60
 # In more columns than these, a matrix has no numbers and a map no names.
 MAX_NUMBERED = 10
 MAX_MAP_NAMES = 50
 MAX_LEVELS = 12
 SHADES = 10
-MAX_TESTED = 24
 # Numbers beyond are drawn here: matplotlib adds up what is on an axis.
 FARTHEST = 1e300
 SUPERSCRIPTS = str.maketrans(
     "-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
 )
-
-STYLE: dict[Any, Any] = {
-    "axes.edgecolor": GREY,
-    "axes.formatter.use_mathtext": False,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 9,
-    "axes.linewidth": 0.7,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 9,
-    "figure.constrained_layout.h_pad": 0.08,
-    "figure.constrained_layout.w_pad": 0.08,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "savefig.facecolor": PAPER,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "em_impute",
-    "text.color": INK,
-    # A column may be called "$x": names are never mathematics.
-    "text.parse_math": False,
-    "xtick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.color": GREY,
-    "ytick.labelcolor": INK,
-}
 
 
 @matplotlib.rc_context(STYLE)
@@ -133,7 +88,7 @@ def together(item: Together) -> Figure:
     shares = item.shares()
     np.fill_diagonal(shares, np.nan)
     return _matrix(
-        shares, item.columns, item.columns, ListedColormap(blues), Normalize(0, 1), _percent
+        shares, item.columns, item.columns, ListedColormap(blues), Normalize(0, 1), whole_percent
     )
 
 
@@ -178,125 +133,9 @@ def distributions(items: Sequence[Distribution | Levels], across: int = 2) -> Fi
 
 
 @matplotlib.rc_context(STYLE)
-def errors(test: SelfTest) -> Figure:
-    """Draw how far off hidden cells were filled, of what the baselines are; the worst first."""
-    known = [scores for scores in test.numbers if scores.rmse_ratio is not None]
-    worst = sorted(known, key=lambda scores: -(scores.rmse_ratio or 0.0))[:MAX_TESTED]
-    figure = Figure(figsize=(WIDTH, 0.22 * len(worst) + 0.9), layout="constrained")
-    _draw_errors(figure.subplots(), worst)
-    return figure
-
-
-@matplotlib.rc_context(STYLE)
-def coverage(test: SelfTest) -> Figure:
-    """Draw the share of hidden cells in their intervals against what it should be."""
-    figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
-    _draw_coverage(figure.subplots(), test)
-    return figure
-
-
-@matplotlib.rc_context(STYLE)
-def pit(scores: NumberScores, misfit: bool) -> Figure:
-    """Draw the PIT histogram of one column; where the model does not fit it, in alarm."""
-    figure = Figure(figsize=(1.8, 1.0), layout="constrained")
-    _draw_pit(figure.subplots(), scores, misfit)
-    return figure
-
-
-@matplotlib.rc_context(STYLE)
-def pits(test: SelfTest, most: int = 12, across: int = 3) -> Figure:
-    """Draw `pit` for several columns on one sheet, titled with their names."""
-    shown = uneven_first(test, most)
-    across = min(across, len(shown))
-    down = math.ceil(len(shown) / across)
-    figure = Figure(figsize=(WIDTH, 1.2 * down), layout="constrained")
-    grid = figure.subplots(down, across, squeeze=False).flat
-    for axes, scores in zip(grid, shown, strict=False):
-        _draw_pit(axes, scores, scores.column in test.misfits)
-        axes.set_title(label(scores.column, 16))
-    for axes in list(figure.axes)[len(shown) :]:
-        axes.set_axis_off()
-    return figure
-
-
-def uneven_first(test: SelfTest, most: int = MAX_TESTED) -> list[NumberScores]:
-    """The columns that have a PIT, the furthest from uniform first, at most so many."""
-    known = [scores for scores in test.numbers if scores.pit_distance is not None]
-    return sorted(known, key=lambda scores: -(scores.pit_distance or 0.0))[:most]
-
-
-@matplotlib.rc_context(STYLE)
 def bar(colour: str) -> Figure:
     """Make a thin bar of one colour, for pages that cannot colour their own text."""
     return Figure(figsize=(WIDTH, 0.08), facecolor=colour)
-
-
-@matplotlib.rc_context(STYLE)
-def png(figure: Figure, dpi: float = 120) -> bytes:
-    """Return the figure as PNG, on an opaque light ground so that it reads on a dark page."""
-    drawn, small = io.BytesIO(), io.BytesIO()
-    ground = PAPER if figure.axes else figure.get_facecolor()
-    figure.savefig(drawn, format="png", dpi=dpi, facecolor=ground)
-    # A palette is a third of the size, and the pictures have few colours.
-    Image.open(drawn).convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE).save(
-        small, format="png", optimize=True
-    )
-    return small.getvalue()
-
-
-@matplotlib.rc_context(STYLE)
-def svg(figure: Figure, name: str, alt: str) -> str:
-    """Return the figure as an `<svg>` element to stand in a page.
-
-    Parameters
-    ----------
-    figure : Figure
-        What to draw; its ground is left transparent.
-    name : str
-        Prefix of the element's ids: unique within the page.
-    alt : str
-        The picture in words, for those who cannot see it.
-    """
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    root = ElementTree.fromstring(buffer.getvalue())
-    for metadata in root.findall("{*}metadata"):
-        root.remove(metadata)
-    for element in root.iter():
-        _settle(element, name)
-    root.attrib.pop("width")
-    root.attrib.pop("height")
-    root.attrib |= {"xmlns": "http://www.w3.org/2000/svg", "role": "img", "aria-label": alt}
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def label(name: str, longest: int = MAX_LABEL) -> str:
-    """Return a name, legible, as the font can draw it, cut in the middle if it is long.
-
-    Characters that the font lacks become a box: matplotlib would draw one too, with a warning.
-    """
-    font = get_font(findfont(STYLE["font.family"]))
-    drawn = "".join(c if font.get_char_index(ord(c)) else BOX for c in legible(name))
-    if len(drawn) <= longest:
-        return drawn
-    return f"{drawn[: longest - 7]}\u2026{drawn[-6:]}"
-
-
-def _settle(element: ElementTree.Element, name: str) -> None:
-    """Make an element of a standalone SVG one of a page: no namespaces, own ids, its colours."""
-    element.tag = element.tag.rpartition("}")[2]
-    for key, value in list(element.attrib.items()):
-        del element.attrib[key]
-        key = key.rpartition("}")[2]
-        if key == "id":
-            value = f"{name}-{value}"
-        elif key == "href":
-            value = value.replace("#", f"#{name}-")
-        else:
-            value = value.replace("url(#", f"url(#{name}-")
-            for colour, on_page in PAGE_COLOURS.items():
-                value = value.replace(colour, on_page)
-        element.set(key, value)
 
 
 def draw_missingness(axes: Axes, item: MissingnessMap) -> None:
@@ -502,7 +341,7 @@ def _draw_levels(axes: Axes, item: Levels) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(3))
-    axes.xaxis.set_major_formatter(_percent)
+    axes.xaxis.set_major_formatter(whole_percent)
     axes.set_xlabel(f"{sum(item.observed):,} observed, {sum(item.imputed):,} imputed")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -527,70 +366,8 @@ def _draw_halves(axes: Axes, item: Distribution) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _draw_errors(axes: Axes, worst: Sequence[NumberScores]) -> None:
-    rows = range(len(worst))
-    ratios = [scores.rmse_ratio or 0.0 for scores in worst]
-    absolute = [
-        (row, scores.filled.mae / scores.by_median.mae)
-        for row, scores in enumerate(worst)
-        if scores.filled.mae is not None and scores.by_median.mae
-    ]
-    axes.axvline(1.0, color=GREY, linewidth=0.8, dashes=(4, 3))
-    axes.plot([x for _, x in absolute], [row for row, _ in absolute], "|", color=INK, markersize=9)
-    axes.plot(ratios, rows, "o", color=IMPUTED, markersize=5)
-    axes.set_yticks(rows, [label(scores.column) for scores in worst])
-    axes.set_ylim(len(worst) - 0.4, -0.6)
-    axes.set_xlim(0, max(1.15, *(1.05 * x for x in (*ratios, *(x for _, x in absolute)))))
-    axes.set_xlabel("error over that of the baseline: 1 is no better")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-
-
-def _draw_coverage(axes: Axes, test: SelfTest) -> None:
-    axes.plot([0.4, 1.0], [0.4, 1.0], color=GREY, linewidth=0.8, dashes=(4, 3))
-    for scores in test.numbers if len(test.numbers) > 1 else ():
-        if shares := scores.coverage.shares:
-            axes.plot(LEVELS, shares, "o", color=GREY, alpha=0.45, markersize=4, markeredgewidth=0)
-    overall = test.coverage.shares
-    axes.plot(LEVELS, overall, "o-", color=IMPUTED, linewidth=1.2, markersize=6)
-    for level, share in zip(LEVELS, overall, strict=True):
-        below = share <= level + 0.02
-        axes.annotate(
-            f"{share:.1%}",
-            (level, share),
-            xytext=(9, -3) if below else (-9, 3),
-            textcoords="offset points",
-            ha="left" if below else "right",
-            va="top" if below else "bottom",
-            color=IMPUTED,
-        )
-    axes.set_xlim(0.4, 1.08)
-    axes.set_xticks(LEVELS, [f"{level:.0%}" for level in LEVELS])
-    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel("should be in the interval")
-    axes.set_ylabel("are in the interval")
-
-
-def _draw_pit(axes: Axes, scores: NumberScores, misfit: bool) -> None:
-    bins = len(scores.pit)
-    heights = [count * bins / scores.spread_cells for count in scores.pit]
-    edges = [i / bins for i in range(bins + 1)]
-    axes.stairs(heights, edges, fill=True, color=ALARM if misfit else GREY, linewidth=0)
-    axes.axhline(1.0, color=INK, linewidth=0.7)
-    axes.set_ylim(0, max(2.0, 1.05 * max(heights)))
-    axes.set_xlim(0, 1)
-    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
-
-
 def _thousands(value: float, _position: float = 0) -> str:
     return f"{value:,.12g}".replace("-", "\u2212")
-
-
-def _percent(value: float, _position: float = 0) -> str:
-    return f"{value:.0%}"
 
 
 def _power_of_ten(value: float, _position: float = 0) -> str:

@@ -24,6 +24,7 @@ from em_impute.reporting.distributions import (
 )
 from em_impute.reporting.fit import MAX_EVALUATIONS, describe_fit
 from em_impute.reporting.records import Column, Distribution, Floats, Report
+from em_impute.reporting.svg import as_png, as_svg
 from em_impute.reporting.verdict import verdict_on
 from em_impute.tables.digest import MAX_KEPT, Digest, Moments
 
@@ -308,5 +309,5 @@ def test_the_cells_of_any_column_are_described(
 @example(np.array([0.0, 1e-300]), np.array([5e-324]))
 def test_the_cells_of_any_column_are_drawn(observed: Floats, imputed: Floats) -> None:
     shown = distribution("x", observed, imputed)
-    assert plots.svg(plots.distribution(shown), "x", "x").startswith("<svg")
-    assert plots.png(plots.distributions([shown]), dpi=40)
+    assert as_svg(plots.distribution(shown), "x", "x").startswith("<svg")
+    assert as_png(plots.distributions([shown]), dpi=40)

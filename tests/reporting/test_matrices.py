@@ -19,6 +19,7 @@ from em_impute.reporting.matrices import (
     describe_correlations,
     describe_together,
 )
+from em_impute.reporting.svg import as_png
 
 
 def holed(p: int, rows: int = 400) -> pd.DataFrame:
@@ -85,7 +86,7 @@ def test_a_column_that_is_missing_throughout_has_shares_but_no_correlation() -> 
     assert found.columns == ("b", "a")
     assert found.shares().tolist() == [[1.0, 1 / 3], [1.0, 1.0]]
     assert found.pairs == ()
-    plots.png(plots.together(found))
+    as_png(plots.together(found))
 
 
 @pytest.mark.parametrize("holes", [(), ("a",)])

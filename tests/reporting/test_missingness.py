@@ -19,6 +19,7 @@ from em_impute.reporting.missingness import (
     missing_cells,
     most_frequent,
 )
+from em_impute.reporting.svg import as_png
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_a_column_that_is_missing_throughout_is_in_the_map() -> None:
     shown = describe_map(counted)
     assert shown is not None
     assert (shown.columns, set(shown.lines), len(shown.lines)) == (("b",), {"1"}, 7)
-    plots.png(plots.missingness(shown))
+    as_png(plots.missingness(shown))
 
 
 def test_a_map_of_very_many_columns_shows_those_with_the_most_missing_cells() -> None:
@@ -106,7 +107,7 @@ def test_a_map_of_very_many_columns_shows_those_with_the_most_missing_cells() ->
     assert len(shown.columns) == MAP_COLUMNS
     least = min(missing_cells(counted)[int(name[1:])] for name in shown.columns)
     assert least >= np.sort(missing_cells(counted))[-MAP_COLUMNS]
-    plots.png(plots.missingness(shown))
+    as_png(plots.missingness(shown))
 
 
 def test_a_million_patterns_are_counted_without_a_loop_over_them() -> None:
@@ -134,4 +135,4 @@ def test_a_million_patterns_are_counted_without_a_loop_over_them() -> None:
     i, j = (int(name[1:]) for name in together.columns[:2])
     assert together.both[0][1] == counts[~patterns[:, i] & ~patterns[:, j]].sum()
     for figure in (plots.missingness(shown), plots.together(together), plots.patterns(frequent)):
-        plots.png(figure)
+        as_png(figure)

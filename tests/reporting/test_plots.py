@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from em_impute.reporting import plots
+from em_impute.reporting import plots, style
 from em_impute.reporting.missingness import Pattern, Patterns
 from em_impute.reporting.records import Distribution, Evaluation, Fit, Report
+from em_impute.reporting.svg import as_png, as_svg
 
 
 def made_fit(*evaluations: Evaluation, prior_rows: float = 0.0) -> Fit:
@@ -43,7 +44,7 @@ def is_text(element: ElementTree.Element) -> bool:
 
 def test_svg_has_ids_of_its_own_and_refers_to_no_other(report: Report) -> None:
     assert report.fit
-    root = ElementTree.fromstring(plots.svg(plots.trace(report.fit), "trace", "A trace."))
+    root = ElementTree.fromstring(as_svg(plots.trace(report.fit), "trace", "A trace."))
     ids = [e.attrib["id"] for e in root.iter() if "id" in e.attrib]
     assert ids
     assert len(ids) == len(set(ids))
@@ -55,36 +56,36 @@ def test_svg_has_ids_of_its_own_and_refers_to_no_other(report: Report) -> None:
 
 def test_svg_is_the_same_every_time(report: Report) -> None:
     assert report.patterns
-    first, second = (plots.svg(plots.patterns(report.patterns), "p", "P.") for _ in range(2))
+    first, second = (as_svg(plots.patterns(report.patterns), "p", "P.") for _ in range(2))
     assert first == second
 
 
 def test_svg_takes_its_colours_and_size_from_the_page(report: Report) -> None:
-    svg = plots.svg(plots.distribution(report.distributions[0]), "d", "A & B.")
+    svg = as_svg(plots.distribution(report.distributions[0]), "d", "A & B.")
     root = ElementTree.fromstring(svg)
     assert "currentColor" in svg
     assert "var(--imputed" in svg
-    assert plots.INK not in svg
-    assert plots.PAPER not in svg
+    assert style.INK not in svg
+    assert style.PAPER not in svg
     assert not {"width", "height"} & root.attrib.keys()
     assert root.attrib["aria-label"] == "A & B."
 
 
 def test_png_is_opaque_and_light(report: Report) -> None:
     assert report.fit
-    picture = Image.open(io.BytesIO(plots.png(plots.trace(report.fit))))
+    picture = Image.open(io.BytesIO(as_png(plots.trace(report.fit))))
     assert "transparency" not in picture.info
     assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_bar_has_its_colour_all_over() -> None:
-    picture = Image.open(io.BytesIO(plots.png(plots.bar("#d55e00")))).convert("RGB")
+    picture = Image.open(io.BytesIO(as_png(plots.bar("#d55e00")))).convert("RGB")
     assert {picture.getpixel(at) for at in [(0, 0), (300, 4), (600, 8)]} == {(0xD5, 0x5E, 0x00)}
 
 
 def test_drawing_leaves_the_callers_matplotlib_alone(report: Report) -> None:
     before = dict(matplotlib.rcParams)
-    plots.png(plots.distributions(report.distributions))
+    as_png(plots.distributions(report.distributions))
     assert dict(matplotlib.rcParams) == before
 
 
@@ -104,7 +105,7 @@ def test_drawing_leaves_the_callers_matplotlib_alone(report: Report) -> None:
 def test_any_name_is_drawn_as_text_without_a_warning(name: str, drawn: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        svg = plots.svg(plots.patterns(made_patterns(name, "other")), "p", "P.")
+        svg = as_svg(plots.patterns(made_patterns(name, "other")), "p", "P.")
     assert drawn in [*texts(svg), ""]
 
 
@@ -143,8 +144,8 @@ def test_trace_of_hardly_anything_is_drawn_without_a_warning(
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plots.svg(plots.trace(made_fit(*evaluations)), "t", "T.")
-        plots.svg(plots.trace(dataclasses.replace(made_fit(*evaluations), tol=None)), "t", "T.")
+        as_svg(plots.trace(made_fit(*evaluations)), "t", "T.")
+        as_svg(plots.trace(dataclasses.replace(made_fit(*evaluations), tol=None)), "t", "T.")
 
 
 def test_patterns_have_a_bar_for_their_rows_and_a_box_for_each_cell() -> None:

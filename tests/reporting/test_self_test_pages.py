@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-from em_impute.reporting import plots, render
+from em_impute.reporting import render, self_test_plots, style
 from em_impute.reporting.records import Report
+from em_impute.reporting.svg import as_svg
 from em_impute.self_test.scores import (
     Forecasts,
     LevelScores,
@@ -142,20 +143,20 @@ def text_in(svg: str) -> list[str]:
 
 
 def test_errors_are_drawn_the_worst_first(test: SelfTest) -> None:
-    shown = text_in(plots.svg(plots.errors(test), "e", "Errors."))
+    shown = text_in(as_svg(self_test_plots.errors(test), "e", "Errors."))
     worst = sorted(test.numbers, key=lambda s: -(s.rmse_ratio or 0.0))
-    names = [plots.label(s.column) for s in worst]
+    names = [style.label(s.column) for s in worst]
     assert [text for text in shown if text in names] == names
 
 
 def test_coverage_is_drawn_with_its_numbers(test: SelfTest) -> None:
-    shown = text_in(plots.svg(plots.coverage(test), "c", "Coverage."))
+    shown = text_in(as_svg(self_test_plots.coverage(test), "c", "Coverage."))
     assert {f"{share:.1%}" for share in test.coverage.shares} <= set(shown)
 
 
 def test_a_misfit_is_drawn_in_alarm(test: SelfTest) -> None:
     assert test.misfits == (HOSTILE,)
-    assert "--alarm" in plots.svg(plots.pit(test.numbers[2], misfit=True), "p", "PIT.")
-    assert "--alarm" not in plots.svg(plots.pit(test.numbers[0], misfit=False), "p", "PIT.")
-    assert plots.uneven_first(test)[0].column == HOSTILE
-    assert len(plots.pits(test).axes) == 3
+    assert "--alarm" in as_svg(self_test_plots.pit(test.numbers[2], misfit=True), "p", "PIT.")
+    assert "--alarm" not in as_svg(self_test_plots.pit(test.numbers[0], misfit=False), "p", "PIT.")
+    assert self_test_plots.uneven_first(test)[0].column == HOSTILE
+    assert len(self_test_plots.pits(test).axes) == 3

@@ -34,11 +34,16 @@ from em_impute.reporting import (
     distributions,
     drift,
     fit,
+    formatting,
     matrices,
     missingness,
+    pictures,
     plots,
     records,
     render,
+    self_test_plots,
+    style,
+    svg,
     verdict,
 )
 from em_impute.reporting.columns import ImputedDigest
@@ -206,11 +211,12 @@ def parts_of(stage: Stage) -> list[str]:
 def quick_pictures() -> Iterator[None]:
     """Pictures are not drawn where that is not what is looked at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "svg", lambda *_: "<svg></svg>")
-        patch.setattr(plots, "png", lambda *_: b"png")
-        for name, value in list(vars(plots).items()):
-            if getattr(value, "__annotations__", {}).get("return") == "Figure":
-                patch.setattr(plots, name, lambda *_, **__: None)
+        patch.setattr(pictures, "as_svg", lambda *_: "<svg></svg>")
+        patch.setattr(pictures, "as_png", lambda *_: b"png")
+        for module in (plots, self_test_plots):
+            for name, value in list(vars(module).items()):
+                if getattr(value, "__annotations__", {}).get("return") == "Figure":
+                    patch.setattr(module, name, lambda *_, **__: None)
         yield
 
 
@@ -285,7 +291,12 @@ MODULES = (
     drift,
     brief,
     render,
+    formatting,
+    pictures,
     plots,
+    self_test_plots,
+    style,
+    svg,
     artifacts,
     run_folder,
     whole_files,

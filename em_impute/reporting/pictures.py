@@ -1,0 +1,193 @@
+"""The pictures of the pages, each with what it shows in words."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from em_impute.reporting import plots, self_test_plots, style
+from em_impute.reporting.formatting import escape_markdown
+from em_impute.reporting.missingness import Patterns
+from em_impute.reporting.parts import Parts
+from em_impute.reporting.records import Distribution, Fit, Levels, Report
+from em_impute.reporting.svg import as_png, as_svg
+from em_impute.self_test.scores import LEVELS, NumberScores, SelfTest
+
+# Columns whose distributions the artifact shows.
+PANELS = 12
+IN_THE_PAGE = (
+    "trace",
+    "patterns",
+    "missingness",
+    "together",
+    "correlations",
+    "errors",
+    "coverage",
+)
+# The last of them are left out of an artifact that would be too large.
+IN_THE_ARTIFACT = (
+    "verdict",
+    "trace",
+    "patterns",
+    "missingness",
+    "distributions",
+    "errors",
+    "coverage",
+    "pits",
+    "correlations",
+    "together",
+)
+_MAP_IN_WORDS = "All rows by their missingness patterns, missing cells filled."
+_TOGETHER_IN_WORDS = "Of the rows that miss one column, the share that misses another, too."
+_CORRELATIONS_IN_WORDS = "The model's correlations, column by column."
+
+
+class _Picture(NamedTuple):
+    """A picture that a report has: under which name, how it is drawn, and what it is in words."""
+
+    name: str
+    draw: Callable[[], Any]
+    words: Callable[[], str]
+
+
+class _Drawn(dict[str, Markup]):
+    """Pictures by their names; nothing for one that there is not."""
+
+    def __missing__(self, name: str) -> Markup:
+        return Markup()
+
+
+def of_page(report: Report, parts: Parts) -> dict[str, Markup]:
+    """The pictures of the page, as SVG elements with ids of their own."""
+
+    def drawn(picture: _Picture) -> Markup:
+        # matplotlib escaped the names that it drew, and the elements were parsed and written as
+        # XML.
+        return Markup(as_svg(picture.draw(), picture.name, picture.words()))
+
+    note = Markup('<p class="alarm">This picture could not be drawn.</p>')
+    return _Drawn(
+        (picture.name, parts.make(f"picture {picture.name}", partial(drawn, picture), note))
+        for picture in parts.make("pictures", lambda: list(_of_the_page(report)), [])
+    )
+
+
+def of_artifact(report: Report, parts: Parts) -> dict[str, Markup]:
+    """The pictures of the artifact, the most important first."""
+
+    def drawn(picture: _Picture) -> Markup:
+        return _embedded(as_png(picture.draw()), picture.words())
+
+    note = Markup("This picture could not be drawn.")
+    return {
+        picture.name: parts.make(
+            f"artifact's picture {picture.name}", partial(drawn, picture), note
+        )
+        for picture in parts.make("artifact's pictures", lambda: list(_of_the_artifact(report)), [])
+    }
+
+
+def _of_the_page(report: Report) -> Iterator[_Picture]:
+    known = {picture.name: picture for picture in _of_both(report)}
+    yield from (known[name] for name in IN_THE_PAGE if name in known)
+    for i, item in enumerate(report.panels):
+        yield _Picture(
+            f"column{i}", partial(plots.distribution, item), partial(_distribution_in_words, item)
+        )
+    if test := report.self_test:
+        for i, scores in enumerate(self_test_plots.uneven_first(test)):
+            misfit = scores.column in test.misfits
+            yield _Picture(
+                f"pit{i}",
+                partial(self_test_plots.pit, scores, misfit),
+                partial(_pit_in_words, scores),
+            )
+
+
+def _of_the_artifact(report: Report) -> Iterator[_Picture]:
+    known = {picture.name: picture for picture in _of_both(report)}
+    yield from (known[name] for name in IN_THE_ARTIFACT if name in known)
+
+
+def _of_both(report: Report) -> Iterator[_Picture]:
+    """The pictures of a report but for those of single columns."""
+    outcome, test = report.verdict.outcome, report.self_test
+    colour = style.VERDICT_COLOURS[outcome]
+    yield _Picture("verdict", lambda: plots.bar(colour), lambda: outcome)
+    if fit := report.fit:
+        yield _Picture("trace", lambda: plots.trace(fit), lambda: _trace_in_words(fit))
+    if rows := report.patterns:
+        yield _Picture("patterns", lambda: plots.patterns(rows), lambda: _patterns_in_words(rows))
+    if holes := report.missingness:
+        yield _Picture("missingness", lambda: plots.missingness(holes), lambda: _MAP_IN_WORDS)
+    if both := report.together:
+        yield _Picture("together", lambda: plots.together(both), lambda: _TOGETHER_IN_WORDS)
+    if matrix := report.correlations:
+        yield _Picture(
+            "correlations", lambda: plots.correlations(matrix), lambda: _CORRELATIONS_IN_WORDS
+        )
+    if panels := report.panels[:PANELS]:
+        yield _Picture(
+            "distributions",
+            lambda: plots.distributions(panels),
+            lambda: _distributions_in_words(panels),
+        )
+    if test and test.numbers and test.rmse_ratio is not None:
+        yield _Picture(
+            "errors", lambda: self_test_plots.errors(test), lambda: _errors_in_words(test)
+        )
+    if test and test.numbers and test.coverage.at_95 is not None:
+        yield _Picture(
+            "coverage", lambda: self_test_plots.coverage(test), lambda: _coverage_in_words(test)
+        )
+        yield _Picture(
+            "pits", lambda: self_test_plots.pits(test), lambda: "PIT histograms by column."
+        )
+
+
+def _embedded(png: bytes, alt: str) -> Markup:
+    data = base64.b64encode(png).decode()
+    return Markup(f"![{escape_markdown(alt)}](data:image/png;base64,{data})")
+
+
+def _trace_in_words(fit: Fit) -> str:
+    return (
+        f"Log-likelihood and estimated distance to the maximum over {fit.evaluations:,} "
+        f"iterations of EM, {fit.rejected:,} of them rejected."
+    )
+
+
+def _patterns_in_words(patterns: Patterns) -> str:
+    return (
+        f"The {len(patterns.rows)} most frequent missingness patterns of "
+        f"{patterns.total_patterns:,}, by column, with the number of rows of each."
+    )
+
+
+def _distribution_in_words(item: Distribution | Levels) -> str:
+    what = "Histogram" if isinstance(item, Distribution) else "Shares of the levels"
+    return f"{what} of {sum(item.observed):,} observed and {sum(item.imputed):,} imputed cells."
+
+
+def _distributions_in_words(items: Sequence[Distribution | Levels]) -> str:
+    return f"Distributions of the observed and the imputed cells of {len(items)} columns."
+
+
+def _errors_in_words(test: SelfTest) -> str:
+    return f"Errors of hidden cells over those of the baselines; in all {test.rmse_ratio:.2f}."
+
+
+def _coverage_in_words(test: SelfTest) -> str:
+    pairs = zip(test.coverage.shares, LEVELS, strict=True)
+    held = (f"{share:.1%} in the {level:.0%} ones" for share, level in pairs)
+    return f"Share of hidden cells in their intervals: {', '.join(held)}."
+
+
+def _pit_in_words(scores: NumberScores) -> str:
+    return f"Histogram of the PIT of {scores.spread_cells:,} hidden cells: " + ", ".join(
+        f"{count:,}" for count in scores.pit
+    )

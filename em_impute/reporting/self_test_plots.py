@@ -1,0 +1,122 @@
+"""The pictures of the self-test, from its scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from em_impute.reporting.style import ALARM, GREY, IMPUTED, INK, STYLE, WIDTH, label, whole_percent
+from em_impute.self_test.scores import LEVELS, NumberScores, SelfTest
+
+MAX_TESTED = 24
+
+
+@matplotlib.rc_context(STYLE)
+def errors(test: SelfTest) -> Figure:
+    """Draw how far off hidden cells were filled, of what the baselines are; the worst first."""
+    known = [scores for scores in test.numbers if scores.rmse_ratio is not None]
+    worst = sorted(known, key=lambda scores: -(scores.rmse_ratio or 0.0))[:MAX_TESTED]
+    figure = Figure(figsize=(WIDTH, 0.22 * len(worst) + 0.9), layout="constrained")
+    _draw_errors(figure.subplots(), worst)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def coverage(test: SelfTest) -> Figure:
+    """Draw the share of hidden cells in their intervals against what it should be."""
+    figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
+    _draw_coverage(figure.subplots(), test)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def pit(scores: NumberScores, misfit: bool) -> Figure:
+    """Draw the PIT histogram of one column; where the model does not fit it, in alarm."""
+    figure = Figure(figsize=(1.8, 1.0), layout="constrained")
+    _draw_pit(figure.subplots(), scores, misfit)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def pits(test: SelfTest, most: int = 12, across: int = 3) -> Figure:
+    """Draw `pit` for several columns on one sheet, titled with their names."""
+    shown = uneven_first(test, most)
+    across = min(across, len(shown))
+    down = math.ceil(len(shown) / across)
+    figure = Figure(figsize=(WIDTH, 1.2 * down), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False).flat
+    for axes, scores in zip(grid, shown, strict=False):
+        _draw_pit(axes, scores, scores.column in test.misfits)
+        axes.set_title(label(scores.column, 16))
+    for axes in list(figure.axes)[len(shown) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def uneven_first(test: SelfTest, most: int = MAX_TESTED) -> list[NumberScores]:
+    """The columns that have a PIT, the furthest from uniform first, at most so many."""
+    known = [scores for scores in test.numbers if scores.pit_distance is not None]
+    return sorted(known, key=lambda scores: -(scores.pit_distance or 0.0))[:most]
+
+
+def _draw_errors(axes: Axes, worst: Sequence[NumberScores]) -> None:
+    rows = range(len(worst))
+    ratios = [scores.rmse_ratio or 0.0 for scores in worst]
+    absolute = [
+        (row, scores.filled.mae / scores.by_median.mae)
+        for row, scores in enumerate(worst)
+        if scores.filled.mae is not None and scores.by_median.mae
+    ]
+    axes.axvline(1.0, color=GREY, linewidth=0.8, dashes=(4, 3))
+    axes.plot([x for _, x in absolute], [row for row, _ in absolute], "|", color=INK, markersize=9)
+    axes.plot(ratios, rows, "o", color=IMPUTED, markersize=5)
+    axes.set_yticks(rows, [label(scores.column) for scores in worst])
+    axes.set_ylim(len(worst) - 0.4, -0.6)
+    axes.set_xlim(0, max(1.15, *(1.05 * x for x in (*ratios, *(x for _, x in absolute)))))
+    axes.set_xlabel("error over that of the baseline: 1 is no better")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def _draw_coverage(axes: Axes, test: SelfTest) -> None:
+    axes.plot([0.4, 1.0], [0.4, 1.0], color=GREY, linewidth=0.8, dashes=(4, 3))
+    for scores in test.numbers if len(test.numbers) > 1 else ():
+        if shares := scores.coverage.shares:
+            axes.plot(LEVELS, shares, "o", color=GREY, alpha=0.45, markersize=4, markeredgewidth=0)
+    overall = test.coverage.shares
+    axes.plot(LEVELS, overall, "o-", color=IMPUTED, linewidth=1.2, markersize=6)
+    for level, share in zip(LEVELS, overall, strict=True):
+        below = share <= level + 0.02
+        axes.annotate(
+            f"{share:.1%}",
+            (level, share),
+            xytext=(9, -3) if below else (-9, 3),
+            textcoords="offset points",
+            ha="left" if below else "right",
+            va="top" if below else "bottom",
+            color=IMPUTED,
+        )
+    axes.set_xlim(0.4, 1.08)
+    axes.set_xticks(LEVELS, [f"{level:.0%}" for level in LEVELS])
+    axes.yaxis.set_major_formatter(whole_percent)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel("should be in the interval")
+    axes.set_ylabel("are in the interval")
+
+
+def _draw_pit(axes: Axes, scores: NumberScores, misfit: bool) -> None:
+    bins = len(scores.pit)
+    heights = [count * bins / scores.spread_cells for count in scores.pit]
+    edges = [i / bins for i in range(bins + 1)]
+    axes.stairs(heights, edges, fill=True, color=ALARM if misfit else GREY, linewidth=0)
+    axes.axhline(1.0, color=INK, linewidth=0.7)
+    axes.set_ylim(0, max(2.0, 1.05 * max(heights)))
+    axes.set_xlim(0, 1)
+    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
