@@ -41,7 +41,7 @@ from em_impute.reporting.parts import PAUSES, Parts, kind_and_place, unmade
 from em_impute.reporting.records import Report, Verdict
 from em_impute.runs.kept import clear_dead_runs, is_overtaken, prune
 from em_impute.runs.manifest import Manifest
-from em_impute.runs.measure import judged, report_numbers, with_manifest
+from em_impute.runs.measure import report_numbers, with_manifest, with_verdict
 from em_impute.runs.run import (
     EXPECTED,
     Found,
@@ -387,7 +387,7 @@ def _report(run: Run, found: Found) -> Outcome:
     parts.make("removal of working files", run.folder.clear, None)
     parts.make("removal of earlier runs", lambda: _prune(run), None)
     if parts.failures != numbers.failures:
-        numbers = judged(numbers, run, found, parts)
+        numbers = with_verdict(numbers, run, found, parts)
         numbers = _write_files(run, found, numbers, recorded, parts)
     outcome = _tell(run, found, numbers, parts)
     if parts.failures:
@@ -472,7 +472,7 @@ def _write_files(
     page = render.html(numbers, parts)
     if parts.failures != numbers.failures:
         # What of the page could not be made is a warning, which stands on it.
-        numbers = judged(numbers, run, found, parts)
+        numbers = with_verdict(numbers, run, found, parts)
         page = render.html(numbers, parts)
     verdict = numbers.verdict.sentence
     writings: dict[Path, Callable[[], None]] = {

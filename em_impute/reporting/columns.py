@@ -42,7 +42,7 @@ def describe_columns(
         Moments of the filled cells of each imputed column.
     """
     observed = {} if summary is None else _observed_moments(summary)
-    estimated = {} if model is None else _estimated_moments(model, rows)
+    estimated = {} if model is None else _moments_of_model(model, rows)
     filled = imputed or {}
     return tuple(
         Column(
@@ -127,7 +127,7 @@ def _observed_moments(summary: PatternSummary) -> dict[str, Moments]:
     }
 
 
-def _estimated_moments(model: GaussianModel, rows: int) -> dict[str, Moments]:
+def _moments_of_model(model: GaussianModel, rows: int) -> dict[str, Moments]:
     return {
         name: Moments(rows, finite(mean), finite(sd))
         for name, mean, sd in zip(model.columns, model.mean, model.sd, strict=True)

@@ -15,7 +15,7 @@ from em_impute.reporting.missingness import Patterns
 from em_impute.reporting.parts import Parts
 from em_impute.reporting.records import Distribution, Fit, Levels, Report
 from em_impute.reporting.svg import as_png, as_svg
-from em_impute.self_test.scores import LEVELS, NumberScores, SelfTest
+from em_impute.self_test.scores import INTERVALS, NumberScores, SelfTest
 
 # Columns whose distributions the artifact shows.
 PANELS = 12
@@ -182,7 +182,7 @@ def _errors_in_words(test: SelfTest) -> str:
 
 
 def _coverage_in_words(test: SelfTest) -> str:
-    pairs = zip(test.coverage.shares, LEVELS, strict=True)
+    pairs = zip(test.coverage.shares, INTERVALS, strict=True)
     held = (f"{share:.1%} in the {level:.0%} ones" for share, level in pairs)
     return f"Share of hidden cells in their intervals: {', '.join(held)}."
 

@@ -141,7 +141,7 @@ def column_table(report: Report) -> list[dict[str, Cell]]:
             "imputed": column.imputed.count,
             "imputed mean": _rounded(column.imputed.mean),
             "imputed sd": _rounded(column.imputed.sd),
-            **_imputed_cells(imputed.get(column.name)),
+            **_of_imputed_cells(imputed.get(column.name)),
             **_tested(report.self_test, column.name),
         }
         for column in report.columns
@@ -151,7 +151,7 @@ def column_table(report: Report) -> list[dict[str, Cell]]:
     return _that_fit(rows)
 
 
-def _imputed_cells(cells: ImputedCells | None) -> dict[str, Cell]:
+def _of_imputed_cells(cells: ImputedCells | None) -> dict[str, Cell]:
     return {
         "conditional sd / sd": _rounded(cells.sd_median) if cells else None,
         "beyond range %": round(100 * cells.share_beyond, 2) if cells else None,

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from em_impute.reporting.style import ALARM, GREY, IMPUTED, INK, STYLE, WIDTH, label, whole_percent
-from em_impute.self_test.scores import LEVELS, NumberScores, SelfTest
+from em_impute.self_test.scores import INTERVALS, NumberScores, SelfTest
 
 MAX_TESTED = 24
 
@@ -87,10 +87,12 @@ def _draw_coverage(axes: Axes, test: SelfTest) -> None:
     axes.plot([0.4, 1.0], [0.4, 1.0], color=GREY, linewidth=0.8, dashes=(4, 3))
     for scores in test.numbers if len(test.numbers) > 1 else ():
         if shares := scores.coverage.shares:
-            axes.plot(LEVELS, shares, "o", color=GREY, alpha=0.45, markersize=4, markeredgewidth=0)
+            axes.plot(
+                INTERVALS, shares, "o", color=GREY, alpha=0.45, markersize=4, markeredgewidth=0
+            )
     overall = test.coverage.shares
-    axes.plot(LEVELS, overall, "o-", color=IMPUTED, linewidth=1.2, markersize=6)
-    for level, share in zip(LEVELS, overall, strict=True):
+    axes.plot(INTERVALS, overall, "o-", color=IMPUTED, linewidth=1.2, markersize=6)
+    for level, share in zip(INTERVALS, overall, strict=True):
         below = share <= level + 0.02
         axes.annotate(
             f"{share:.1%}",
@@ -102,7 +104,7 @@ def _draw_coverage(axes: Axes, test: SelfTest) -> None:
             color=IMPUTED,
         )
     axes.set_xlim(0.4, 1.08)
-    axes.set_xticks(LEVELS, [f"{level:.0%}" for level in LEVELS])
+    axes.set_xticks(INTERVALS, [f"{level:.0%}" for level in INTERVALS])
     axes.yaxis.set_major_formatter(whole_percent)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("should be in the interval")

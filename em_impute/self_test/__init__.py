@@ -1,1 +1,1 @@
-"""A run tests itself: observed cells are hidden (`cells`), filled (`run`) and scored (`scores`)."""
+"""A run tests itself: cells are hidden (`cells`), filled (`run`), scored (`scores`) and judged."""

@@ -88,7 +88,7 @@ class HiddenNumbers:
         The name of its transform, which the model's scale is due to.
     truth, filled : ndarray of shape (n,)
         What the cells hold, and what they would be filled with by ``method: mean``.
-    outcome, below, above : ndarray of shape (n,)
+    on_scale, below, above : ndarray of shape (n,)
         The truth on the model's scale, and between which numbers there it would be published as
         what it is: other ones where the column is rounded.
     mean, sd : ndarray of shape (n,)
@@ -103,7 +103,7 @@ class HiddenNumbers:
     transform: str
     truth: Floats
     filled: Floats
-    outcome: Floats
+    on_scale: Floats
     below: Floats
     above: Floats
     mean: Floats

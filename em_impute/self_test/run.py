@@ -1,7 +1,7 @@
 """A run tests itself: observed cells are hidden, filled, and scored, before anything is published.
 
-Which cells, and what the model makes of them, is in `cells`; the scores and what they mean are in
-`scores`.
+Which cells, and what the model makes of them, is in `cells`; the scores are in `scores`, and what
+they mean in `judge`, by the `limits`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from em_impute.gaussian import EMResult, GaussianModel
 from em_impute.job import Job
 from em_impute.self_test.cells import HiddenLevels, HiddenNumbers, HiddenRows, choose_cells
-from em_impute.self_test.limits import limits_that_apply
+from em_impute.self_test.judge import judge
+from em_impute.self_test.limits import Limits, limits_that_apply
 from em_impute.self_test.scores import (
     Forecasts,
     LevelScores,
-    Limits,
     NumberScores,
     SelfTest,
-    judge,
     score_levels,
     score_numbers,
 )
@@ -117,7 +116,7 @@ def _score(
         cells.filled,
         mean=usual.mean,
         median=float(np.median(usual.kept)),
-        outcome=cells.outcome,
+        on_scale=cells.on_scale,
         published_as=(cells.below, cells.above),
         forecasts=Forecasts(cells.mean, cells.sd, cells.low, cells.high),
         usual=Forecasts(

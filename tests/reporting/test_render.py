@@ -20,14 +20,6 @@ from em_impute.gaussian import PatternSummary
 from em_impute.job.legible import BREAK
 from em_impute.reporting import render
 from em_impute.reporting.columns import describe_columns
-from em_impute.reporting.diagnostics import (
-    MAX_DISTRIBUTIONS,
-    CheckRow,
-    Column,
-    Report,
-    describe_columns,
-    describe_distributions,
-)
 from em_impute.reporting.distributions import MAX_DISTRIBUTIONS, describe_distributions
 from em_impute.reporting.missingness import describe_patterns
 from em_impute.reporting.records import CheckRow, Column, Report

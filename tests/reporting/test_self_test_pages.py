@@ -14,15 +14,9 @@ from markdown_it import MarkdownIt
 from em_impute.reporting import render, self_test_plots, style
 from em_impute.reporting.records import Report
 from em_impute.reporting.svg import as_svg
-from em_impute.self_test.scores import (
-    Forecasts,
-    LevelScores,
-    Limits,
-    NumberScores,
-    SelfTest,
-    judge,
-    score_numbers,
-)
+from em_impute.self_test.judge import judge
+from em_impute.self_test.limits import Limits
+from em_impute.self_test.scores import Forecasts, LevelScores, NumberScores, SelfTest, score_numbers
 
 HOSTILE = "<img src=x onerror=alert(1)> | `x` **b** ![](http://example.org)"
 

@@ -47,11 +47,16 @@ from em_impute.reporting import (
     verdict,
 )
 from em_impute.reporting.columns import ImputedDigest
-from em_impute.reporting.diagnostics import ImputedDigest, Report
 from em_impute.reporting.parts import Parts
 from em_impute.reporting.records import Report
-from em_impute.runs import kept, manifest
-from em_impute.runs import measure as measures
+from em_impute.runs import (
+    kept,
+    manifest,
+    measure,
+    measure_columns,
+    measure_drift,
+    measure_missingness,
+)
 from em_impute.runs import run as findings
 from em_impute.runs.history import past_run, rebuild_report
 from em_impute.runs.manifest import Manifest, read_manifest
@@ -280,7 +285,10 @@ def failing(part: str) -> Callable[..., Any]:
 
 
 MODULES = (
-    measures,
+    measure,
+    measure_columns,
+    measure_drift,
+    measure_missingness,
     records,
     verdict,
     columns,

@@ -10,7 +10,6 @@ import pytest
 
 from em_impute.job import CannotRun
 from em_impute.reporting import render
-from em_impute.reporting.diagnostics import Column, Report
 from em_impute.reporting.records import Column, Report
 from em_impute.reporting.verdict import verdict_on
 from em_impute.runs.history import past_runs, read_report, rebuild_report

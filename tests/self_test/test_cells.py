@@ -234,7 +234,7 @@ def test_forecasts_are_those_of_the_model_given_what_is_shown(
         np.testing.assert_allclose(one.mean, given.mean[given.columns == j], rtol=1e-9)
         np.testing.assert_allclose(one.sd, given.sd[given.columns == j], rtol=1e-9)
         np.testing.assert_array_equal(one.filled, one.mean)
-        np.testing.assert_array_equal(one.outcome, one.truth)
+        np.testing.assert_array_equal(one.on_scale, one.truth)
         assert (one.usual_mean, one.usual_sd) == (model.mean[j], model.sd[j])
 
 
@@ -275,7 +275,7 @@ def test_transforms_bounds_and_whole_numbers(
     assert isinstance(counts, HiddenNumbers)
     assert isinstance(shares, HiddenNumbers)
     assert counts.transform == "log"
-    np.testing.assert_allclose(counts.outcome, np.log(counts.truth))
+    np.testing.assert_allclose(counts.on_scale, np.log(counts.truth))
     np.testing.assert_allclose(np.exp(counts.below), counts.truth - 0.5)
     np.testing.assert_allclose(np.exp(counts.above), counts.truth + 0.5)
     np.testing.assert_array_equal(counts.filled, np.rint(np.exp(counts.mean)))

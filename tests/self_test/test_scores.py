@@ -12,14 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import integrate, stats
 
-from em_impute.self_test import scores as self_test
+from em_impute.self_test.judge import judge
+from em_impute.self_test.limits import Limits
 from em_impute.self_test.scores import (
     Errors,
     Forecasts,
     LevelScores,
-    Limits,
     NumberScores,
-    judge,
+    SelfTest,
     score_levels,
     score_numbers,
 )
@@ -46,7 +46,7 @@ def scores_of(
     options: dict[str, Any] = {
         "mean": 0.0,
         "median": 0.0,
-        "outcome": truth,
+        "on_scale": truth,
         "published_as": (truth - reach, truth + reach),
         "forecasts": forecasts,
         "usual": Forecasts(np.zeros(n), np.ones(n)),
@@ -54,9 +54,7 @@ def scores_of(
     return score_numbers(column, truth, forecasts.mean, **(options | changes))
 
 
-def judged(
-    *numbers: NumberScores, levels: tuple[LevelScores, ...] = (), **limits: Any
-) -> self_test.SelfTest:
+def judged(*numbers: NumberScores, levels: tuple[LevelScores, ...] = (), **limits: Any) -> SelfTest:
     return judge("fill", 10_000, 0, numbers, levels, Limits(**limits))
 
 
