@@ -10,7 +10,14 @@ import pandas as pd
 from em_impute.reporting.drift import Change, CorrelationChange, Drift
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.missingness import MissingnessMap, Pattern
-from em_impute.reporting.records import CheckRow, GroupRow, Groups, ImputedCells, Levels, Report
+from em_impute.reporting.records import (
+    CheckRow,
+    GroupRow,
+    Groups,
+    ImputedCells,
+    LevelCounts,
+    Report,
+)
 from em_impute.reporting.verdict import verdict_on
 
 HOSTILE = [
@@ -50,7 +57,9 @@ def with_names(report: Report, names: list[str]) -> Report:
         report,
         columns=tuple(dataclasses.replace(column, name=name) for name in names),
         distributions=tuple(dataclasses.replace(distribution, column=n) for n in names[:2]),
-        levels=tuple(Levels(name, tuple(names), *[(1,) * len(names)] * 2) for name in names[2:4]),
+        levels=tuple(
+            LevelCounts(name, tuple(names), *[(1,) * len(names)] * 2) for name in names[2:4]
+        ),
         patterns=dataclasses.replace(
             report.patterns,
             columns=tuple(names),

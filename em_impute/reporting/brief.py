@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from em_impute.reporting.records import Outcome, Report
+from em_impute.reporting.records import Ending, Report
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Brief:
     job: str
     run: str
     started: str
-    outcome: Outcome
+    outcome: Ending
     verdict: str
     source: str
     target: str

@@ -18,7 +18,7 @@ MAX_GROUPS = 40
 
 
 def describe_fit(result: EMResult, tol: float | None = None) -> Fit:
-    """Describe how EM went; `tol` is the distance it was asked to reach."""
+    """Return how EM went; `tol` is the tolerance that the job sets."""
     kept = np.linspace(0, len(result.trace) - 1, min(len(result.trace), MAX_EVALUATIONS))
     return Fit(
         status=result.status.value,

@@ -7,7 +7,7 @@ import math
 from markupsafe import Markup
 
 from em_impute.job.legible import in_markdown, legible
-from em_impute.reporting.records import Column
+from em_impute.reporting.records import Column, Fit
 from em_impute.self_test.scores import NumberScores
 from em_impute.tables.digest import Moments
 
@@ -68,6 +68,11 @@ def signed(value: float | None, decimals: int = 2) -> str:
     return f"{value:{'+' if round(value, decimals) else ''}z.{decimals}f}".replace("-", "\u2212")
 
 
+def lower_or_higher(ratio: float) -> str:
+    """How much lower or higher than 1 a ratio is, in per cent."""
+    return f"{abs(1 - ratio):.0%} {'lower' if ratio <= 1 else 'higher'}"
+
+
 def p_value(p: float) -> str:
     """What follows the letter p in a sentence."""
     return "below 0.001" if p < 0.001 else f"= {p:.3f}"
@@ -126,6 +131,30 @@ def escape_markdown(value: object) -> object:
     return in_markdown(" ".join(short(word, MARKDOWN_WORD) for word in text.split(" ")))
 
 
+def facts(fit: Fit) -> dict[str, str]:
+    """The numbers of a fit by their names, as both pages list them."""
+    rejected = f" ({fit.rejected:,} rejected)" if fit.rejected else ""
+    tolerance = "" if fit.tol is None else f" (tolerance {significant(fit.tol, 2)})"
+    known = {
+        "Log-likelihood": number(fit.loglik, 3),
+        "Iterations": f"{fit.evaluations:,}{rejected}",
+        "Distance to the maximum": f"{significant(fit.distance, 2)}{tolerance}",
+        "Prior": f"ridge, worth {significant(fit.prior_rows)} rows" if fit.prior_rows else "none",
+    }
+    if fit.condition is not None:
+        known["Condition number"] = significant(fit.condition)
+    if fit.starts_agree is not None:
+        same = "the same maximum" if fit.starts_agree else "different maxima"
+        known["Starts"] = f"{fit.starts} ({same})"
+    if fit.worst_fraction is not None:
+        known["Worst fraction of missing information"] = percent(fit.worst_fraction)
+    if fit.worst_fraction and fit.worst_combination:
+        known["In the direction of"] = ", ".join(
+            f"{short(name)} ({signed(loading)})" for name, loading in fit.worst_combination
+        )
+    return known
+
+
 FILTERS = {
     filter_.__name__: filter_
     for filter_ in (
@@ -137,12 +166,14 @@ FILTERS = {
         decimals,
         error_decimals,
         signed,
+        lower_or_higher,
         p_value,
         seconds,
         megabytes,
         rate,
         short,
         in_a_cell,
+        facts,
     )
 }
 """What the templates call by these names."""

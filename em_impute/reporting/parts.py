@@ -1,7 +1,7 @@
-"""What a run leaves is made in parts, each by itself: one that fails is named, the others are made.
+"""A run leaves its results in parts, each made by itself: one that fails is named, others are made.
 
-Such parts are the sections and pictures of the report, its files, the artifacts and the events. The
-table is where it is by then, and no fault in telling of it may say that it is not.
+The parts are the sections and pictures of the report, its files, the artifacts and the events. By
+then the table is published, and an error here must not suggest that it is not.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 PACKAGE = Path(__file__).parents[1]
-# A file system that fails is asked again after so many seconds each.
+# A file system that fails is tried again after so many seconds each.
 PAUSES = (0.5, 1.0)
-# In a sentence there is room for so many parts.
+# A sentence names at most so many parts.
 MOST_NAMED = 5
 
 
@@ -41,7 +41,7 @@ class Failure:
 
 
 class Parts:
-    """Makes what a run leaves, part by part, and takes note of what could not be made.
+    """Makes the parts of what a run leaves, and notes those that could not be made.
 
     Attributes
     ----------
@@ -82,21 +82,21 @@ class Parts:
 
 
 def unmade(failures: Sequence[Failure]) -> str:
-    """What could not be made, in a sentence; empty if all was."""
+    """Return the parts that could not be made, in a sentence; empty if there are none."""
     if not failures:
         return ""
     named = ", ".join(f"{one.part} ({one.reason})" for one in failures[:MOST_NAMED])
     more = len(failures) - MOST_NAMED
     return (
-        f"Not all that a run leaves could be made: {named}"
+        f"Some parts of the report could not be made: {named}"
         f"{f' and {more} more' if more > 0 else ''}."
     )
 
 
 def kind_and_place(fault: BaseException) -> str:
-    """What kind of error it is, and where in this program; nothing of what it was about.
+    """Return the kind of an error and its place in this program, without its message.
 
-    What the operating system says is no secret.
+    The operating system's own words are kept: they quote no cell.
     """
     kind = type(fault).__name__
     if isinstance(fault, OSError) and fault.strerror:

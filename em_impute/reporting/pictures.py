@@ -13,7 +13,7 @@ from em_impute.reporting import plots, self_test_plots, style
 from em_impute.reporting.formatting import escape_markdown
 from em_impute.reporting.missingness import Patterns
 from em_impute.reporting.parts import Parts
-from em_impute.reporting.records import Distribution, Fit, Levels, Report
+from em_impute.reporting.records import Distribution, Fit, LevelCounts, Report
 from em_impute.reporting.svg import as_png, as_svg
 from em_impute.self_test.scores import INTERVALS, NumberScores, SelfTest
 
@@ -41,8 +41,8 @@ IN_THE_ARTIFACT = (
     "correlations",
     "together",
 )
-_MAP_IN_WORDS = "All rows by their missingness patterns, missing cells filled."
-_TOGETHER_IN_WORDS = "Of the rows that miss one column, the share that misses another, too."
+_MAP_IN_WORDS = "All rows by their missingness patterns, missing cells in blue."
+_TOGETHER_IN_WORDS = "Of the rows that miss one column, the share that also misses another."
 _CORRELATIONS_IN_WORDS = "The model's correlations, column by column."
 
 
@@ -168,26 +168,26 @@ def _patterns_in_words(patterns: Patterns) -> str:
     )
 
 
-def _distribution_in_words(item: Distribution | Levels) -> str:
+def _distribution_in_words(item: Distribution | LevelCounts) -> str:
     what = "Histogram" if isinstance(item, Distribution) else "Shares of the levels"
     return f"{what} of {sum(item.observed):,} observed and {sum(item.imputed):,} imputed cells."
 
 
-def _distributions_in_words(items: Sequence[Distribution | Levels]) -> str:
+def _distributions_in_words(items: Sequence[Distribution | LevelCounts]) -> str:
     return f"Distributions of the observed and the imputed cells of {len(items)} columns."
 
 
 def _errors_in_words(test: SelfTest) -> str:
-    return f"Errors of hidden cells over those of the baselines; in all {test.rmse_ratio:.2f}."
+    return f"Errors on test cells relative to the baselines; overall {test.rmse_ratio:.2f}."
 
 
 def _coverage_in_words(test: SelfTest) -> str:
     pairs = zip(test.coverage.shares, INTERVALS, strict=True)
     held = (f"{share:.1%} in the {level:.0%} ones" for share, level in pairs)
-    return f"Share of hidden cells in their intervals: {', '.join(held)}."
+    return f"Share of test cells in their intervals: {', '.join(held)}."
 
 
 def _pit_in_words(scores: NumberScores) -> str:
-    return f"Histogram of the PIT of {scores.spread_cells:,} hidden cells: " + ", ".join(
+    return f"Histogram of the PIT of {scores.spread_cells:,} test cells: " + ", ".join(
         f"{count:,}" for count in scores.pit
     )

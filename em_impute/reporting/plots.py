@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.missingness import MissingnessMap, Patterns
-from em_impute.reporting.records import Distribution, Evaluation, Fit, Levels
+from em_impute.reporting.records import Distribution, Evaluation, Fit, LevelCounts
 from em_impute.reporting.style import (
     ALARM,
     GREY,
@@ -110,7 +110,7 @@ def correlations(item: Correlations) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def distribution(item: Distribution | Levels) -> Figure:
+def distribution(item: Distribution | LevelCounts) -> Figure:
     """Draw one column's observed cells above its imputed ones."""
     figure = Figure(figsize=(3.5, _height(item)), layout="constrained")
     draw_distribution(figure.subplots(), item)
@@ -118,7 +118,7 @@ def distribution(item: Distribution | Levels) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def distributions(items: Sequence[Distribution | Levels], across: int = 2) -> Figure:
+def distributions(items: Sequence[Distribution | LevelCounts], across: int = 2) -> Figure:
     """Draw `distribution` for several columns on one sheet, titled with their names."""
     down = math.ceil(len(items) / across)
     heights = [max(map(_height, items[i * across : (i + 1) * across])) for i in range(down)]
@@ -209,7 +209,7 @@ def _draw_distance(axes: Axes, fit: Fit) -> None:
         axes.set_ylim(top=max(axes.get_ylim()[1], 10 * fit.tol))
         axes.axhline(fit.tol, color=GREY, linewidth=0.8, dashes=(4, 3))
         axes.annotate(
-            f"asked for: {fit.tol:g}".replace("-", "\u2212"),
+            f"tolerance: {fit.tol:g}".replace("-", "\u2212"),
             (0, fit.tol),
             xycoords=("axes fraction", "data"),
             xytext=(3, 2),
@@ -312,13 +312,13 @@ def _name_columns(axes: Axes, columns: Sequence[str], width: float, offset: floa
         axes.tick_params(axis="x", labelsize=min(8.5, 0.9 * pitch), labelrotation=90)
 
 
-def _height(item: Distribution | Levels) -> float:
+def _height(item: Distribution | LevelCounts) -> float:
     if isinstance(item, Distribution):
         return 1.75
     return 0.8 + 0.26 * min(len(item.levels), MAX_LEVELS + 1)
 
 
-def draw_distribution(axes: Axes, item: Distribution | Levels) -> None:
+def draw_distribution(axes: Axes, item: Distribution | LevelCounts) -> None:
     """Draw on axes what `distribution` draws."""
     if isinstance(item, Distribution):
         _draw_halves(axes, item)
@@ -326,7 +326,7 @@ def draw_distribution(axes: Axes, item: Distribution | Levels) -> None:
         _draw_levels(axes, item)
 
 
-def _draw_levels(axes: Axes, item: Levels) -> None:
+def _draw_levels(axes: Axes, item: LevelCounts) -> None:
     order = sorted(range(len(item.levels)), key=lambda i: -item.observed[i])
     shown = sorted(order[:MAX_LEVELS])
     names = [label(item.levels[i], 14) for i in shown]

@@ -26,7 +26,7 @@ from em_impute.tables.digest import Moments
 T = TypeVar("T")
 Floats = NDArray[np.float64]
 
-Outcome = Literal["published", "published with warnings", "not published"]
+Ending = Literal["published", "published with warnings", "not published"]
 Role = Literal["impute", "predictor", "key", "passthrough"]
 
 
@@ -34,7 +34,7 @@ Role = Literal["impute", "predictor", "key", "passthrough"]
 class Verdict:
     """What became of the run, and why, in a sentence."""
 
-    outcome: Outcome
+    outcome: Ending
     sentence: str
 
 
@@ -42,8 +42,8 @@ class Verdict:
 class Column:
     """One column of the table.
 
-    `em` describes the column as the models that fill it estimate it for all rows, seen or not, on
-    its own scale; it counts no rows where the column is not in the model or nothing was fitted.
+    `em` describes the column as the models that fill it estimate it for all rows, observed or not,
+    on its own scale; it counts no rows where the column is not in the model or nothing was fitted.
     `transform` is what the model sees of it, such as log; empty if that is the column as it is.
     `kurtosis` is the fourth standardised moment of what the model sees of the observed cells; 3 is
     the normal's. `left` says why the missing cells are left missing; empty if there are none or
@@ -134,7 +134,7 @@ class Distribution:
 
 
 @dataclass(frozen=True)
-class Levels:
+class LevelCounts:
     """Observed and imputed cells of each level of a column of categories, which it names."""
 
     column: str
@@ -153,8 +153,8 @@ class ImputedCells:
     count : int
     sd_mean, sd_median : float or None
         Of the cells' conditional standard deviations, over the standard deviation of the column as
-        the model estimates it: near 0 where the other columns tell the cell, near 1 where they tell
-        nothing of it.
+        the model estimates it: near 0 where the other columns determine the cell, near 1 where they
+        do not explain it.
     beyond : int
         Cells below the least or above the greatest observed one.
     at_bound : int or None
@@ -178,7 +178,7 @@ class ImputedCells:
 class GroupRow:
     """The model of a group of rows; one that has none of its own is filled by that of all rows.
 
-    `status` is that of its fit, or "too few rows" or "not determined".
+    `status` is that of its fit, or "too few rows" or "a column shows nothing".
     """
 
     label: str
@@ -262,7 +262,7 @@ class Report:
     correlations: Correlations | None = None
     drift: Drift | None = None
     imputed: tuple[ImputedCells, ...] = ()
-    levels: tuple[Levels, ...] = ()
+    levels: tuple[LevelCounts, ...] = ()
     runtime: Runtime | None = None
     manifest: tuple[tuple[str, str], ...] = ()
     self_test: SelfTest | None = None
@@ -300,7 +300,7 @@ class Report:
         return sum(column.missing for column in self.left)
 
     @property
-    def panels(self) -> tuple[Distribution | Levels, ...]:
+    def panels(self) -> tuple[Distribution | LevelCounts, ...]:
         """What was observed and imputed, column by column."""
         return (*self.distributions, *self.levels)
 

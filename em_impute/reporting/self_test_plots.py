@@ -18,7 +18,7 @@ MAX_TESTED = 24
 
 @matplotlib.rc_context(STYLE)
 def errors(test: SelfTest) -> Figure:
-    """Draw how far off hidden cells were filled, of what the baselines are; the worst first."""
+    """Draw the errors on test cells relative to those of the baselines, the worst first."""
     known = [scores for scores in test.numbers if scores.rmse_ratio is not None]
     worst = sorted(known, key=lambda scores: -(scores.rmse_ratio or 0.0))[:MAX_TESTED]
     figure = Figure(figsize=(WIDTH, 0.22 * len(worst) + 0.9), layout="constrained")
@@ -28,7 +28,7 @@ def errors(test: SelfTest) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def coverage(test: SelfTest) -> Figure:
-    """Draw the share of hidden cells in their intervals against what it should be."""
+    """Draw the share of test cells in their intervals against the expected one."""
     figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
     _draw_coverage(figure.subplots(), test)
     return figure
@@ -78,7 +78,7 @@ def _draw_errors(axes: Axes, worst: Sequence[NumberScores]) -> None:
     axes.set_yticks(rows, [label(scores.column) for scores in worst])
     axes.set_ylim(len(worst) - 0.4, -0.6)
     axes.set_xlim(0, max(1.15, *(1.05 * x for x in (*ratios, *(x for _, x in absolute)))))
-    axes.set_xlabel("error over that of the baseline: 1 is no better")
+    axes.set_xlabel("error relative to the baseline (1: no better)")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 
@@ -107,8 +107,8 @@ def _draw_coverage(axes: Axes, test: SelfTest) -> None:
     axes.set_xticks(INTERVALS, [f"{level:.0%}" for level in INTERVALS])
     axes.yaxis.set_major_formatter(whole_percent)
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel("should be in the interval")
-    axes.set_ylabel("are in the interval")
+    axes.set_xlabel("expected in the interval")
+    axes.set_ylabel("observed in the interval")
 
 
 def _draw_pit(axes: Axes, scores: NumberScores, misfit: bool) -> None:

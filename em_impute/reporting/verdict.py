@@ -32,17 +32,16 @@ def verdict_on(
     left_cells : int
         Missing cells that were left missing.
     unsettled : bool
-        Whether it is not known that the target is as it was.
+        Whether it is not known what the target holds.
     """
     if refusal is not None and unsettled:
         return Verdict(
             "not published",
-            f"{refusal} Whether the target {target} holds this run's table could not be found out: "
-            "look at it before the job is run again.",
+            f"{refusal} It is not known whether the target {target} holds this run's table: "
+            "check it before running the job again.",
         )
     if refusal is not None:
-        untouched = f"The target {target} is as it was before this run."
-        return Verdict("not published", f"{refusal} {untouched}")
+        return Verdict("not published", f"{refusal} The target {target} was not changed.")
     left = f", {left_cells:,} {_were(left_cells)} left missing," if left_cells else ""
     done = f"{_filled(imputed_cells)}{left} and the table was written to {target}"
     if not warnings:
@@ -55,7 +54,7 @@ def verdict_on(
 
 def _filled(cells: int) -> str:
     if cells == 0:
-        return "No cell was to be filled"
+        return "No cell needed filling"
     return f"{cells:,} missing {'cell' if cells == 1 else 'cells'} {_were(cells)} filled"
 
 

@@ -79,7 +79,7 @@ def report_numbers(run: Run, found: Found, parts: Parts | None = None) -> Report
         drawn=run.job.imputation.method == "draw",
         unsettled=found.unsettled,
     )
-    told: dict[str, Any] = {
+    sections: dict[str, Any] = {
         field: parts.make(
             f"section {field.replace('_', ' ')}",
             partial(_section, field, measured),
@@ -87,7 +87,7 @@ def report_numbers(run: Run, found: Found, parts: Parts | None = None) -> Report
         )
         for field in SECTIONS
     }
-    return with_verdict(replace(report, **told), run, found, parts)
+    return with_verdict(replace(report, **sections), run, found, parts)
 
 
 def _section(field: str, measured: _Measured) -> Any:
@@ -112,8 +112,8 @@ def with_verdict(report: Report, run: Run, found: Found, parts: Parts) -> Report
 
     def verdict() -> tuple[tuple[str, ...], Verdict]:
         moved = report.drift.warning if report.drift and report.drift.drifted else ""
-        said = (*found.warnings, *found.left, moved, unmade(parts.failures))
-        warnings = tuple(legible(sentence) for sentence in said if sentence)
+        sentences = (*found.warnings, *found.left, moved, unmade(parts.failures))
+        warnings = tuple(legible(sentence) for sentence in sentences if sentence)
         judgement = verdict_on(
             refusal=str(found.stopped_by) if found.stopped_by else None,
             warnings=warnings,
@@ -249,8 +249,8 @@ def with_manifest(numbers: Report, manifest: Manifest) -> Report:
         **recorded["versions"],
         **recorded["machine"],
     }
-    told = tuple((name, str(value)) for name, value in lines.items() if value is not None)
-    return replace(numbers, manifest=told)
+    known = tuple((name, str(value)) for name, value in lines.items() if value is not None)
+    return replace(numbers, manifest=known)
 
 
 def peak_memory() -> int | None:

@@ -27,7 +27,7 @@ from em_impute.reporting.records import (
     Column,
     Distribution,
     Floats,
-    Levels,
+    LevelCounts,
     Role,
 )
 from em_impute.runs.run import Found
@@ -90,8 +90,8 @@ def measure_columns(
 
 def with_left(columns: Sequence[Column], unfilled: Sequence[Unfilled]) -> tuple[Column, ...]:
     """Return the columns with why their missing cells are left missing, where they are."""
-    told = {one.column: one.told for one in unfilled}
-    return tuple(replace(column, left=told.get(column.name, "")) for column in columns)
+    reasons = {one.column: one.told for one in unfilled}
+    return tuple(replace(column, left=reasons.get(column.name, "")) for column in columns)
 
 
 def _parts(snapshot: Snapshot, roles: Roles | None) -> dict[str, Role]:
@@ -273,7 +273,7 @@ def measure_distributions(
     )
 
 
-def measure_levels(found: Found, columns: Sequence[Column]) -> tuple[Levels, ...]:
+def measure_levels(found: Found, columns: Sequence[Column]) -> tuple[LevelCounts, ...]:
     """Return the counts of the levels of the categories with the most imputed cells."""
     if found.snapshot is None or found.fitted is None or found.staged is None:
         return ()
@@ -296,7 +296,7 @@ def measure_levels(found: Found, columns: Sequence[Column]) -> tuple[Levels, ...
             known = pc.index_in(cells, pa.array(encodings[name].levels, pa.string()))
             filled[name] += np.bincount(known.to_numpy(), minlength=len(filled[name]))
     return tuple(
-        Levels(
+        LevelCounts(
             name, encodings[name].levels, tuple(seen[name].tolist()), tuple(filled[name].tolist())
         )
         for name in names

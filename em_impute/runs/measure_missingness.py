@@ -23,7 +23,7 @@ from em_impute.tables.columns.roles import Roles, to_matrix
 from em_impute.tables.snapshot import Snapshot, read_batches
 from em_impute.tables.summarise import count_patterns
 
-# Little's test takes up each pattern by itself; with more of them than this, few rows have each.
+# Little's test handles patterns one by one; with more of them than this, few rows have each.
 MOST_TESTED = 2_000
 
 
@@ -119,12 +119,11 @@ def little_test(
     if result is None or summary is None or not result.converged or result.prior_rows:
         return None, ""
     if len(summary.counts) > MOST_TESTED:
-        return None, f"Little's test is not made of more than {MOST_TESTED:,} patterns."
+        return None, f"Little's test is not done with more than {MOST_TESTED:,} patterns."
     try:
         test = little_mcar_test(summary, result.model)
     except ValueError as error:
         return None, str(error)
     if not test.df:
         return None, ""
-    told = missingness.CompletelyAtRandom(test.statistic, test.df, test.p_value, test.left_out)
-    return told, ""
+    return missingness.CompletelyAtRandom(test.statistic, test.df, test.p_value, test.left_out), ""

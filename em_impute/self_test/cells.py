@@ -230,7 +230,7 @@ class _Draw:
     def of(
         cls, columns: Sequence[str], name: str, size: int, observed: int, missing: int, seed: int
     ) -> _Draw:
-        # A column's cells do not hang on which other columns are tested.
+        # A column's cells do not depend on which other columns are tested.
         seeds = [seed, crc32(name.encode())]
         lenders = spread_ranks(observed, min(LENDERS * size, observed), [*seeds, 0])
         holes = spread_ranks(missing, min(size, missing), [*seeds, 1])
@@ -318,7 +318,7 @@ class HiddenRows:
                 self._on_visible(name, values[observed])
             yield batch, X
 
-    def foretold(
+    def predicted(
         self, model: GaussianModel, groups: Mapping[str, GaussianModel]
     ) -> Iterator[HiddenNumbers | HiddenLevels]:
         """Yield what the models say of the hidden cells, by column."""

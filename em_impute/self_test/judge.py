@@ -86,37 +86,38 @@ def judge(
 def _sentence(
     cells: int, ratio: float | None, coverage: float | None, levels: Sequence[LevelScores]
 ) -> str:
-    said = []
+    findings = []
     if ratio is not None:
-        said.append(f"{'better' if ratio <= 1 else 'worse'} than the mean by {abs(1 - ratio):.1%}")
+        way = "lower" if ratio <= 1 else "higher"
+        findings.append(f"error {abs(1 - ratio):.1%} {way} than filling with the mean")
     if coverage is not None:
-        said.append(f"95% intervals hold {coverage:.1%}")
+        findings.append(f"95% intervals contain {coverage:.1%}")
     if levels:
         right, by_mode, of = (
             sum(getattr(scores, name) for scores in levels)
             for name in ("right", "right_by_mode", "cells")
         )
-        said.append(
-            f"levels are right in {right / of:.1%}, the most frequent in {by_mode / of:.1%}"
+        findings.append(
+            f"{right / of:.1%} of levels correct ({by_mode / of:.1%} with the most frequent level)"
         )
-    if not said:
-        return "No hidden cell tells how well cells are filled."
-    sentence = f"{', '.join(said)} ({cells:,} hidden {'cell' if cells == 1 else 'cells'})."
+    if not findings:
+        return "No cell was tested."
+    sentence = f"{', '.join(findings)}; {cells:,} test {'cell' if cells == 1 else 'cells'}."
     return sentence[0].upper() + sentence[1:]
 
 
 def _note(cells: int, untested: int) -> str:
-    said = []
+    notes = []
     if not cells:
-        said.append("No cell was hidden, because there are too few.")
+        notes.append("There are too few observed cells.")
     elif cells < FEW_CELLS:
-        said.append(f"Only {cells} cells were hidden, which say little.")
+        notes.append(f"Only {cells} cells were tested, too few for a reliable result.")
     if cells and untested:
         columns = "1 column was" if untested == 1 else f"{untested:,} columns were"
-        said.append(f"{columns} not tested for want of cells.")
-    if said:
-        said.append("A larger self_test.max_share hides more, up to all.")
-    return " ".join(said)
+        notes.append(f"{columns} not tested: too few cells.")
+    if notes:
+        notes.append("Raise self_test.max_share to test more cells.")
+    return " ".join(notes)
 
 
 def _misfits(numbers: Sequence[NumberScores]) -> list[NumberScores]:
@@ -161,28 +162,30 @@ def _no_better(columns: Sequence[str], of: int, usual: str) -> str:
     if not columns:
         return ""
     if of == 1:
-        said = f"{columns[0]} is filled no better than by its {usual}"
+        finding = f"{columns[0]} is filled no better than by its {usual}"
     elif len(columns) == 1:
-        said = f"1 of {of} columns is filled no better than by its {usual}: {columns[0]}"
+        finding = f"1 of {of} columns is filled no better than by its {usual}: {columns[0]}"
     else:
-        n = len(columns)
-        said = f"{n} of {of} columns are filled no better than by their {usual}: {listed(columns)}"
+        finding = (
+            f"{len(columns)} of {of} columns are filled no better than by their {usual}: "
+            f"{listed(columns)}"
+        )
     it = "them" if len(columns) > 1 else "it"
-    return f"{said}. Add predictors that tell of {it}, or leave {it} out of columns.impute."
+    return f"{finding}. Add predictors related to {it}, or leave {it} out of columns.impute."
 
 
 def _advice(misfits: Sequence[NumberScores]) -> str:
     if not misfits:
         return ""
     columns = [
-        f"{s.column} (PIT {s.pit_distance:.2f} from uniform; 50% intervals hold "
+        f"{s.column} (PIT {s.pit_distance:.2f} from uniform; 50% intervals contain "
         f"{s.coverage.at_50:.0%}, 95% ones {s.coverage.at_95:.0%})"
         for s in misfits
     ]
     another = "another " if any(s.transform != "none" for s in misfits) else ""
     return (
-        f"The normal model does not fit the hidden cells of {listed(columns)}: standard "
-        f"deviations and draws there are off. Try {another}columns.transform, such as log for a "
+        f"The normal model does not fit the test cells of {listed(columns)}: their standard "
+        f"deviations and draws are unreliable. Try {another}columns.transform, such as log for a "
         "skewed column above 0."
     )
 

@@ -64,12 +64,12 @@ def _objection(snapshot: Snapshot, roles: Roles, limit: str, column: str) -> str
         column in roles.model_columns and not snapshot.profile(column).missing
     )
     if not filled:
-        return f"column {column!r} is not filled, so no cell of it is hidden; remove the limit."
+        return f"column {column!r} is not filled, so it is not tested; remove the limit."
     if isinstance(roles.encoding(column), Number) == (limit in LEVEL_LIMITS):
         kind, other = (
             ("numbers", OF_NUMBERS) if limit in LEVEL_LIMITS else ("categories", OF_LEVELS)
         )
-        return f"column {column!r} is one of {kind}; its limits are {other} and the like."
+        return f"column {column!r} holds {kind}; use limits such as {other}."
     return ""
 
 
@@ -104,20 +104,18 @@ def missed(
             continue
         scores: Scores = levels if rule.of_levels else numbers
         doubtful += [
-            f"The self-test hid no {untested}, so {rule.name} was not looked at."
-            for untested in _untested(scores, limit, "levels" if rule.of_levels else "numbers")
+            f"No {untested} was tested, so {rule.name} was not checked."
+            for untested in _untested(scores, limit, rule)
         ]
         found = _beyond(rule.find, scores, limit)
         surely = [finding for finding in found if finding.surely]
         perhaps = [finding for finding in found if not finding.column or finding.limit is not None]
         name = rule.name if isinstance(limit, Mapping) else f"{rule.name} ({limit:g})"
         if surely:
-            refused.append(
-                f"The self-test does not hold {name}: {rule.measured} is {_worst(surely)}."
-            )
+            refused.append(f"The self-test misses {name}: {rule.measured} is {_worst(surely)}.")
         elif perhaps:
             doubtful.append(
-                f"The self-test is beyond {name}, though by no more than chance explains: "
+                f"The self-test is beyond {name}, but within chance: "
                 f"{rule.measured} is {_worst(perhaps)}."
             )
     return refused, doubtful
@@ -145,10 +143,11 @@ _Find = Callable[[Sequence[Any], float, float], Iterator[_Finding]]
 """Finds the numbers beyond a limit, given the probability that chance may have in each column."""
 
 
-def _untested(scores: Scores, limit: Limit, what: str) -> Iterator[str]:
-    """What a limit is about of which no cell was hidden."""
+def _untested(scores: Scores, limit: Limit, rule: _Rule) -> Iterator[str]:
+    """What a limit is about of which no cell was tested."""
     if not isinstance(limit, Mapping):
-        yield from () if scores else (what,)
+        if not scores:
+            yield "category" if rule.of_levels else "column of numbers"
         return
     tested = {one.column for one in scores}
     if lacking := [column for column in limit if column not in tested]:
@@ -255,14 +254,14 @@ class _Rule:
 
 
 _RULES = (
-    _Rule("max_rmse_ratio", False, "the RMSE over that of the mean", _ratios_above),
-    _Rule("min_coverage_95", False, "the share of hidden cells in 95% intervals", _coverages_below),
+    _Rule("max_rmse_ratio", False, "the RMSE relative to the mean's", _ratios_above),
+    _Rule("min_coverage_95", False, "the share of test cells in 95% intervals", _coverages_below),
     _Rule("max_pit_distance", False, "the distance of the PIT from uniform", _distances_above),
-    _Rule("min_accuracy", True, "the share of levels that are right", _accuracies_below),
+    _Rule("min_accuracy", True, "the share of correct levels", _accuracies_below),
     _Rule(
         "min_accuracy_gain",
         True,
-        "the share of levels that are right, less that of the most frequent one,",
+        "the gain in correct levels over the most frequent one",
         _gains_below,
     ),
 )

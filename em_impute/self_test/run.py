@@ -58,7 +58,7 @@ def score_hidden_cells(snapshot: Snapshot, fitted: Fitted, job: Job) -> SelfTest
             models, doubt = _refit(rows, fitted.result, roles, job)
         else:
             rows.gather()
-        scores = [_score(cells, visible, options.seed) for cells in rows.foretold(*models)]
+        scores = [_score(cells, visible, options.seed) for cells in rows.predicted(*models)]
     return judge(
         "refit" if options.method == "refit" else "fill",
         hidden.observed,
@@ -82,7 +82,9 @@ def _refit(
     else:
         summary = sum_up((X for _, X in rows.gather_hiding()), roles.dimensions)
     again = fit_model(summary, job.model, near=result)
-    doubt = "" if again.converged else f"The self-test's fit without hidden cells: {again.message}"
+    doubt = (
+        "" if again.converged else f"The self-test's fit without the test cells: {again.message}"
+    )
     return (again.model, models), doubt
 
 

@@ -1,4 +1,4 @@
-"""How well hidden cells were foretold: errors against baselines, intervals, and limits on both.
+"""How well hidden cells were filled: errors against baselines, and the predictive distribution.
 
 The cells are observed ones that the model was not shown when it filled them. Scores of values are
 in the column's own units. Those of the predictive distribution are on the model's scale, where it

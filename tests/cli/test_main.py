@@ -354,8 +354,9 @@ def test_a_run_tests_itself_and_tells_no_cell(write_job: WriteJob, method: str) 
     result = em_impute("run", job)
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())
-    assert "test Better than the mean by " in said
-    assert "(240 hidden cells)." in said
+    assert "test Error " in said
+    assert "% lower than filling with the mean, " in said
+    assert "; 240 test cells." in said
     (folder,) = Path("runs/test").iterdir()
     page = (folder / "report.html").read_text()
     numbers = json.loads((folder / "report.json").read_text())["self_test"]
@@ -379,7 +380,7 @@ def test_nothing_to_impute_publishes_the_table_as_it_is(write_job: WriteJob) -> 
     rows = {"name": ["a", "b", "c"], "x": [1, 2, 4]}
     result = em_impute("run", write_job(table(**rows)))
     assert result.exit_code == 0, result.output
-    assert "No cell was to be filled" in result.output
+    assert "No cell needed filling" in result.output
     pd.testing.assert_frame_equal(pd.read_csv("out/filled.csv"), pd.DataFrame(rows))
 
 
@@ -556,7 +557,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a self-test beyond its limit": (
         table(**skewed_rows()),
         {"self_test": {"max_share": 1.0, "max_pit_distance": 0.1}},
-        "The self-test does not hold max_pit_distance (0.1): the distance of the PIT from uniform",
+        "The self-test misses max_pit_distance (0.1): the distance of the PIT from uniform",
     ),
     "identical columns without a prior": (
         table(**good_rows(), twin=good_rows()["x"]),
@@ -613,7 +614,7 @@ WARNED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a column that is not normal": (
         table(**skewed_rows()),
         {"self_test": {"max_share": 1.0}},
-        "The normal model does not fit the hidden cells of y",
+        "The normal model does not fit the test cells of y",
     ),
     "not converged": (table(**good_rows()), {"model": {"max_iter": 1}}, "max_iter=1"),
 }

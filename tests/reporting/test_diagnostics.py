@@ -218,9 +218,9 @@ def test_most_imputed_leaves_out_complete_columns_and_the_least(report: Report) 
     [
         (None, (), 44, "published", "44 missing cells were filled and the table was written to t"),
         (None, (), 1, "published", "1 missing cell was filled"),
-        (None, (), 0, "published", "No cell was to be filled"),
+        (None, (), 0, "published", "No cell needed filling"),
         (None, ("Wind is constant.",), 3, "published with warnings", "Wind is constant."),
-        ("Temp is out of range.", (), 3, "not published", "t is as it was before this run."),
+        ("Temp is out of range.", (), 3, "not published", "t was not changed."),
     ],
 )
 def test_verdict_says_what_became_of_the_run(

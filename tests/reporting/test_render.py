@@ -148,7 +148,7 @@ def test_page_says_what_became_of_the_run(page: Page, report: Report) -> None:
     assert "published 44 missing cells were filled" in " ".join(text.split())
     assert report.fit
     assert report.fit.message in text
-    assert "0 of them rejected" not in text
+    assert "0 rejected" not in text
 
 
 def test_page_has_a_picture_for_each_part_and_every_id_once(page: Page) -> None:
@@ -297,8 +297,8 @@ def test_run_refused_before_the_fit_reads_well(report: Report) -> None:
     )
     page = Page(render.html(refused))
     for text in (" ".join(page.text), render.markdown(refused)):
-        assert "Temp is out of range. The target t is as it was before this run." in text
-        assert "No model was fitted: the run ended before." in text
+        assert "Temp is out of range. The target t was not changed." in text
+        assert "No model was fitted: the run ended before the fit." in text
         assert "None" not in text
     assert "svg" not in page.tags
     assert page.row("Temp")[2:] == ["150", "3", "2.0%", *"––––", "0", "–", "–"]
@@ -328,8 +328,8 @@ def test_table_without_holes_reads_well(report: Report, airquality: pd.DataFrame
         columns=describe_columns({"Wind": "predictor"}, {"Wind": 0}, len(airquality)),
     )
     for text in (" ".join(Page(render.html(whole)).text), render.markdown(whole)):
-        assert "No cell was to be filled and the table was written to t" in text
-        assert "No model was needed: no cell was to be filled." in text
+        assert "No cell needed filling and the table was written to t" in text
+        assert "No model was fitted: no cell needed filling." in text
 
 
 def test_fit_without_holes_has_no_distributions(report_on: ReportOn) -> None:

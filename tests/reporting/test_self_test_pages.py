@@ -31,7 +31,7 @@ def scores(column: str, sd: float = 1.0, transform: str = "none", cells: int = 2
         filled,
         mean=0.0,
         median=0.1,
-        outcome=truth,
+        on_scale=truth,
         published_as=(truth, truth),
         forecasts=Forecasts(filled, np.full(cells, 0.5 * sd)),
         usual=Forecasts(np.zeros(cells), np.ones(cells)),
@@ -67,10 +67,10 @@ def test_pages_say_what_the_test_says(page: object, tested: Report, test: SelfTe
     assert test.note in text
     assert "800 of the 9,000 observed cells" in text
     assert "a second fit, which did not see them" in text
-    assert "They speak for cells like the observed ones" in text
+    assert "These test cells represent cells like the observed ones" in text
     assert test.refusal is not None
-    assert "The self-test does not hold min_coverage_95 (0.9)" in text
-    assert "The normal model does not fit the hidden cells of" in text
+    assert "The self-test misses min_coverage_95 (0.9)" in text
+    assert "The normal model does not fit the test cells of" in text
     ozone = test.numbers[0]
     assert ozone.filled.rmse is not None
     assert ozone.by_mean.rmse is not None

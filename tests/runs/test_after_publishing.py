@@ -423,7 +423,7 @@ def test_what_is_said_of_the_target_is_true_when_publishing_fails(
         assert type(FAULTS[fault]).__name__ in " ".join(numbers.warnings)
     else:
         assert said["exit_code"] == {"TargetError": 2}.get(type(FAULTS[fault]).__name__, 3)
-        assert "is as it was before this run" in said["verdict"]
+        assert "was not changed" in said["verdict"]
 
 
 def test_a_target_that_cannot_be_asked_is_not_said_to_be_as_it_was(
@@ -436,8 +436,8 @@ def test_a_target_that_cannot_be_asked_is_not_said_to_be_as_it_was(
     monkeypatch.setattr(findings, "find_published", fails)
     result, said = run_as_json()
     assert said["published"] is None
-    assert "could not be found out" in said["verdict"]
-    assert "is as it was before this run" not in said["verdict"]
+    assert "It is not known whether" in said["verdict"]
+    assert "was not changed" not in said["verdict"]
     assert result.exit_code == 3
     assert CELL not in result.stdout
 

@@ -354,7 +354,7 @@ def rendered(report: Report) -> str:
 def test_nothing_missing_at_all(ran: Callable[..., Ran]) -> None:
     _, _, report = ran(table().dropna()[[*NUMBERS, "steady"]])
     assert (report.fit, report.patterns, report.missingness, report.together) == (None,) * 4
-    assert "No model was needed: no cell was to be filled." in rendered(report)
+    assert "No model was fitted: no cell needed filling." in rendered(report)
 
 
 def test_everything_missing_in_a_column_that_is_refused(ran: Callable[..., Ran]) -> None:

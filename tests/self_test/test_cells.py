@@ -199,7 +199,7 @@ def test_table_without_a_complete_row(take: Callable[[Floats], Snapshot]) -> Non
 # --- What the models say -----------------------------------------------------------------------
 
 
-def foretold(
+def predicted(
     snapshot: Snapshot,
     roles: Roles,
     hidden: Hidden,
@@ -208,7 +208,7 @@ def foretold(
 ) -> dict[str, HiddenNumbers | HiddenLevels]:
     rows = HiddenRows(snapshot, roles, hidden, lambda *_: None)
     rows.gather()
-    return {found.column: found for found in rows.foretold(model, groups or {})}
+    return {found.column: found for found in rows.predicted(model, groups or {})}
 
 
 def some_model(p: int, **changes: Any) -> GaussianModel:
@@ -223,7 +223,7 @@ def test_forecasts_are_those_of_the_model_given_what_is_shown(
     X, model = factor_table(700, 5, 0.2, seed=10), some_model(5)
     snapshot, roles = take(X), numbers(5)
     hidden = choose_cells(snapshot, roles, SelfTestOptions(max_share=0.3))
-    found = foretold(snapshot, roles, hidden, model)
+    found = predicted(snapshot, roles, hidden, model)
     assert list(found) == list(roles.columns)
     for j, name in enumerate(roles.columns):
         one, mine = found[name], hidden.column == j
@@ -270,7 +270,7 @@ def test_transforms_bounds_and_whole_numbers(
     model = GaussianModel(
         np.array([2.0, 0.5]), np.array([[0.25, 0.05], [0.05, 0.1]]), roles.columns
     )
-    found = foretold(snapshot, roles, hidden, model)
+    found = predicted(snapshot, roles, hidden, model)
     counts, shares = found["count"], found["share"]
     assert isinstance(counts, HiddenNumbers)
     assert isinstance(shares, HiddenNumbers)
@@ -300,7 +300,7 @@ def test_levels_are_told_by_their_codes(take_table: Take, job: MakeJob) -> None:
         np.array([[1, 0.4, 0.9], [0.4, 0.25, 0.36], [0.9, 0.36, 1]]),
         roles.dimensions,
     )
-    found = foretold(snapshot, roles, hidden, model)
+    found = predicted(snapshot, roles, hidden, model)
     for name, levels in (("sex", ["female", "male"]), ("grade", ["low", "mid", "high"])):
         one, rows = found[name], hidden.row[hidden.column == hidden.columns.index(name)]
         assert isinstance(one, HiddenLevels)
@@ -308,7 +308,7 @@ def test_levels_are_told_by_their_codes(take_table: Take, job: MakeJob) -> None:
         assert np.mean(one.truth == one.filled) > 0.7
 
 
-def test_groups_are_foretold_by_their_models(folder: RunFolder, take_table: Take) -> None:
+def test_groups_are_predicted_by_their_models(folder: RunFolder, take_table: Take) -> None:
     """Also where a group's label is missing; a group without a model has that of all rows."""
     rng = np.random.default_rng(14)
     group = np.array(["a", "b", None, "d"], dtype=object)[np.arange(400) % 4]
@@ -322,7 +322,7 @@ def test_groups_are_foretold_by_their_models(folder: RunFolder, take_table: Take
         return GaussianModel(np.array([mean]), np.eye(1), ("x",))
 
     groups = {"a": model(1.0), "b": model(2.0), "\0": model(3.0)}
-    one = foretold(snapshot, roles, hidden, model(9.0), groups)["x"]
+    one = predicted(snapshot, roles, hidden, model(9.0), groups)["x"]
     assert isinstance(one, HiddenNumbers)
     expected = {"a": 1.0, "b": 2.0, None: 3.0, "d": 9.0}
     assert one.mean.tolist() == [expected[group[row]] for row in hidden.row]
@@ -338,5 +338,5 @@ def test_snapshot_is_streamed(tmp_path: Path) -> None:
     hidden = choose_cells(snapshot, roles, SelfTestOptions(max_share=1.0))
     np.testing.assert_array_equal(hidden.row, np.arange(0, 1000, 2))
     model = GaussianModel(np.zeros(1), np.eye(1), ("c0",))
-    one = foretold(snapshot, roles, hidden, model)["c0"]
+    one = predicted(snapshot, roles, hidden, model)["c0"]
     np.testing.assert_array_equal(one.truth, np.arange(0.0, 1000.0, 2))

@@ -62,9 +62,9 @@ def test_every_column_that_cannot_be_tested_is_named_at_once(
         said,
         (
             "self_test.max_rmse_ratio: the table has no column 'amuont'; did you mean 'amount'?",
-            "self_test.max_rmse_ratio: column 'note' is not filled, so no cell of it is hidden",
-            "self_test.max_rmse_ratio: column 'sex' is one of categories; its limits are min_acc",
-            "self_test.min_accuracy_gain: column 'amount' is one of numbers; its limits are max_",
+            "self_test.max_rmse_ratio: column 'note' is not filled, so it is not tested",
+            "self_test.max_rmse_ratio: column 'sex' holds categories; use limits such as min_acc",
+            "self_test.min_accuracy_gain: column 'amount' holds numbers; use limits such as max_",
             "self_test.min_accuracy_gain: column 'id' is not filled",
         ),
         strict=True,

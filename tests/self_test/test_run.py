@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ def test_log_normal_columns_are_told_and_refused_and_pass_with_their_transform(
     assert wrong.coverage.at_50 is not None
     assert wrong.coverage.at_50 > 0.65
     assert wrong.refusal is not None
-    assert wrong.refusal.startswith("The self-test does not hold max_pit_distance (0.1): ")
+    assert wrong.refusal.startswith("The self-test misses max_pit_distance (0.1): ")
     assert "Try columns.transform" in wrong.warnings[0]
     log = {"transform": dict.fromkeys(COLUMNS, "log")}
     right = self_tested(tmp_path, frame, columns=log, self_test=LIMITS)
@@ -279,8 +280,8 @@ def test_only_categories(tmp_path: Path) -> None:
     columns = {"categories": {"level": ["low", "high"]}}
     test = self_tested(tmp_path, frame, columns=columns, self_test=LIMITS)
     assert test.numbers == ()
-    assert test.sentence.startswith("Levels are right in 9")
-    assert [said for said in test.warnings if "hid no numbers" in said]
+    assert re.match(r"9\d\.\d% of levels correct", test.sentence)
+    assert [said for said in test.warnings if "No column of numbers was tested" in said]
     assert test.refusal is None
 
 
@@ -356,7 +357,7 @@ def test_tiny_table_has_no_cell_to_hide(
     limits = LIMITS | {"method": method}
     test = self_tested(tmp_path, frame, model={"prior": 1.0}, self_test=limits)
     assert (test.cells, test.numbers, test.refusal) == (0, (), None)
-    assert test.note.startswith("No cell was hidden")
+    assert test.note.startswith("There are too few observed cells.")
     assert len(test.warnings) == 3
 
 
@@ -369,7 +370,7 @@ def test_table_without_a_complete_row(tmp_path: Path, method: str) -> None:
     test = self_tested(tmp_path, frame, model={"prior": 1.0}, self_test=options)
     assert test.cells == 40
     assert test.rmse_ratio == pytest.approx(1.0, abs=0.1)
-    assert test.note.startswith("Only 40 cells were hidden")
+    assert test.note.startswith("Only 40 cells were tested")
 
 
 def test_five_hundred_columns(tmp_path: Path) -> None:
@@ -384,8 +385,7 @@ def test_five_hundred_columns(tmp_path: Path) -> None:
     assert test.cells == 2000
     assert [scores.cells for scores in test.numbers] == [10] * 200
     assert test.note == (
-        "300 columns were not tested for want of cells. "
-        "A larger self_test.max_share hides more, up to all."
+        "300 columns were not tested: too few cells. Raise self_test.max_share to test more cells."
     )
     assert test.rmse_ratio is not None
     assert test.rmse_ratio < 0.8
@@ -410,7 +410,7 @@ def test_second_fit_that_does_not_end_is_a_warning(tmp_path: Path) -> None:
     assert first.result.status is Status.MAX_ITERATIONS
     test = score_hidden_cells(snapshot, first, job)
     assert test is not None
-    assert test.warnings[0].startswith("The self-test's fit without hidden cells: ")
+    assert test.warnings[0].startswith("The self-test's fit without the test cells: ")
     assert test.cells > 0
 
 

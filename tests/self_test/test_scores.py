@@ -160,7 +160,9 @@ def test_certain_cells_have_errors_and_no_spread() -> None:
     assert certain.pit_distance is None
     assert certain.coverage.shares == ()
     assert certain.crps == 0.0
-    assert judged(certain).sentence == "Better than the mean by 100.0% (4 hidden cells)."
+    assert (
+        judged(certain).sentence == "Error 100.0% lower than filling with the mean; 4 test cells."
+    )
 
 
 def test_constant_column_has_no_ratio() -> None:
@@ -197,18 +199,18 @@ def test_all_columns_are_put_together_by_their_cells() -> None:
     held = [(a.coverage.shares[i] * 300 + b.coverage.shares[i] * 900) / 1200 for i in range(3)]
     assert test.coverage.shares == pytest.approx(held)
     assert test.sentence == (
-        f"Better than the mean by {1 - (test.rmse_ratio or 0):.1%}, 95% intervals hold "
-        f"{held[2]:.1%}, levels are right in 90.0%, the most frequent in 50.0% "
-        "(1,300 hidden cells)."
+        f"Error {1 - (test.rmse_ratio or 0):.1%} lower than filling with the mean, 95% intervals "
+        f"contain {held[2]:.1%}, 90.0% of levels correct (50.0% with the most frequent level); "
+        "1,300 test cells."
     )
 
 
 def test_worse_than_the_mean_is_called_so() -> None:
     truth = np.random.default_rng(8).normal(size=500)
-    assert judged(scores_of(truth, -0.5 * truth)).sentence.startswith("Worse than the mean by 50.0")
+    assert judged(scores_of(truth, -0.5 * truth)).sentence.startswith("Error 50.0% higher than")
 
 
-@pytest.mark.parametrize(("cells", "said"), [(50, "Only 50 cells were hidden"), (100, "")])
+@pytest.mark.parametrize(("cells", "said"), [(50, "Only 50 cells were tested"), (100, "")])
 def test_few_cells_are_said_to_be_few(cells: int, said: str) -> None:
     note = judged(scores_of(np.random.default_rng(9).normal(size=cells))).note
     assert note.startswith(said)
@@ -219,13 +221,13 @@ def test_few_cells_are_said_to_be_few(cells: int, said: str) -> None:
 def test_columns_that_could_not_be_tested_are_counted(untested: int, said: str) -> None:
     scores = scores_of(np.random.default_rng(9).normal(size=200))
     note = judge("fill", 10_000, untested, [scores], (), Limits()).note
-    assert note.startswith(f"{said} not tested for want of cells.")
+    assert note.startswith(f"{said} not tested: too few cells.")
 
 
 def test_nothing_hidden_is_said() -> None:
     test = judged()
-    assert test.sentence == "No hidden cell tells how well cells are filled."
-    assert test.note.startswith("No cell was hidden")
+    assert test.sentence == "No cell was tested."
+    assert test.note.startswith("There are too few observed cells.")
     assert "max_share" in test.note
     assert (test.rmse_ratio, test.coverage.shares, test.refusal) == (None, (), None)
 
@@ -249,8 +251,8 @@ def test_good_scores_hold_every_limit() -> None:
 @pytest.mark.parametrize(
     ("limit", "factor", "sd", "said"),
     [
-        ("max_rmse_ratio", -0.5, 1.0, "max_rmse_ratio (1): the RMSE over that of the mean is 1.5"),
-        ("min_coverage_95", 0.0, 0.6, "min_coverage_95 (0.9): the share of hidden cells in 95%"),
+        ("max_rmse_ratio", -0.5, 1.0, "max_rmse_ratio (1): the RMSE relative to the mean's is 1.5"),
+        ("min_coverage_95", 0.0, 0.6, "min_coverage_95 (0.9): the share of test cells in 95%"),
         ("max_pit_distance", 0.0, 0.3, "max_pit_distance (0.1): the distance of the PIT from"),
     ],
 )
@@ -258,7 +260,7 @@ def test_limit_refuses_what_is_beyond_it(limit: str, factor: float, sd: float, s
     truth = np.random.default_rng(11).normal(size=600)
     refusal = judged(scores_of(truth, factor * truth, sd), **{limit: LIMITS[limit]}).refusal
     assert refusal is not None
-    assert refusal.startswith(f"The self-test does not hold {said}")
+    assert refusal.startswith(f"The self-test misses {said}")
     assert " in x" in refusal
     assert refusal.endswith(".")
 
@@ -302,14 +304,14 @@ def test_what_may_be_chance_is_a_warning() -> None:
     truth = np.concatenate([np.full(88, 0.1), np.full(12, 5.0)])
     test = judged(scores_of(truth), min_coverage_95=0.9)
     assert test.refusal is None
-    assert any("though by no more than chance explains" in said for said in test.warnings)
+    assert any("but within chance" in said for said in test.warnings)
     assert judged(scores_of(np.tile(truth, 20)), min_coverage_95=0.9).refusal is not None
 
 
 def test_limit_without_a_number_to_hold_it_is_a_warning() -> None:
     test = judged(levels=(LevelScores("sex", 10, 9, 5),), max_rmse_ratio=1.0)
     assert test.refusal is None
-    assert test.warnings == ("The self-test hid no numbers, so max_rmse_ratio was not looked at.",)
+    assert test.warnings == ("No column of numbers was tested, so max_rmse_ratio was not checked.",)
 
 
 def test_a_single_cell_refuses_nothing() -> None:
@@ -340,7 +342,7 @@ def test_skewed_cells_alarm_though_their_intervals_hold(cells: int) -> None:
     assert test.refusal is None
     assert test.misfits == ("price",)
     (warning,) = test.warnings
-    assert "does not fit the hidden cells of price (PIT 0.2" in warning
+    assert "does not fit the test cells of price (PIT 0.2" in warning
     assert "Try columns.transform, such as log" in warning
     other = judged(scores_of(truth, transform="sqrt", **OFF))
     assert "Try another columns.transform" in other.warnings[0]
@@ -380,7 +382,7 @@ def test_columns_that_are_filled_with_the_mean_are_named() -> None:
     assert test.no_better == tuple(bad)
     assert test.warnings == (
         "3 of 11 columns are filled no better than by their mean: member, satisfaction, "
-        "customer_age. Add predictors that tell of them, or leave them out of columns.impute.",
+        "customer_age. Add predictors related to them, or leave them out of columns.impute.",
     )
     assert test.refusal is None
 
@@ -388,7 +390,7 @@ def test_columns_that_are_filled_with_the_mean_are_named() -> None:
 @pytest.mark.parametrize(
     ("names", "of", "said"),
     [
-        ("a", 1, "a is filled no better than by its mean. Add predictors that tell of it,"),
+        ("a", 1, "a is filled no better than by its mean. Add predictors related to it,"),
         ("a", 2, "1 of 2 columns is filled no better than by its mean: a. Add"),
         ("abcde", 5, "5 of 5 columns are filled no better than by their mean: a, b, c and 2 more."),
     ],
@@ -456,7 +458,7 @@ def test_a_limit_of_one_column_leaves_the_others_alone() -> None:
     assert judged(a, b, max_rmse_ratio={"a": 0.8}).refusal is None
     refusal = judged(a, b, max_rmse_ratio={"b": 0.6, "a": 0.8}).refusal
     assert refusal == (
-        "The self-test does not hold max_rmse_ratio: the RMSE over that of the mean is "
+        "The self-test misses max_rmse_ratio: the RMSE relative to the mean's is "
         f"{b.rmse_ratio:.3g} in b (limit 0.6)."
     )
 
@@ -475,7 +477,7 @@ def test_every_limit_can_be_set_by_column(limit: str, sd: float) -> None:
 def test_what_may_be_chance_in_a_named_column_is_a_warning() -> None:
     test = judged(helped(40, 5, "a", r2=0.3), max_rmse_ratio={"a": 0.8})
     assert test.refusal is None
-    assert "is beyond max_rmse_ratio, though by no more than chance explains" in test.warnings[0]
+    assert "is beyond max_rmse_ratio, but within chance" in test.warnings[0]
     assert "in a (limit 0.8)" in test.warnings[0]
 
 
@@ -484,17 +486,21 @@ def test_a_named_column_of_which_no_cell_was_hidden_is_a_warning() -> None:
         helped(500, 5, "a"), max_rmse_ratio={"a": 0.95, "b": 0.9}, min_accuracy={"s": 0.5}
     )
     assert test.warnings == (
-        "The self-test hid no cell of b, so max_rmse_ratio was not looked at.",
-        "The self-test hid no cell of s, so min_accuracy was not looked at.",
+        "No cell of b was tested, so max_rmse_ratio was not checked.",
+        "No cell of s was tested, so min_accuracy was not checked.",
     )
 
 
 @pytest.mark.parametrize(
     ("limit", "value", "said"),
     [
-        ("min_accuracy", 0.9, "min_accuracy (0.9): the share of levels that are right is 80.0% in"),
-        ("min_accuracy_gain", 0.2, "min_accuracy_gain (0.2): the share of levels that are right,"),
-        ("min_accuracy", {"sex": 0.9}, "min_accuracy: the share of levels that are right is 80.0%"),
+        ("min_accuracy", 0.9, "min_accuracy (0.9): the share of correct levels is 80.0% in"),
+        (
+            "min_accuracy_gain",
+            0.2,
+            "min_accuracy_gain (0.2): the gain in correct levels over the most frequent",
+        ),
+        ("min_accuracy", {"sex": 0.9}, "min_accuracy: the share of correct levels is 80.0%"),
         ("min_accuracy_gain", {"sex": 0.2}, "is 10.0% in sex (limit 0.2)."),
     ],
 )
