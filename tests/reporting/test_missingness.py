@@ -19,6 +19,7 @@ from em_impute.reporting.missingness import (
     missing_cells,
     most_frequent,
 )
+from em_impute.reporting.records import Report
 from em_impute.reporting.svg import as_png
 
 
@@ -136,3 +137,30 @@ def test_a_million_patterns_are_counted_without_a_loop_over_them() -> None:
     assert together.both[0][1] == counts[~patterns[:, i] & ~patterns[:, j]].sum()
     for figure in (plots.missingness(shown), plots.together(together), plots.patterns(frequent)):
         as_png(figure)
+
+
+def test_patterns_are_counted_as_pandas_counts_them(
+    report: Report, airquality: pd.DataFrame
+) -> None:
+    patterns = report.patterns
+    assert patterns is not None
+    expected = airquality.notna().value_counts(subset=list(patterns.columns))
+    assert {row.observed: row.count for row in patterns.rows} == expected.to_dict()
+    counts = [row.count for row in patterns.rows]
+    assert counts == sorted(counts, reverse=True)
+    assert patterns.share_shown == 1.0
+
+
+def test_patterns_rank_columns_by_missing_cells_and_say_what_is_left_out() -> None:
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(500, 50))
+    X[rng.random(X.shape) < np.linspace(0, 0.3, 50)] = np.nan
+    summary = PatternSummary.from_array(X)
+    patterns = describe_patterns(summary)
+    missing = pd.DataFrame(X, columns=summary.columns).isna().sum()
+    assert missing[list(patterns.columns)].is_monotonic_decreasing
+    assert missing[list(patterns.columns)].min() >= missing.nlargest(41).iloc[-1]
+    assert (len(patterns.rows), len(patterns.columns)) == (25, 40)
+    assert (patterns.total_columns, patterns.total_rows) == (50, 500)
+    assert patterns.total_patterns == len(np.unique(np.isnan(X), axis=0))
+    assert patterns.share_shown == sum(row.count for row in patterns.rows) / 500
