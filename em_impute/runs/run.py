@@ -24,7 +24,6 @@ from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.targets import find_published
 from em_impute.tables.whole_files import read_json
 from em_impute.tables.writing import publications
-from em_impute.tables.writing.file_target import find_published
 from em_impute.tables.writing.locks import TargetBusyError
 from em_impute.tables.writing.staged import Published, Staged
 
