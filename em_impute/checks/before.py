@@ -133,8 +133,8 @@ def check_rows(job: Job, rows: int) -> None:
     problems = [
         Problem(
             place,
-            f"{check.expectation}: this is about all rows together, and of the table's {rows:,} "
-            f"only a sample of checks.max_rows ({job.checks.max_rows:,}) is checked; "
+            f"{check.expectation}: this is about all rows together, but only a sample of "
+            f"checks.max_rows ({job.checks.max_rows:,}) of the table's {rows:,} rows is checked; "
             "raise checks.max_rows, or leave the check out",
         )
         for place, check in _placed(job)
@@ -295,7 +295,7 @@ def _empty_comparisons(check: Check, options: Mapping[str, Any]) -> Iterator[str
         yield f"without {' or '.join(needed)} it would check nothing"
     least, most = check.kwargs.get("min_value"), check.kwargs.get("max_value")
     if isinstance(least, int | float) and isinstance(most, int | float) and least > most:
-        yield "min_value is above max_value, so that nothing could pass"
+        yield "min_value is above max_value, so nothing can pass"
 
 
 def _not_evaluable(check: Check, fails: _Trial) -> Iterator[str]:

@@ -54,12 +54,12 @@ class InWords:
     expectation_type: ClassVar[str]
 
     def expected(self) -> str:
-        """Say what must hold."""
+        """What must hold, as a sentence without its full stop."""
         raise NotImplementedError
 
     @staticmethod
     def observed(result: Mapping[str, Any]) -> str:
-        """Say what was seen, from the result of a validation."""
+        """What was seen, from the result of a validation."""
         raise NotImplementedError
 
     @classmethod
@@ -147,13 +147,13 @@ class ExpectMissingnessToBeMcar(InWords, BatchExpectation):
     args_keys: ClassVar[tuple[str, ...]] = ("column_list", "min_p_value")
 
     def expected(self) -> str:
-        """Say what must hold."""
+        """What must hold, as a sentence without its full stop."""
         columns = ", ".join(self.column_list or ["all numeric columns"])
         return f"cells of {columns} missing completely at random (p at least {self.min_p_value:g})"
 
     @staticmethod
     def observed(result: Mapping[str, Any]) -> str:
-        """Say what was seen, from the result of a validation."""
+        """What was seen, from the result of a validation."""
         if not result["details"]["df"]:
             return "nothing to test, all rows show the same columns"
         return (
@@ -287,7 +287,7 @@ class ExpectImputedDistributionToMatch(InWords, ColumnAggregateExpectation):
         return values
 
     def expected(self) -> str:
-        """Say what must hold."""
+        """What must hold, as a sentence without its full stop."""
         limits = []
         if self.max_ks is not None:
             limits.append(f"KS distance at most {self.max_ks:g}")
@@ -297,7 +297,7 @@ class ExpectImputedDistributionToMatch(InWords, ColumnAggregateExpectation):
 
     @staticmethod
     def observed(result: Mapping[str, Any]) -> str:
-        """Say what was seen, from the result of a validation."""
+        """What was seen, from the result of a validation."""
         cells = "{imputed} imputed and {observed} observed cells".format_map(result["details"])
         seen = result["observed_value"]
         if seen is None:
@@ -414,12 +414,12 @@ def _mask(table: pd.DataFrame, mask_column: str, mask_bit: int | None) -> NDArra
     """Which cells are imputed."""
     mask = _column(table, mask_column)
     if mask.isna().any():
-        raise CannotJudge(f"{mask_column} must tell of every row whether it is imputed")
+        raise CannotJudge(f"{mask_column} must say for every row whether it is imputed")
     if mask_bit is None:
         if not mask.isin([0, 1]).all():
             raise CannotJudge(
-                f"{mask_column} must be true or false (or 1 or 0); of a packed mask, mask_bit says "
-                "which bit is about the column"
+                f"{mask_column} must be true or false (or 1 or 0); for a packed mask, set mask_bit "
+                "to the bit of the column"
             )
         return mask.to_numpy(np.bool_)
     if pd.api.types.is_integer_dtype(mask) and mask_bit < 63:
@@ -429,4 +429,4 @@ def _mask(table: pd.DataFrame, mask_column: str, mask_bit: int | None) -> NDArra
         and mask.str.len().gt(mask_bit // 8).all()
     ):
         return np.array([word[mask_bit // 8] >> mask_bit % 8 & 1 for word in mask], dtype=np.bool_)
-    raise CannotJudge(f"{mask_column} is no packed mask with a bit {mask_bit}")
+    raise CannotJudge(f"{mask_column} is not a packed mask with a bit {mask_bit}")

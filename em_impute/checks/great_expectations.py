@@ -115,8 +115,7 @@ def _sampled(stage: Stage, frame: pd.DataFrame, rows: int) -> str:
         return ""
     return (
         f"Great Expectations saw a sample of {len(frame):,} of the {rows:,} rows of the {stage} "
-        "(checks.max_rows): the job's checks are about the sample, but for counts of rows, which "
-        "are about all rows, as em_impute's own checks are."
+        "(checks.max_rows). Counts of rows and em_impute's own checks are about all rows."
     )
 
 

@@ -1,8 +1,8 @@
 """The folders that jobs may use, where the environment variable EM_IMPUTE_ROOT names any.
 
 Every path that a job or a run's parameters name is led through here: when the job is read, so that
-the mistake is said at its line, and once more when the path is opened, because what is a link can
-have changed since. Without the variable a job may name any path.
+the mistake is reported at its line, and once more when the path is opened, because a link can have
+changed since. Without the variable a job may name any path.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def roots() -> tuple[Path, ...]:
     OutsideError
         If EM_IMPUTE_ROOT is set to anything but existing folders: a typo must not open all paths.
     """
-    said = os.environ.get(ROOT)
-    if said is None:
+    value = os.environ.get(ROOT)
+    if value is None:
         return ()
-    folders = [Path(folder) for folder in said.split(os.pathsep)]
+    folders = [Path(folder) for folder in value.split(os.pathsep)]
     if not all(folder.is_absolute() and folder.is_dir() for folder in folders):
         raise OutsideError(
-            f"cannot be used, because the environment variable {ROOT} ({said!r}) is not a list of "
-            f"existing folders, each from / on, with {os.pathsep} between them; mend it or unset it"
+            f"cannot be used: the environment variable {ROOT} ({value!r}) must list existing "
+            f"folders, as absolute paths with {os.pathsep} between them; correct it or unset it"
         )
     return tuple(Path(os.path.realpath(folder)) for folder in folders)
 

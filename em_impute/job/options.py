@@ -179,7 +179,9 @@ class SelfTestOptions(Section):
     @model_validator(mode="after")
     def _can_be_held(self) -> Self:
         if self.method == "off" and self.has_limits:
-            raise ValueError("`method: off` tests nothing, so it has no limits; remove one of both")
+            raise ValueError(
+                "`method: off` tests nothing, so it has no limits; remove one of the two"
+            )
         if self.method == "refit" and self.max_share > _LARGEST_REFIT_SHARE:
             raise ValueError(
                 f"with `method: refit` max_share is at most {_LARGEST_REFIT_SHARE:g}, so that the "

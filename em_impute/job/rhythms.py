@@ -47,7 +47,7 @@ def cron_line(cron: str) -> str:
             croniter(due, ANCHOR).get_next()
         except CroniterBadDateError:
             raise ValueError(
-                f"never comes due: no year has a {when}; expected a day that there is, such as "
+                f"never comes due: no year has a {when}; expected a day that exists, such as "
                 '"0 3 28 2 *"'
             ) from None
     return cron
@@ -83,7 +83,7 @@ def recurrence(rule: str) -> str:
         )
     if not _recurs(parsed, options):
         raise ValueError(
-            "never comes due: no day is as the rule wants it, or UNTIL is before its start; "
+            "never comes due: no day matches the rule, or UNTIL is before its start; "
             "expected a rule that recurs"
         )
     return rule

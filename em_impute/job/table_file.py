@@ -108,7 +108,7 @@ class TableFile(Section):
     def _format_is_known(self) -> Self:
         if self.format is None and self._suffix not in _FORMAT_OF_SUFFIX:
             raise ValueError(
-                "the path does not tell the format, as it would by ending in "
-                f"{', '.join(_FORMAT_OF_SUFFIX)}; add for example `format: csv`"
+                f"the path ends in none of {', '.join(_FORMAT_OF_SUFFIX)}; "
+                "add its format, for example `format: csv`"
             )
         return self

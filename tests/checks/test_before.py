@@ -255,7 +255,7 @@ def test_a_check_of_all_rows_together_is_refused_on_a_sample(made: Check) -> Non
     with pytest.raises(JobError) as caught:
         check_rows(loaded, 10_000_000)
     assert str(caught.value) == (
-        f"checks.input.1: {made.expectation}: this is about all rows together, and of the table's "
-        "10,000,000 only a sample of checks.max_rows (2,000,000) is checked; raise "
+        f"checks.input.1: {made.expectation}: this is about all rows together, but only a sample "
+        "of checks.max_rows (2,000,000) of the table's 10,000,000 rows is checked; raise "
         "checks.max_rows, or leave the check out"
     )

@@ -220,11 +220,11 @@ def test_a_mask_can_be_of_any_kind(validate: Validate, mask: pd.Series, bit: int
     ("frame", "options", "said"),
     [
         (filled(), {}, "the table has no column em_impute_mask"),
-        (filled().assign(em_impute_mask=2), {}, "must be true or false (or 1 or 0); of a packed"),
-        (filled().assign(em_impute_mask=None), {}, "must tell of every row"),
-        (filled().assign(em_impute_mask="a"), {"mask_bit": 0}, "no packed mask with a bit 0"),
-        (filled().assign(em_impute_mask=b"a"), {"mask_bit": 8}, "no packed mask with a bit 8"),
-        (filled().assign(em_impute_mask=1), {"mask_bit": 63}, "no packed mask with a bit 63"),
+        (filled().assign(em_impute_mask=2), {}, "must be true or false (or 1 or 0); for a packed"),
+        (filled().assign(em_impute_mask=None), {}, "must say for every row"),
+        (filled().assign(em_impute_mask="a"), {"mask_bit": 0}, "not a packed mask with a bit 0"),
+        (filled().assign(em_impute_mask=b"a"), {"mask_bit": 8}, "not a packed mask with a bit 8"),
+        (filled().assign(em_impute_mask=1), {"mask_bit": 63}, "not a packed mask with a bit 63"),
         (filled().assign(em_impute_mask=1), {}, "observed cells of x have no spread"),
         (
             filled().assign(em_impute_mask=filled().imputed, x="Xanadu"),

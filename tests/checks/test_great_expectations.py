@@ -372,8 +372,7 @@ def test_a_sample_is_said_to_be_one() -> None:
     checked = check_output(frame, [check(NOT_NULL, column="x")], (), rows=10_000_000)
     assert checked.note == (
         "Great Expectations saw a sample of 3 of the 10,000,000 rows of the output "
-        "(checks.max_rows): the job's checks are about the sample, but for counts of rows, which "
-        "are about all rows, as em_impute's own checks are."
+        "(checks.max_rows). Counts of rows and em_impute's own checks are about all rows."
     )
     assert checked.to_dict()["note"] == checked.note
     assert check_input(frame, [check(NOT_NULL, column="x")], (), rows=3).note == ""

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from em_impute.job import Schedule
 
 NO_DAY = "never comes due: no year has a day"
-NO_SUCH = "never comes due: no day is as the rule wants it, or UNTIL is before its start"
+NO_SUCH = "never comes due: no day matches the rule, or UNTIL is before its start"
 
 
 def complaint(**schedule: Any) -> str:

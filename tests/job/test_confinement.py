@@ -78,7 +78,7 @@ def test_a_root_that_is_no_folder_stops_every_path(
     inside: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("EM_IMPUTE_ROOT", value.format(here=inside))
-    with pytest.raises(OutsideError, match=r"EM_IMPUTE_ROOT .* is not a list of existing folders"):
+    with pytest.raises(OutsideError, match=r"EM_IMPUTE_ROOT .* must list existing folders"):
         confined(inside / "in.csv")
 
 

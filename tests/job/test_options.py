@@ -80,7 +80,8 @@ def test_the_self_test_is_on_unless_it_is_off() -> None:
         ),
         (
             "self_test: {method: off, max_rmse_ratio: 1.0}",
-            "4:12: self_test: `method: off` tests nothing, so it has no limits; remove one of both",
+            "4:12: self_test: `method: off` tests nothing, so it has no limits; "
+            "remove one of the two",
         ),
         (
             "self_test: {method: refit, max_share: 0.6}",

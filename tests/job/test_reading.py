@@ -183,8 +183,8 @@ JOB_KEYS = (
     "report, batch_rows, time_limit, keep_runs, schedule"
 )
 NO_FORMAT = (
-    "the path does not tell the format, as it would by ending in "
-    ".csv, .parquet, .pq, .feather, .arrow, .jsonl, .ndjson; add for example `format: csv`"
+    "the path ends in none of .csv, .parquet, .pq, .feather, .arrow, .jsonl, .ndjson; "
+    "add its format, for example `format: csv`"
 )
 NAME_EXAMPLE = "for example `name: airquality`"
 PATH_EXAMPLE = "for example `path: data/table.csv`"
