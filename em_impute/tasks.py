@@ -1,4 +1,4 @@
-"""The steps of a run as Prefect tasks, for flows of your own: `em_impute.plugin.tasks`."""
+"""All that a flow of one's own needs: the steps of a run as Prefect tasks, and what they give."""
 
 from em_impute.plugin.tasks import (
     check_input,
@@ -11,8 +11,29 @@ from em_impute.plugin.tasks import (
     report,
     self_test,
 )
+from em_impute.runs.run import (
+    EXPECTED,
+    Found,
+    Loaded,
+    Outcome,
+    Refused,
+    Run,
+    settle,
+    stop_if_refused,
+)
+from em_impute.tables.groups import Fitted
+from em_impute.tables.writing.staged import Published, Staged
 
 __all__ = [
+    "EXPECTED",
+    "Fitted",
+    "Found",
+    "Loaded",
+    "Outcome",
+    "Published",
+    "Refused",
+    "Run",
+    "Staged",
     "check_input",
     "check_output",
     "fill",
@@ -22,4 +43,6 @@ __all__ = [
     "publish",
     "report",
     "self_test",
+    "settle",
+    "stop_if_refused",
 ]

@@ -19,8 +19,10 @@ from prefect.states import Completed, Failed
 from em_impute.flows.impute import impute
 from em_impute.job import CannotRun, Job, load_job
 from em_impute.job.legible import in_a_table
+from em_impute.plugin.artifacts import artifact_key
 from em_impute.reporting.records import Verdict
-from em_impute.runs.run import BEFORE, Outcome, artifact_key, published_dates
+from em_impute.runs.history import BEFORE, published_dates
+from em_impute.runs.run import Outcome
 
 Every = Literal["day", "week", "month"]
 _FREQUENCY = {"day": DAILY, "week": WEEKLY, "month": MONTHLY}

@@ -68,7 +68,8 @@ LONGEST = (
     "test_interruptions.py",
     "test_serve.py",
     "test_records.py",
-    "test_main.py",
+    "test_run.py",
+    "test_configs.py",
     "test_wheel.py",
     "test_ui.py",
 )

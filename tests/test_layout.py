@@ -39,7 +39,7 @@ ROOMS: dict[str, set[str]] = {
     "em_impute": {"em_impute.gaussian", "em_impute.estimator", "em_impute.notebook"},
     "em_impute.notebook": {"em_impute.gaussian", "em_impute.reporting"},
     "em_impute.estimator": {"em_impute.gaussian"},
-    "em_impute.tasks": {"em_impute.plugin"},
+    "em_impute.tasks": _TABLES | {"em_impute.plugin", "em_impute.runs"},
     "em_impute.blocks": {"em_impute.plugin", "em_impute.flows"},
     "em_impute.expectations": {"em_impute.checks"},
 }
@@ -77,7 +77,10 @@ DOORS = {
         "em_impute.expectations": "top",
     },
     "rich": {"em_impute.cli.terminal": "top"},
-    "em_impute.cli.terminal": {"em_impute.cli.main": "inside"},
+    "em_impute.cli.terminal": {"em_impute.cli.run": "top", "em_impute.cli.main": "inside"},
+    # What these bring along, the command that needs it waits for, and no other.
+    "em_impute.cli.check": {"em_impute.cli.main": "inside"},
+    "em_impute.cli.run": {"em_impute.cli.main": "inside"},
     "matplotlib": {
         "em_impute.reporting.plots": "top",
         "em_impute.reporting.self_test_plots": "top",

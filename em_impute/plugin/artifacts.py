@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import asdict
@@ -49,12 +49,20 @@ HEARTBEAT = 60.0
 PATIENCE = 30.0
 
 
+def artifact_key(job: str) -> str:
+    """A job's name as Prefect accepts it in artifact keys."""
+    return re.sub(r"[^a-z0-9]+", "-", job.lower()).strip("-")
+
+
 @contextmanager
-def em_progress(key: str) -> Iterator[EMProgress]:
-    """Have the progress artifact `key` follow EM meanwhile; EM does not wait for it."""
-    progress = EMProgress(key)
+def em_progress(key: str) -> Iterator[Callable[[EMResult], None]]:
+    """Have the progress artifact `key` follow EM meanwhile; EM does not wait for it.
+
+    What it gives is to be called with the result.
+    """
+    progress = _EMProgress(key)
     with _followed_by(progress):
-        yield progress
+        yield progress.ended
 
 
 @contextmanager
@@ -98,7 +106,7 @@ def _followed_by(follower: _Follower) -> Iterator[None]:
         thread.join(PATIENCE)
 
 
-class EMProgress(_Follower):
+class _EMProgress(_Follower):
     """What of EM is to be shown in its artifact, which is updated once more when EM is over."""
 
     def __init__(self, key: str) -> None:

@@ -1,19 +1,24 @@
-"""What past runs have left: a report read back from its folder, and the runs of a job in brief."""
+"""What past runs have left: reports read back from their folders, and what a job has published."""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from em_impute.job import CannotRun
+from em_impute.job import CannotRun, Job
 from em_impute.reporting.brief import Brief, in_brief
-from em_impute.reporting.records import Report
+from em_impute.reporting.records import Report, Verdict
+from em_impute.runs.manifest import read_manifests
+from em_impute.tables import targets
 from em_impute.tables.run_folder import RunFolder, folders_in
 from em_impute.tables.whole_files import read_json, reason, written_whole
+from em_impute.tables.writing import publications
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-\w+")
 
@@ -156,3 +161,61 @@ def _finished(folder: RunFolder) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return finished if isinstance(finished, str) else None
+
+
+# --- What a job has published ----------------------------------------------------------------
+
+BEFORE = Verdict("published", "An earlier run has published it.")
+
+
+def published_dates(runs: Path, job: Job) -> dict[date, Verdict]:
+    """The data dates that a job has published to where it would publish them today.
+
+    A date whose table or rows have gone since is not among them; that of one whose table another
+    program has written since is not published, with the reason.
+
+    Raises
+    ------
+    CannotRun
+        If a database cannot be asked.
+    """
+    found: dict[date, Verdict] = {}
+    for _, manifest in read_manifests(runs / job.name):
+        if manifest["target"] is None or "date" not in manifest:
+            continue
+        day = date.fromisoformat(manifest["date"])
+        target = job.at(day).target
+        if target.model_dump(mode="json") != manifest["definition"]["target"]:
+            continue
+        name = publications.named(job, manifest["run"], day)
+        match targets.standing(target, name, manifest["target"]["sha256"]):
+            case "held":
+                found[day] = BEFORE
+            case "replaced" if target.mode != "append":
+                found[day] = BEFORE
+            case "in doubt":
+                doubt = Verdict("not published", targets.in_doubt(target, name))
+                found.setdefault(day, doubt)
+    return found
+
+
+def imputed_before(folder: Path, but: str = "") -> frozenset[str]:
+    """The columns that a job's last run that published has filled, by what its report says.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the folders of the job's runs are.
+    but : str
+        The id of a run that does not count.
+    """
+    runs = [
+        (str(manifest.get("finished")), path)
+        for path, manifest in read_manifests(folder)
+        if manifest.get("target") is not None and path.name != but
+    ]
+    # What an older version or a damaged disk left is no reason to stop.
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        columns = read_json(RunFolder(max(runs)[1]).numbers)["columns"] if runs else ()
+        return frozenset(column["name"] for column in columns if column["role"] == "impute")
+    return frozenset()

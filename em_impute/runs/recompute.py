@@ -23,17 +23,14 @@ from em_impute.checks.invariants import Rows, side_by_side
 from em_impute.gaussian import GaussianModel, PatternSummary
 from em_impute.job import CannotRun, DatabaseTarget, FileTarget, Job
 from em_impute.job.confinement import OutsideError
+from em_impute.runs import steps
 from em_impute.runs.manifest import installed_versions, read_manifest, this_machine
-from em_impute.tables import groups, sources, summarise
-from em_impute.tables.columns.roles import assign_roles, count_blanks
-from em_impute.tables.fill import fill
-from em_impute.tables.reading.purpose import Purpose
+from em_impute.tables import summarise
 from em_impute.tables.run_folder import RunFolder
-from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.staged import Staged
 
-Outcome = Literal["equal", "equal to rounding", "not equal", "cannot be verified"]
+Agreement = Literal["equal", "equal to rounding", "not equal", "cannot be verified"]
 TABLE = "the table"
 
 
@@ -43,12 +40,12 @@ class Verification:
 
     Attributes
     ----------
-    outcome : {"equal", "equal to rounding", "not equal", "cannot be verified"}
+    agreement : {"equal", "equal to rounding", "not equal", "cannot be verified"}
     sentences : tuple of str
         What was compared, and what differs where.
     """
 
-    outcome: Outcome
+    agreement: Agreement
     sentences: tuple[str, ...]
 
 
@@ -76,17 +73,16 @@ def verify(path: Path) -> Verification:
         # Under the run's own name, which is in the ledger.
         again = RunFolder(Path(root) / Path(recorded["run"]).name)
         again.path.mkdir()
-        snapshot = sources.take_snapshot(
-            job.source, again.snapshot, job.batch_rows, Purpose.of(job)
-        )
+        snapshot = steps.read(job, again)
         if snapshot.fingerprint != recorded["source"]["fingerprint"]:
             return _without_source(folder, again, job, recorded)
-        staged = _recompute(job, snapshot, again)
+        table = steps.assigned(snapshot, job)
+        staged = steps.fill(job, table, steps.fit(job, table, again), again)
         verification = _compare(folder, again, staged, job, recorded)
         if isinstance(job.target, DatabaseTarget):
             return _with_database(verification, staged, job.target, recorded["run"])
     return Verification(
-        verification.outcome, (*verification.sentences, *_target_now(job, recorded))
+        verification.agreement, (*verification.sentences, *_target_now(job, recorded))
     )
 
 
@@ -96,8 +92,8 @@ def _with_database(
     from em_impute.tables.databases.published_rows import compare
 
     found = compare(staged, target, run_id)
-    outcome: Outcome = "not equal" if found.differs else verification.outcome
-    return Verification(outcome, (*verification.sentences, found.sentence))
+    agreement: Agreement = "not equal" if found.differs else verification.agreement
+    return Verification(agreement, (*verification.sentences, found.sentence))
 
 
 def _job(recorded: Mapping[str, Any]) -> Job:
@@ -121,19 +117,6 @@ def _changed_files(folder: RunFolder, outputs: Mapping[str, str]) -> tuple[str, 
         for name, recorded in outputs.items()
         if now.get(name) != recorded
     )
-
-
-def _recompute(job: Job, snapshot: Snapshot, folder: RunFolder) -> Staged:
-    snapshot = count_blanks(snapshot, job)
-    roles = assign_roles(snapshot, job)
-    if not roles.impute:
-        return fill(snapshot, None, roles, job.target, folder, job.imputation)
-    summary = summarise.summarise(snapshot, roles)
-    summary.save(folder.summary)
-    model = summarise.fit_model(summary, job.model).model
-    model.save(folder.model)
-    models, _, _ = groups.fit_groups(snapshot, roles, job.model)
-    return fill(snapshot, model, roles, job.target, folder, job.imputation, models)
 
 
 # --- The source has changed --------------------------------------------------------------------

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal
@@ -15,15 +13,13 @@ from em_impute.job import CannotRun, Job
 from em_impute.reporting.brief import Brief
 from em_impute.reporting.parts import Parts, kind_and_place
 from em_impute.reporting.records import Report, Verdict
-from em_impute.runs.manifest import Manifest, installed_versions, read_manifests, this_machine
+from em_impute.runs.manifest import Manifest, installed_versions, this_machine
 from em_impute.self_test.scores import SelfTest
-from em_impute.tables import targets
+from em_impute.tables.columns.roles import Roles
 from em_impute.tables.groups import Fitted
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.targets import find_published
-from em_impute.tables.whole_files import read_json
-from em_impute.tables.writing import publications
 from em_impute.tables.writing.locks import TargetBusyError
 from em_impute.tables.writing.staged import Published, Staged
 
@@ -95,71 +91,24 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
     dated: bool = False
 
-    @property
-    def key(self) -> str:
-        """The job's name as Prefect accepts it in artifact keys."""
-        return artifact_key(self.job.name)
 
+@dataclass(frozen=True)
+class Loaded(Snapshot):
+    """The source as it was read, with what each of its columns is for.
 
-def artifact_key(job: str) -> str:
-    """A job's name as Prefect accepts it in artifact keys."""
-    return re.sub(r"[^a-z0-9]+", "-", job.lower()).strip("-")
-
-
-BEFORE = Verdict("published", "An earlier run has published it.")
-
-
-def published_dates(runs: Path, job: Job) -> dict[date, Verdict]:
-    """The data dates that a job has published to where it would publish them today.
-
-    A date whose table or rows have gone since is not among them; that of one whose table another
-    program has written since is not published, with the reason.
-
-    Raises
-    ------
-    CannotRun
-        If a database cannot be asked.
-    """
-    found: dict[date, Verdict] = {}
-    for _, manifest in read_manifests(runs / job.name):
-        if manifest["target"] is None or "date" not in manifest:
-            continue
-        day = date.fromisoformat(manifest["date"])
-        target = job.at(day).target
-        if target.model_dump(mode="json") != manifest["definition"]["target"]:
-            continue
-        name = publications.named(job, manifest["run"], day)
-        match targets.standing(target, name, manifest["target"]["sha256"]):
-            case "held":
-                found[day] = BEFORE
-            case "replaced" if target.mode != "append":
-                found[day] = BEFORE
-            case "in doubt":
-                doubt = Verdict("not published", targets.in_doubt(target, name))
-                found.setdefault(day, doubt)
-    return found
-
-
-def imputed_before(folder: Path, but: str = "") -> frozenset[str]:
-    """The columns that a job's last run that published has filled, by what its report says.
-
-    Parameters
+    Attributes
     ----------
-    folder : Path
-        Where the folders of the job's runs are.
-    but : str
-        The id of a run that does not count.
+    roles : Roles
+        Made once, of the job and the snapshot; the steps behind go by them.
     """
-    runs = [
-        (str(manifest.get("finished")), path)
-        for path, manifest in read_manifests(folder)
-        if manifest.get("target") is not None and path.name != but
-    ]
-    # What an older version or a damaged disk left is no reason to stop.
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        columns = read_json(RunFolder(max(runs)[1]).numbers)["columns"] if runs else ()
-        return frozenset(column["name"] for column in columns if column["role"] == "impute")
-    return frozenset()
+
+    roles: Roles = field(kw_only=True)
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, roles: Roles) -> Loaded:
+        """Return the snapshot with these roles."""
+        known = {field.name: getattr(snapshot, field.name) for field in fields(Snapshot)}
+        return cls(**known, roles=roles)
 
 
 @dataclass
@@ -168,7 +117,9 @@ class Found:
 
     Attributes
     ----------
-    snapshot, before, fitted, staged, tested, after, published
+    snapshot : Snapshot or None
+        A `Loaded` one as soon as the parts of its columns are known.
+    before, fitted, staged, tested, after, published
         What the steps have found; None of a step that was not reached.
     stopped_by : Exception or None
         Why nothing was published.

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import json
 import logging
+import os
+import struct
+import subprocess
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pyte
 import pytest
+from command_line import GOOD
+from conftest import EM_IMPUTE, PrefectServer, WriteJob
 from rich.console import Console
 
 from em_impute.cli import terminal
@@ -191,3 +200,36 @@ def test_a_history_is_plain_where_there_is_no_terminal(capsys: pytest.CaptureFix
 )
 def test_sparklines(numbers: list[float | None], line: str) -> None:
     assert terminal.sparkline(numbers) == line
+
+
+def test_a_terminal_shows_the_steps_and_no_log_line(
+    prefect_server: PrefectServer, write_job: WriteJob
+) -> None:
+    """Stderr is a terminal of 100 columns, stdout is a pipe."""
+    write_job(GOOD)
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    environment = prefect_server.environment | {"TERM": "xterm-256color"}
+    with subprocess.Popen(
+        [EM_IMPUTE, "run", "--json", "job.yaml"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    ) as running:
+        os.close(theirs)
+        screen = pyte.Screen(100, 24)
+        stream = pyte.ByteStream(screen)
+        with suppress(OSError):  # the end of a terminal
+            while written := os.read(ours, 65536):
+                stream.feed(written)
+        assert running.stdout is not None
+        assert json.loads(running.stdout.read())["imputed_cells"] == 8
+    os.close(ours)
+    assert running.returncode == 0
+    lines = [line.rstrip() for line in screen.display if line.strip()]
+    assert lines[0].startswith(f"View at {prefect_server.url}/runs/flow-run/")
+    before = ["start", "load", "check input", "fit", "fill"]
+    steps = [*before, "self-test", "check output", "publish", "report"]
+    assert [line[:15].strip() for line in lines[1:]] == [f"✓ {step}" for step in steps]
+    assert lines[2].endswith("Read 40 rows and 2 columns from in.csv.")
+    assert screen.cursor.hidden is False

@@ -27,6 +27,7 @@ from em_impute.gaussian import PatternSummary
 from em_impute.job import Job, KeptRuns
 from em_impute.plugin.tasks import fill, fit, load, open_run, publish, report_cancelled, report_lost
 from em_impute.reporting.records import Report
+from em_impute.runs.manifest import read_manifest
 from em_impute.runs.run import Outcome, Run
 from em_impute.tables import progress, sources, summarise, targets
 from em_impute.tables.run_folder import RunFolder
@@ -280,6 +281,35 @@ def test_what_trying_again_does_not_mend_is_not_tried_again(
     assert state.is_failed()
     assert "no such file" in outcome.verdict.sentence
     assert len(calls) == 1
+
+
+def test_a_misspelt_check_is_what_is_reported_and_no_snapshot_is_taken(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that would be refused if it were read."""
+    Path("boys.parquet").write_bytes(b"no Parquet")
+    read: list[Any] = []
+    monkeypatch.setattr(sources, "take_snapshot", lambda *arguments: read.append(arguments))
+    checks = {"output": [{"expect_column_to_exit": {"column": "hgt"}}]}
+    state, outcome = run(Job.model_validate(job.model_dump(mode="json") | {"checks": checks}))
+    assert state.is_failed()
+    assert outcome.stopped == "cannot run"
+    assert "no expectation expect_column_to_exit (did you mean" in outcome.verdict.sentence
+    assert outcome.verdict.sentence in outcome.report.read_text()
+    assert not read
+    assert not (outcome.report.parent / "manifest.json").exists()
+
+
+def test_a_run_that_was_stopped_over_its_columns_reports_what_it_has_read(job: Job) -> None:
+    columns = {"impute": ["height"]}
+    state, outcome = run(Job.model_validate(job.model_dump(mode="json") | {"columns": columns}))
+    assert state.is_failed()
+    assert outcome.stopped == "cannot run"
+    numbers = Report.from_dict(json.loads((outcome.report.parent / "report.json").read_text()))
+    assert numbers.rows == 748
+    assert {column.role for column in numbers.columns} == {"passthrough"}
+    manifest = read_manifest(RunFolder(outcome.report.parent))
+    assert (manifest["source"]["rows"], manifest["target"]) == (748, None)
 
 
 def test_a_secret_value_is_nowhere_but_in_the_table(job: Job) -> None:

@@ -56,7 +56,9 @@ from em_impute.runs import (
     measure_columns,
     measure_drift,
     measure_missingness,
+    steps,
 )
+from em_impute.runs import report as ending
 from em_impute.runs import run as findings
 from em_impute.runs.history import past_run, rebuild_report
 from em_impute.runs.manifest import Manifest, read_manifest
@@ -190,7 +192,7 @@ def stage(prefect_server: object, tmp_path_factory: pytest.TempPathFactory) -> I
         for kind in ("markdown", "table", "link"):
             patch.setattr(artifacts, f"create_{kind}_artifact", artifact)
         patch.setattr("em_impute.reporting.parts.PAUSES", (0.0,))
-        patch.setattr(tasks, "PAUSES", (0.0,))
+        patch.setattr(ending, "PAUSES", (0.0,))
         made.set()
         yield made
 
@@ -333,7 +335,7 @@ def functions() -> dict[str, tuple[list[tuple[object, str]], Any]]:
 
 
 def everywhere() -> tuple[ModuleType, ...]:
-    return (*MODULES, findings, tasks)
+    return (*MODULES, findings, steps, ending, tasks)
 
 
 @pytest.mark.timeout(900)
@@ -449,7 +451,7 @@ def test_an_interruption_after_publishing_does_not_hide_that_it_was(
     write_job(ROWS)
     place, name = {
         "publishing": (single_file, "take_place"),
-        "the numbers": (tasks, "report_numbers"),
+        "the numbers": (ending, "report_numbers"),
         "the artifacts": (artifacts, "leave_report"),
     }[moment]
     real, interrupted = getattr(place, name), []

@@ -20,11 +20,10 @@ from click.testing import CliRunner, Result
 from em_impute.cli import main as cli
 from em_impute.gaussian import GaussianModel, PatternSummary
 from em_impute.job import CannotRun, FileSource, FileTarget, Job, KeptRuns
-from em_impute.runs.history import past_runs
+from em_impute.runs.history import imputed_before, past_runs, published_dates
 from em_impute.runs.kept import is_overtaken, prune
 from em_impute.runs.manifest import Manifest, read_manifests
 from em_impute.runs.recompute import verify
-from em_impute.runs.run import imputed_before, published_dates
 from em_impute.tables import sources, summarise, targets
 from em_impute.tables.columns.roles import Roles, assign_roles
 from em_impute.tables.fill import fill

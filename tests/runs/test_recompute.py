@@ -101,7 +101,7 @@ def shifted(by: float) -> Callable[[pa.Table], pa.Table]:
 
 def test_a_run_is_equal_bit_by_bit(run: RunFolder) -> None:
     found = verify(run.path)
-    assert found.outcome == "equal"
+    assert found.agreement == "equal"
     assert found.sentences == (
         "Equal bit by bit: the table, summary.npz, model.json, cells.parquet.",
         "The target out/filled.parquet still is what this run published.",
@@ -119,7 +119,7 @@ def test_a_run_is_equal_on_another_number_of_threads(
         run = published()
     with threadpool_limits(2, user_api="blas"):
         found = verify(run.path)
-    assert (found.outcome, found.sentences[0]) == (
+    assert (found.agreement, found.sentences[0]) == (
         "equal",
         "Equal bit by bit: the table, summary.npz, model.json, cells.parquet.",
     )
@@ -128,7 +128,7 @@ def test_a_run_is_equal_on_another_number_of_threads(
 def test_a_target_that_a_later_run_replaced_is_not_needed(run: RunFolder) -> None:
     Path("out/filled.parquet").write_text("another table")
     found = verify(run.path)
-    assert found.outcome == "equal"
+    assert found.agreement == "equal"
     assert found.sentences[-1] == "The target out/filled.parquet holds another table by now."
     Path("out/filled.parquet").unlink()
     assert verify(run.path).sentences[-1] == (
@@ -142,7 +142,7 @@ def test_another_machine_is_named_with_the_largest_difference(run: RunFolder) ->
     change_manifest(run, lambda content: content["machine"].update(blas))
     change_manifest(run, lambda content: content["versions"].update(numpy="1.0"))
     found = verify(run.path)
-    assert found.outcome == "equal to rounding"
+    assert found.agreement == "equal to rounding"
     apart, files, differences, _ = found.sentences
     assert apart.startswith("1 of 613 filled cells differ, by up to ")
     largest = float(apart.split("up to ")[1].split(" ")[0])
@@ -157,7 +157,7 @@ def test_other_cells_are_named_by_file_row_and_column(run: RunFolder) -> None:
     row, column = ledger["row"][10].as_py(), ledger["column"][10].as_py()
     change_ledger(run, shifted(1.0))
     found = verify(run.path)
-    assert found.outcome == "not equal"
+    assert found.agreement == "not equal"
     assert found.sentences[0].startswith(
         f"1 of 613 cells in cells.parquet differ, the first in row {row}, column {column}, by up "
     )
@@ -166,7 +166,7 @@ def test_other_cells_are_named_by_file_row_and_column(run: RunFolder) -> None:
 def test_a_cell_that_was_not_filled_then_is_a_difference(run: RunFolder) -> None:
     change_ledger(run, lambda ledger: ledger.slice(0, ledger.num_rows - 1))
     found = verify(run.path)
-    assert found.outcome == "not equal"
+    assert found.agreement == "not equal"
     assert "the first in cell 613 of the ledger" in found.sentences[0]
 
 
@@ -175,14 +175,14 @@ def test_a_cell_in_another_row_is_a_difference(run: RunFolder) -> None:
         run, lambda ledger: ledger.set_column(0, "row", pc.add(ledger["row"], pa.scalar(1)))
     )
     found = verify(run.path)
-    assert found.outcome == "not equal"
+    assert found.agreement == "not equal"
     assert found.sentences[0].startswith("613 of 613 cells in cells.parquet differ")
 
 
 def test_a_target_with_other_bytes_is_a_difference(run: RunFolder) -> None:
     change_manifest(run, lambda content: content.update(table="ab12"))
     found = verify(run.path)
-    assert found.outcome == "not equal"
+    assert found.agreement == "not equal"
     assert found.sentences[:2] == (
         "The filled cells are equal bit by bit, and yet the files are not.",
         "Other bytes than then: the table.",
@@ -193,7 +193,7 @@ def test_files_of_the_run_that_were_changed_since(run: RunFolder) -> None:
     run.model.write_text("{}")
     run.cells.unlink()
     found = verify(run.path)
-    assert found.outcome == "not equal"
+    assert found.agreement == "not equal"
     assert found.sentences == (
         f"{run.model} is another file than the run wrote.",
         f"{run.cells} is gone.",
@@ -205,7 +205,7 @@ def test_a_source_that_has_changed_leaves_the_model(run: RunFolder) -> None:
     frame.loc[3, "hgt"] = 123456.789
     frame.to_parquet("boys.parquet")
     found = verify(run.path)
-    assert found.outcome == "cannot be verified"
+    assert found.agreement == "cannot be verified"
     assert found.sentences == (
         "The source boys.parquet has changed since: it does not have the fingerprint that the run "
         "recorded, so the table cannot be computed again.",
@@ -222,7 +222,7 @@ def test_a_model_that_is_not_that_of_its_summary(run: RunFolder) -> None:
     hashes = {run.model.name: sha256(run.model)}
     change_manifest(run, lambda manifest: manifest["outputs"].update(hashes))
     found = verify(run.path)
-    assert found.outcome == "not equal"
+    assert found.agreement == "not equal"
     assert "sd in its means" in found.sentences[-1]
 
 
@@ -258,7 +258,7 @@ def test_rows_in_a_database_are_compared(
 
     def told() -> tuple[str, str]:
         found = verify(folder.path)
-        return found.outcome, found.sentences[-1]
+        return found.agreement, found.sentences[-1]
 
     def run(sql: str) -> None:
         connection = sqlite3.connect("x.db", isolation_level=None)
@@ -285,7 +285,7 @@ def test_appended_rows_are_not_told_from_others(
 ) -> None:
     target = {"url": "sqlite:///x.db", "table": "t", "mode": "append"}
     found = verify(published(target=target, name="other").path)
-    assert (found.outcome, found.sentences[-1]) == (
+    assert (found.agreement, found.sentences[-1]) == (
         "equal",
         "The table t of sqlite:///x.db was appended to: the rows of this run cannot be compared.",
     )

@@ -1,0 +1,138 @@
+"""`em-impute check`: the first steps of a run, which publish nothing, and what they have found."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import click
+
+from em_impute.checks import Checked, CheckResult
+from em_impute.cli.ending import REFUSED
+from em_impute.job import DatabaseTarget, Job, load_job
+from em_impute.job.legible import legible
+from em_impute.runs import steps
+from em_impute.runs.history import imputed_before
+from em_impute.runs.run import Loaded
+from em_impute.tables.columns.hints import Hint, find_hints
+from em_impute.tables.columns.unfilled import Unfilled, find_unfilled, unfilled_in_words
+from em_impute.tables.fill import filled_schema
+from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.targets import check_target
+
+# A table of very many columns that look alike is not to fill the terminal.
+MOST_HINTS = 40
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run of a job would do.
+
+    Attributes
+    ----------
+    job : Job
+    table : Loaded
+    found : tuple of CheckResult
+        Preconditions of ours; the job's own checks are left to the run.
+    unfilled : tuple of Unfilled
+    hints : tuple of Hint
+    """
+
+    job: Job
+    table: Loaded
+    found: tuple[CheckResult, ...]
+    unfilled: tuple[Unfilled, ...]
+    hints: tuple[Hint, ...]
+
+
+def plan(path: Path, runs: Path, day: date | None) -> Plan:
+    """Go the first steps of a run, and see what the later ones would come upon.
+
+    Parameters
+    ----------
+    path : Path
+        The job file.
+    runs : Path
+        Where earlier runs are.
+    day : date or None
+        The data date; by default today's.
+
+    Raises
+    ------
+    CannotRun
+        If the job, its source or its target is wrong.
+    """
+    job = load_job(path)
+    job = job.at(day or job.data_date(datetime.now(UTC)))
+    check_target(job.target)
+    with tempfile.TemporaryDirectory() as folder:
+        table = steps.load(job, RunFolder(Path(folder)))
+        found = steps.preconditions(job, table, imputed_before(runs / job.name))
+        unfilled = find_unfilled(table, table.roles, job)
+        hints = find_hints(table, table.roles)
+        if isinstance(job.target, DatabaseTarget):
+            from em_impute.tables.databases.rehearsal import rehearse
+
+            rehearse(table, table.roles, filled_schema(table, table.roles), job.target)
+    return Plan(job, table, found, unfilled, hints)
+
+
+def show(made: Plan) -> None:
+    """Print what a run would do; ends the program with the exit code 1 where it would refuse."""
+    _show_columns(made.job, made.table)
+    _show_unfilled(made.unfilled)
+    _show_hints(made.hints)
+    checked = Checked(made.found)
+    for warning in checked.warnings:
+        click.echo(legible(warning))
+    if checked.refusal:
+        click.echo(legible(checked.refusal))
+        sys.exit(REFUSED)
+
+
+def _show_columns(job: Job, table: Loaded) -> None:
+    """Each column with its part and its missing cells."""
+    click.echo(f"{job.name}: {table.rows:,} rows from {legible(table.source)}")
+    roles = table.roles
+    parts = {
+        **dict.fromkeys(roles.passthrough, "kept as is"),
+        **dict.fromkeys(roles.key, "key"),
+        **dict.fromkeys(roles.impute, "impute"),
+        **dict.fromkeys(roles.predictors, "predictor"),
+    }
+    names = {column.name: legible(column.name) for column in table.columns}
+    width = max(len("column"), *map(len, names.values()))
+    click.echo(f"  {'column':<{width}}  {'type':<10}  {'part':<10}  missing")
+    for column in table.columns:
+        share = column.missing / max(table.rows, 1)
+        click.echo(
+            f"  {names[column.name]:<{width}}  {column.type:<10}  {parts[column.name]:<10}  "
+            f"{column.missing:,} ({share:.1%})"
+        )
+    for note in table.notes:
+        click.echo(legible(note))
+    cells = sum(table.profile(name).missing for name in roles.impute)
+    click.echo(f"A run would fill {cells:,} cells and write {job.target}.")
+
+
+def _show_unfilled(unfilled: Sequence[Unfilled]) -> None:
+    """The missing cells that a run would leave, and why."""
+    for sentence in unfilled_in_words(unfilled, planned=True):
+        click.echo(legible(sentence))
+    if chosen := [one for one in unfilled if not one.remedy]:
+        listed = ", ".join(f"{one.column} {one.cells:,} ({one.why})" for one in chosen)
+        click.echo(legible(f"As the job says, it would leave missing: {listed}."))
+
+
+def _show_hints(hints: Sequence[Hint]) -> None:
+    """What columns look like, a line for each."""
+    if hints:
+        click.echo("What columns look like:")
+    for hint in hints[:MOST_HINTS]:
+        click.echo(f"  - {legible(hint.sentence)}")
+    if len(hints) > MOST_HINTS:
+        click.echo(f"  - There are {len(hints) - MOST_HINTS:,} more such columns.")

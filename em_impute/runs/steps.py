@@ -1,0 +1,351 @@
+"""The steps of a run, in their order, as plain functions without Prefect.
+
+`plugin.tasks` wraps them for the flow, `em-impute check` calls the first of them, and `em-impute
+verify` those that compute the table again. What a step knows goes to its `log`, in sentences.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from em_impute import checks
+from em_impute.checks import Checked, CheckResult
+from em_impute.gaussian import EMResult
+from em_impute.job import Job
+from em_impute.runs.kept import is_overtaken
+from em_impute.runs.run import Loaded, Run
+from em_impute.self_test import limits
+from em_impute.self_test.run import score_hidden_cells
+from em_impute.self_test.scores import SelfTest
+from em_impute.tables import fill as filling
+from em_impute.tables import groups, progress, sources, spelling, summarise, targets
+from em_impute.tables.columns import doubts, misfits
+from em_impute.tables.columns import roles as columns
+from em_impute.tables.columns.encoding import decimals_as_floats
+from em_impute.tables.columns.unfilled import find_unfilled, unfilled_in_words
+from em_impute.tables.groups import Fitted
+from em_impute.tables.reading.purpose import Purpose
+from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.sample import sample_rows
+from em_impute.tables.snapshot import (
+    Snapshot,
+    read_batches,
+    read_schema,
+    read_spelled,
+    spelled_columns,
+)
+from em_impute.tables.writing.formats import read_staged
+from em_impute.tables.writing.staged import Published, Staged
+
+Log = logging.Logger | logging.LoggerAdapter[Any]
+Shown = AbstractContextManager[Callable[[EMResult], object]]
+"""What shows EM while it is entered, and gives what is to be called with the result."""
+
+SILENT = logging.Logger(__name__, level=logging.CRITICAL + 1)
+UNSEEN: Shown = nullcontext(lambda _: None)
+
+
+def load(job: Job, folder: RunFolder, log: Log = SILENT) -> Loaded:
+    """Read the source into `folder` and decide what each column is for.
+
+    Whether the job's checks can be carried out is seen before: a misspelt one is an error of the
+    job, and nothing is read.
+
+    Parameters
+    ----------
+    job : Job
+    folder : RunFolder
+        Where the snapshot is kept, and where one may be that was read before.
+    log : Logger
+
+    Raises
+    ------
+    CannotRun
+        If the job or its source is wrong.
+    """
+    checks.verify_checks(job)
+    return assigned(read(job, folder, log), job)
+
+
+def read(job: Job, folder: RunFolder, log: Log = SILENT) -> Snapshot:
+    """Read the source into `folder`; a run that is tried again has read it already.
+
+    What it had read is too old where another run has ended meanwhile: that one's table is newer.
+
+    Parameters
+    ----------
+    job : Job
+    folder : RunFolder
+    log : Logger
+    """
+    snapshot = Snapshot.load(folder.read)
+    if snapshot is not None and not is_overtaken(folder):
+        log.info("Going on with the %s rows that were read before.", f"{snapshot.rows:,}")
+        return snapshot
+    folder.read.unlink(missing_ok=True)
+    snapshot = columns.count_blanks(
+        sources.take_snapshot(job.source, folder.snapshot, job.batch_rows, Purpose.of(job)),
+        job,
+    )
+    snapshot.save(folder.read)
+    log.info(
+        "Read %s rows and %s columns from %s.",
+        f"{snapshot.rows:,}",
+        len(snapshot.columns),
+        job.source,
+    )
+    for note in snapshot.notes:
+        log.info(note)
+    return snapshot
+
+
+def assigned(snapshot: Snapshot, job: Job) -> Loaded:
+    """The snapshot with the part of each of its columns.
+
+    Raises
+    ------
+    JobError
+        If a column is not there, or cannot play its part.
+    """
+    return Loaded.of(snapshot, columns.assign_roles(snapshot, job))
+
+
+def preconditions(
+    job: Job, table: Loaded, imputed_before: Collection[str] = ()
+) -> tuple[CheckResult, ...]:
+    """What is found of a table before the job's own checks see it.
+
+    Parameters
+    ----------
+    job : Job
+    table : Loaded
+    imputed_before : collection of str
+        The columns that the job's last run that published has filled.
+
+    Raises
+    ------
+    CannotRun
+        If a check, a limit of the self-test or the target does not go with the table.
+    """
+    roles = table.roles
+    limits.check_limits(table, roles, job)
+    targets.check_schema(filling.filled_schema(table, roles), job.target, roles.key)
+    checks.check_columns(job, [column.name for column in table.columns])
+    checks.check_rows(job, table.rows)
+    checks.output_checks(job, roles.impute)
+    return (
+        *checks.check_preconditions(table.rows, table.columns, roles.model_columns),
+        *checks.misfits(misfits.find_misfits(table, roles, job), table.rows),
+        *checks.doubts(doubts.find_doubts(table, roles, job, imputed_before)),
+    )
+
+
+def check_input(
+    job: Job, table: Loaded, imputed_before: Collection[str] = (), log: Log = SILENT
+) -> Checked:
+    """Check the table as it was read: preconditions of ours, then the job's own checks.
+
+    Parameters
+    ----------
+    job : Job
+    table : Loaded
+    imputed_before : collection of str
+        The columns that the job's last run that published has filled.
+    log : Logger
+
+    Raises
+    ------
+    CannotRun
+        If a check, a limit of the self-test or the target does not go with the table.
+    """
+    found = preconditions(job, table, imputed_before)
+    schema = read_schema(table.path)
+    needed = checks.columns_needed(job.checks.input, schema.names)
+    batches = read_batches(table.path, needed)
+    frame = _frame(schema, batches, needed, table.rows, job.checks.max_rows)
+    return _logged(checks.check_input(frame, job.checks.input, found, table.rows), log)
+
+
+def fit(
+    job: Job,
+    table: Loaded,
+    folder: RunFolder,
+    log: Log = SILENT,
+    shown: Shown = UNSEEN,
+) -> Fitted:
+    """Estimate the model: one pass over the snapshot, then EM on the summary.
+
+    Parameters
+    ----------
+    job : Job
+    table : Loaded
+    folder : RunFolder
+        Where the summary and the model are left.
+    log : Logger
+    shown : context manager
+        Entered while EM runs.
+    """
+    roles = table.roles
+    if not roles.impute:
+        log.info("No column is to be imputed, so no model is fitted.")
+        return Fitted(roles, None)
+    summary = summarise.summarise(table, roles)
+    summary.save(folder.summary)
+    log.info(
+        "Fitting %s columns; their cells are missing in %s patterns.",
+        len(roles.dimensions),
+        f"{len(summary.patterns):,}",
+    )
+    if folder.checkpoint.exists():
+        log.info("Going on from where the fit was interrupted.")
+    with shown as ended:
+        on_iteration = progress.iterations(job.model.tol)
+        result = summarise.fit_model(summary, job.model, on_iteration, folder.checkpoint)
+        ended(result)
+    result.model.save(folder.model)
+    models, decisions, fits = groups.fit_groups(table, roles, job.model)
+    if roles.group_by:
+        groups.save_models(models, folder.groups)
+        log.info("Fitted a model to each of %s groups.", len(models))
+    for sentence in (*result.decisions, *decisions):
+        log.warning(sentence)
+    log.log(logging.INFO if result.converged else logging.WARNING, result.message)
+    return Fitted(roles, result, models, (*result.decisions, *decisions), fits)
+
+
+def fill(job: Job, table: Loaded, fitted: Fitted, folder: RunFolder, log: Log = SILENT) -> Staged:
+    """Stage the table with its holes filled, in the target's format, and write the cell ledger.
+
+    Parameters
+    ----------
+    job : Job
+    table : Loaded
+    fitted : Fitted
+    folder : RunFolder
+        Where the staged table and the ledger are left.
+    log : Logger
+    """
+    model = fitted.result.model if fitted.result else None
+    staged = filling.fill(
+        table, model, fitted.roles, job.target, folder, job.imputation, fitted.groups
+    )
+    log.info("Filled %s cells of %s rows.", f"{staged.cells:,}", f"{staged.rows:,}")
+    for sentence in unfilled_in_words(find_unfilled(table, fitted.roles, job)):
+        log.warning(sentence)
+    return staged
+
+
+def self_test(job: Job, table: Loaded, fitted: Fitted, log: Log = SILENT) -> SelfTest | None:
+    """Hide observed cells and see how well they are filled; the table is not touched.
+
+    Parameters
+    ----------
+    job : Job
+    table : Loaded
+    fitted : Fitted
+    log : Logger
+    """
+    tested = score_hidden_cells(table, fitted, job)
+    if tested is None:
+        log.info("There is no self-test: it is off, or no cell is to be filled.")
+        return None
+    log.info("Self-test: %s", " ".join(filter(None, (tested.sentence, tested.note))))
+    for sentence in filter(None, (tested.refusal, *tested.warnings)):
+        log.warning(sentence)
+    return tested
+
+
+def check_output(
+    job: Job, table: Loaded, fitted: Fitted, staged: Staged, log: Log = SILENT
+) -> Checked:
+    """Check the staged table: nothing but the holes has changed, then the job's own checks.
+
+    Parameters
+    ----------
+    job : Job
+    table : Loaded
+    fitted : Fitted
+    staged : Staged
+    log : Logger
+    """
+    roles, schema = fitted.roles, filling.filled_schema(table, fitted.roles)
+    spelled = spelled_columns(table)
+    written = spelling.spelled(schema) if spelled else schema
+    invariants = checks.check_invariants(
+        _before(table, roles.impute),
+        (
+            batch.select([*roles.columns, *spelled.values()])
+            for batch in read_staged(staged.path, staged.format, written)
+        ),
+        roles.impute,
+        roles.key,
+        spelled,
+    )
+    own = checks.output_checks(job, roles.impute)
+    needed = checks.columns_needed(own, schema.names)
+    batches = read_staged(staged.path, staged.format, schema)
+    frame = _frame(schema, batches, needed, staged.rows, job.checks.max_rows)
+    return _logged(checks.check_output(frame, own, invariants, staged.rows), log)
+
+
+def _before(table: Loaded, imputed: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The table as it was read, of the imputed columns the spellings of observed cells only."""
+    for batch in read_spelled(table.path):
+        shown = columns.blanks_as_missing(batch, table.roles)
+        if spelling.is_spelled(batch.schema):
+            shown = spelling.observed_spellings(shown, imputed)
+        yield shown
+
+
+def publish(run: Run, staged: Staged, log: Log = SILENT) -> Published:
+    """Move the staged table onto the target, in one atomic step.
+
+    Parameters
+    ----------
+    run : Run
+    staged : Staged
+    log : Logger
+    """
+    with suppress(OSError):  # a disk that is full for this file need not be that of the target
+        run.folder.publishing.touch()
+    published = targets.publish(staged, run.job.target, run.publication)
+    # That this run itself was tried before is no news.
+    published = replace(published, before=published.before and run.id not in run.publication)
+    log.info("Published %s rows to %s.", f"{published.rows:,}", published.target)
+    if published.warning:
+        log.warning(published.warning)
+    return published
+
+
+def _frame(
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    names: Sequence[str],
+    rows: int,
+    most: int,
+) -> pd.DataFrame:
+    """Some columns as Great Expectations takes them, of at most so many rows."""
+    selected = pa.schema([schema.field(name) for name in names])
+    parts = (batch.select(list(names)) for batch in batches)
+    sample = sample_rows(parts, rows, most) if names else ()
+    table = decimals_as_floats(pa.Table.from_batches(sample, selected))
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def _logged(checked: Checked, log: Log) -> Checked:
+    if checked.note:
+        log.info(checked.note)
+    for sentence in (checked.refusal, *checked.warnings):
+        if sentence:
+            log.warning(sentence)
+    if not (checked.refusal or checked.warnings):
+        log.info("All %s checks of the %s passed.", len(checked.results), checked.stage)
+    return checked

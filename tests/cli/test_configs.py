@@ -1,0 +1,222 @@
+"""The jobs in configs/, each run by the command line: what their targets hold then."""
+
+from __future__ import annotations
+
+import json
+from html import unescape
+from pathlib import Path
+from urllib.parse import quote
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as pa_dataset
+import pyarrow.parquet as pq
+import pytest
+from command_line import em_impute
+from conftest import ROOT
+from postgres_server import GUARDED, PASSWORD, PostgresServer
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def test_quickstart_publishes_the_reference_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """44 cells of New York's air, filled from the maximum that R's norm finds."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "quickstart.yaml")
+    assert result.exit_code == 0, result.output
+    assert "44 missing cells were filled" in result.output
+    assert "Ozone 37, Solar.R 7" in result.output
+    before = pd.read_csv("data/airquality.csv")
+    after = pq.read_table("out/airquality.parquet").to_pandas()
+    assert len(after) == 153
+    assert list(after.columns) == list(before.columns)
+    assert after.notna().all(axis=None)
+    for name in before:
+        shown = before[name].notna()
+        assert before[name][shown].to_numpy(float).tobytes() == (
+            after[name][shown].to_numpy(float).tobytes()
+        )
+    known = json.loads((ROOT / "tests" / "reference" / "airquality.json").read_text())
+    mean, covariance = np.array(known["mean"]), np.array(known["cov"])
+    row = before[before.Ozone.isna() & before["Solar.R"].isna()].index[0]
+    slopes = np.linalg.solve(covariance[2:, 2:], covariance[2:, :2])
+    expected = mean[:2] + (before.loc[row, ["Wind", "Temp"]].to_numpy(float) - mean[2:]) @ slopes
+    np.testing.assert_allclose(
+        after.loc[row, ["Ozone", "Solar.R"]].to_numpy(float), expected, rtol=1e-5
+    )
+
+
+def test_penguins_ride_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "penguins.yaml")
+    assert result.exit_code == 0, result.output
+    before = pd.read_csv("data/penguins.csv", keep_default_na=False)
+    after = pd.read_csv("out/penguins.csv", keep_default_na=False)
+    assert len(after) == 344
+    pd.testing.assert_frame_equal(
+        before[["species", "island", "sex"]], after[["species", "island", "sex"]]
+    )
+    assert pd.read_csv("out/penguins.csv")["body_mass_g"].notna().all()
+
+
+def test_postgresql_to_postgresql(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: PostgresServer
+) -> None:
+    """Two runs: the second updates what the first has added. The password is nowhere."""
+    monkeypatch.chdir(tmp_path)
+    secret = quote(PASSWORD, safe="")
+    monkeypatch.setenv(
+        "WAREHOUSE_URL", postgres.guarded_url.replace(GUARDED, f"{GUARDED}:{secret}")
+    )
+    postgres.run(f"CREATE SCHEMA air AUTHORIZATION {GUARDED}")
+    before = pd.read_csv(ROOT / "data" / "airquality.csv").astype(float)
+    before.columns = [name.lower().replace(".", "_") for name in before.columns]
+    with postgres.session() as cursor:
+        table = pa.Table.from_pandas(before, preserve_index=False)
+        cursor.adbc_ingest("measured", table, mode="create", db_schema_name="air")
+        cursor.execute(f"GRANT SELECT ON air.measured TO {GUARDED}")
+    for _ in range(2):
+        result = em_impute("run", ROOT / "configs" / "postgresql.yaml")
+        assert result.exit_code == 0, result.output
+        assert "44 missing cells were filled" in result.output
+    columns = ", ".join(before.columns)
+    after = pd.DataFrame(
+        postgres.run(f"SELECT {columns} FROM air.filled ORDER BY month, day"),
+        columns=before.columns,
+    )
+    assert after.notna().all(axis=None)
+    pd.testing.assert_frame_equal(after.where(before.notna()), before)
+    runs = postgres.run("SELECT target, rows FROM air.em_impute_runs")
+    assert runs == [("filled", 153), ("filled", 153)]
+    left = [result.output, *(file.read_text(errors="replace") for file in tmp_path.rglob("*.*"))]
+    assert not [text for text in left if "s3cret" in text or secret in text]
+    manifest = json.loads(next(tmp_path.rglob("manifest.json")).read_text())
+    assert manifest["target"]["target"] == "the table air.filled of $WAREHOUSE_URL"
+
+
+def test_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    csv = ROOT / "data" / "penguins.csv"
+    with duckdb.connect("out/penguins.duckdb") as connection:
+        connection.execute(f"CREATE TABLE penguins AS FROM read_csv('{csv}', nullstr = 'NA')")
+    result = em_impute("run", ROOT / "configs" / "duckdb.yaml")
+    assert result.exit_code == 0, result.output
+    with duckdb.connect("out/penguins.duckdb") as connection:
+        rows = connection.execute("SELECT count(*), count(body_mass_g) FROM penguins_filled")
+        assert len(set(rows.fetchall()[0])) == 1
+
+
+def test_folder_of_csv_to_partitioned_parquet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same cells as in the one file; of three runs, the last two versions are kept."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    for _ in range(3):
+        result = em_impute("run", ROOT / "configs" / "folders.yaml")
+        assert result.exit_code == 0, result.output
+        assert "44 missing cells were filled" in result.output
+    current = Path("out/airquality_months/current")
+    assert [folder.name for folder in sorted(current.glob("Month=*"))] == [
+        f"Month={month}" for month in range(5, 10)
+    ]
+    assert len(list(Path("out/airquality_months/versions").iterdir())) == 2
+    before = pd.read_csv("data/airquality.csv").sort_values(["Month", "Day"], ignore_index=True)
+    after = pa_dataset.dataset(current, partitioning="hive").to_table().to_pandas()
+    after = after.sort_values(["Month", "Day"], ignore_index=True)[before.columns]
+    assert not after.isna().any(axis=None)
+    for name in before:
+        shown = before[name].notna()
+        assert (after[name][shown] == before[name][shown]).all()
+
+
+def test_mixed_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sex is filled in as a level, whole numbers stay whole, observed cells are as they were."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "mixed.yaml")
+    assert result.exit_code == 0, result.output
+    assert "19 missing cells were filled" in result.output
+    before, after = (
+        pd.read_csv(path, keep_default_na=False)
+        for path in ("data/penguins.csv", "out/penguins_mixed.csv")
+    )
+    assert after["body_mass_g"].dtype == after["flipper_length_mm"].dtype == np.int64
+    for name in before:
+        shown = before[name] != "NA"
+        cells = before[name][shown].astype(after[name].dtype)
+        assert (cells == after[name][shown]).all()
+    assert (before["sex"] == "NA").sum() == 11
+    assert set(after["sex"]) == {"female", "male"}
+    [numbers] = (tmp_path / "runs").glob("penguins_mixed/*/report.json")
+    columns = {c["name"]: c for c in json.loads(numbers.read_text())["columns"]}
+    assert (columns["sex"]["missing"], columns["sex"]["imputed"]["count"]) == (11, 11)
+
+
+def test_skewed_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "skewed.yaml")
+    assert result.exit_code == 0, result.output
+    before = pd.read_csv("data/airquality.csv")
+    after = pq.read_table("out/airquality_skewed.parquet").to_pandas()
+    assert after["Ozone"].dtype == after["Solar.R"].dtype == np.int64
+    assert after["Ozone"].between(1, 200).all()
+    assert after["Solar.R"].between(0, 340).all()
+    for j, name in enumerate(["Ozone", "Solar.R"]):
+        drawn = after["em_impute_mask"].to_numpy() >> j & 1
+        assert (drawn == before[name].isna()).all()
+        assert (after[name][drawn == 0] == before[name][drawn == 0]).all()
+    [numbers] = (tmp_path / "runs").glob("airquality_skewed/*/report.json")
+    ozone = json.loads(numbers.read_text())["columns"][0]
+    assert ozone["observed"]["mean"] == pytest.approx(before["Ozone"].mean())
+    assert 20 < ozone["em"]["mean"] < 80
+    assert json.loads(numbers.read_text())["drawn"]
+    test = json.loads(numbers.read_text())["self_test"]
+    assert (test["method"], test["cells"], test["refusal"]) == ("refit", 34 + 43, None)
+    assert test["rmse_ratio"] < 1
+
+
+def test_a_model_per_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "groups.yaml")
+    assert result.exit_code == 0, result.output
+    said = "Of 5 groups, 1 with fewer than 50 rows are filled by the model of all rows."
+    assert said in " ".join(result.output.split())
+    filled = pd.read_csv("out/penguins_by_group.csv", keep_default_na=False)
+    empty = pd.read_csv("data/penguins.csv")["body_mass_g"].isna()
+    for row in filled[empty].itertuples():
+        group = filled[(filled.species == row.species) & (filled.island == row.island) & ~empty]
+        assert abs(row.body_mass_g - group.body_mass_g.mean()) < 0.5 * group.body_mass_g.std()
+    [folder] = (tmp_path / "runs" / "penguins_by_group").iterdir()
+    assert len(json.loads((folder / "groups.json").read_text())) == 4
+
+
+def test_missingness_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little's test fails as a warning, with naniar's p-value; the draws are like the observed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "missingness.yaml")
+    assert result.exit_code == 0, result.output
+    assert Path("out/airquality_missingness.parquet").exists()
+    [folder] = (tmp_path / "runs" / "airquality_missingness").iterdir()
+    before, after = json.loads((folder / "checks.json").read_text())
+    mcar, match = before["results"][-1], after["results"][-1]
+    assert mcar["expected"] == (
+        "cells of all numeric columns missing completely at random (p at least 0.05)"
+    )
+    assert (mcar["success"], mcar["severity"]) == (False, "warning")
+    assert mcar["observed"].startswith("p = 0.00142, Little's test: 35.11 on 14 degrees of freedom")
+    assert match["success"]
+    assert match["observed"].endswith("37 imputed and 116 observed cells")
+    report = (folder / "report.html").read_text()
+    for words in (mcar["expected"], match["observed"]):
+        assert words in unescape(report)
