@@ -15,6 +15,7 @@ from em_impute.plugin.artifacts import tell_ended
 from em_impute.plugin.tasks import (
     check_input,
     check_output,
+    dropped_signals_sent_again,
     fill,
     fit,
     interruption_behind,
@@ -93,7 +94,7 @@ def impute(
         run = open_run(job, runs, date, schedule)
     except CannotRun as mistake:
         return Failed(message=str(mistake), data=mistake)
-    with nothing_left_if_interrupted(run):
+    with dropped_signals_sent_again(), nothing_left_if_interrupted(run):
         return _carry_out(run)
 
 

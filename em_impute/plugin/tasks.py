@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,6 +62,8 @@ R = TypeVar("R")
 
 # A run that takes its machine down is not tried for ever.
 MOST_TRIES = 3
+# A signal that was dropped is sent again after so many seconds.
+SOON = 0.1
 
 AnyFlow = Flow[..., Any]
 
@@ -122,8 +127,17 @@ def open_run(
     """Read the job, see that its target can be written, and make the run's folder under `runs`.
 
     The run has the id of the flow run in which this is called: a flow run that is tried again is
-    the same run. Outside of a flow every call begins a run of its own. The data date is `day`, or
-    else what the job's schedule of that number makes of the moment for which the run was scheduled.
+    the same run. Outside of a flow every call begins a run of its own.
+
+    Parameters
+    ----------
+    job : Path or Job
+    runs : Path
+    day : date, optional
+        The data date; by default what the job's schedule makes of the moment for which the run was
+        scheduled.
+    schedule : int
+        Which of the job's schedules that is, from 0.
 
     Raises
     ------
@@ -134,7 +148,7 @@ def open_run(
     if (runtime.flow_run.run_count or 0) > MOST_TRIES:
         raise CannotRun(
             f"This run was tried {MOST_TRIES} times, and each time its process was lost: see if "
-            "the machine has memory enough, and start the job again."
+            "the machine has enough memory, and start the job again."
         )
     started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
     run = _run(job, runs, started, str(runtime.flow_run.id or uuid4()), day, schedule)
@@ -193,19 +207,46 @@ def fit(run: Run, snapshot: Loaded) -> Fitted:
 
 @_step("fill")
 def fill(run: Run, snapshot: Loaded, fitted: Fitted) -> Staged:
-    """Stage the table with its holes filled, in the target's format, and write the cell ledger."""
+    """Stage the table with its holes filled, in the target's format, and write the cell ledger.
+
+    Parameters
+    ----------
+    run : Run
+    snapshot : Loaded
+    fitted : Fitted
+    """
     return steps.fill(run.job, snapshot, fitted, run.folder, get_run_logger())
 
 
 @_step("self-test")
 def self_test(run: Run, snapshot: Loaded, fitted: Fitted) -> SelfTest | None:
-    """Hide observed cells and see how well they are filled; the table is not touched."""
+    """Hide observed cells and see how well they are filled; the table is not touched.
+
+    Parameters
+    ----------
+    run : Run
+    snapshot : Loaded
+    fitted : Fitted
+
+    Returns
+    -------
+    SelfTest or None
+        None if the job wants none, or no cell is to be filled.
+    """
     return steps.self_test(run.job, snapshot, fitted, get_run_logger())
 
 
 @_step("check output")
 def check_output(run: Run, snapshot: Loaded, fitted: Fitted, staged: Staged) -> Checked:
-    """Check the staged table: nothing but the holes has changed, then the job's own checks."""
+    """Check the staged table: nothing but the holes has changed, then the job's own checks.
+
+    Parameters
+    ----------
+    run : Run
+    snapshot : Loaded
+    fitted : Fitted
+    staged : Staged
+    """
     return steps.check_output(run.job, snapshot, fitted, staged, get_run_logger())
 
 
@@ -296,6 +337,29 @@ def nothing_left_if_interrupted(run: Run) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def dropped_signals_sent_again() -> Iterator[None]:
+    """Send a signal again if Python drops the exception that Prefect raises for it.
+
+    It does so in finalizers and in callbacks of weak references: it prints the exception and goes
+    on.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if isinstance(signal := unraisable.exc_value, TerminationSignal):
+            # A little later, for here it would be dropped, too.
+            threading.Timer(SOON, os.kill, [os.getpid(), signal.signal]).start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
 def interruption_behind(fault: BaseException | None) -> BaseException | None:
     """The signal that a fault came of; None if it came of none.
 
@@ -307,7 +371,7 @@ def interruption_behind(fault: BaseException | None) -> BaseException | None:
 
 
 def _run_of(flow_run: FlowRun) -> Run | None:
-    """A run as `open_run` made it, told by its flow run; None if it did not come so far."""
+    """The run that `open_run` made in a flow run; None if it did not come so far."""
     given, started = flow_run.parameters, flow_run.expected_start_time or datetime.now(UTC)
     try:
         job = given["job"]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from conftest import EM_IMPUTE, PrefectServer, WriteJob, own_environment
 from holed_tables import factor_table
 from prefect.exceptions import TerminationSignal
 
-from em_impute.plugin.tasks import interruption_behind
+from em_impute.plugin.tasks import dropped_signals_sent_again, interruption_behind
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(400)]
 
@@ -123,3 +124,28 @@ def test_a_signal_is_told_from_a_fault_that_came_of_it(sent: BaseException) -> N
     fault.__context__ = sent
     assert interruption_behind(fault) is sent
     assert interruption_behind(ValueError("a fault")) is None
+
+
+def test_a_signal_that_python_drops_is_sent_again(capfd: pytest.CaptureFixture[str]) -> None:
+    """It comes while a callback of a weak reference is called."""
+
+    def as_prefect_does(number: int, _: object) -> None:
+        raise TerminationSignal(number)
+
+    class Thing:
+        pass
+
+    def work() -> None:
+        thing = Thing()
+        reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))
+        del thing
+        assert reference() is None  # and the program goes on
+        time.sleep(60)
+
+    before = signal.signal(signal.SIGTERM, as_prefect_does)
+    try:
+        with pytest.raises(TerminationSignal), dropped_signals_sent_again():
+            work()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "Exception ignored" not in capfd.readouterr().err

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,37 +17,52 @@ from holed_tables import factor_table
 from prefect import get_client
 from prefect.exceptions import ObjectNotFound
 
+pytestmark = pytest.mark.timeout(400)
 
-@pytest.mark.timeout(400)
+LOG = Path("serve.log")
+
+
+@pytest.fixture
+def serve(prefect_server: PrefectServer) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Serve job.yaml until the test is over; what is printed is in `LOG`."""
+    with ExitStack() as stack:
+
+        def start() -> subprocess.Popen[bytes]:
+            output = stack.enter_context(LOG.open("w"))
+            server = stack.enter_context(
+                subprocess.Popen(
+                    [EM_IMPUTE, "serve", "job.yaml"],
+                    env=prefect_server.environment,
+                    stdout=output,
+                    stderr=output,
+                )
+            )
+            stack.callback(_end, server)
+            return server
+
+        yield start
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(60)
+    except subprocess.TimeoutExpired:
+        server.kill()
+
+
 def test_a_cron_schedule_fires_by_itself(
-    prefect_server: PrefectServer, write_job: WriteJob, tmp_path: Path
+    prefect_server: PrefectServer,
+    serve: Callable[[], subprocess.Popen[bytes]],
+    write_job: WriteJob,
 ) -> None:
     rows = pd.DataFrame({"x": range(30), "y": [None, *(2.0 * i + i % 3 for i in range(1, 30))]})
     write_job(rows.to_csv(index=False), schedule={"cron": "* * * * *", "timezone": "UTC"})
-    target = tmp_path / "out" / "filled.csv"
-    log = tmp_path / "serve.log"
-    with (
-        log.open("w") as output,
-        subprocess.Popen(
-            [EM_IMPUTE, "serve", "job.yaml"],
-            env=prefect_server.environment,
-            stdout=output,
-            stderr=output,
-        ) as server,
-    ):
-        try:
-            deadline = time.monotonic() + 300
-            while not target.exists() and server.poll() is None and time.monotonic() < deadline:
-                time.sleep(1)
-        finally:
-            server.terminate()
-            try:
-                server.wait(60)
-            except subprocess.TimeoutExpired:
-                server.kill()
-    assert target.exists(), log.read_text()
+    target, server = Path("out/filled.csv"), serve()
+    _when(lambda: target.exists() or server.poll() is not None)
+    assert target.exists(), LOG.read_text()
     assert pd.read_csv(target)["y"].notna().all()
-    assert next((tmp_path / "runs" / "test").iterdir()).is_dir()
+    assert next(Path("runs/test").iterdir()).is_dir()
     begun = {"flow_runs": {"start_time": {"is_null_": False}}}
     deployed = {"deployments": {"name": {"any_": ["test"]}}}
     flow_run = prefect_server.ask("flow_runs/filter", begun | deployed)[0]
@@ -55,45 +71,33 @@ def test_a_cron_schedule_fires_by_itself(
     assert {"em_impute", "test"} <= set(flow_run["tags"])
 
 
-@pytest.mark.timeout(400)
 def test_sigterm_during_a_run(
-    prefect_server: PrefectServer, write_job: WriteJob, tmp_path: Path
+    prefect_server: PrefectServer,
+    serve: Callable[[], subprocess.Popen[bytes]],
+    write_job: WriteJob,
 ) -> None:
-    """The run is told to end and said to be lost; the deployment is paused; no traceback."""
+    """The run gets the signal and counts as lost; the deployment is paused; no traceback."""
     X = factor_table(100_000, 30, 0.3, seed=1)
     pd.DataFrame(X, columns=[f"x{j}" for j in range(30)]).to_parquet("slow.parquet")
     target = {"path": "out/slow.parquet"}
     write_job(name="served", source={"path": "slow.parquet"}, target=target)
-    log = tmp_path / "serve.log"
-    with (
-        log.open("w") as output,
-        subprocess.Popen(
-            [EM_IMPUTE, "serve", "job.yaml"],
-            env=prefect_server.environment,
-            stdout=output,
-            stderr=output,
-        ) as server,
-    ):
-        try:
-            run = _when(lambda: _started(prefect_server, "served"))
-            _when(lambda: list(tmp_path.glob("runs/served/*/summary.npz")))
-            server.terminate()
-            server.wait(120)
-        finally:
-            server.kill()
-    assert server.returncode == 0, log.read_text()
-    assert "Traceback" not in log.read_text()
+    server = serve()
+    run = _when(lambda: _started("served"))
+    _when(lambda: list(Path("runs").glob("served/*/summary.npz")))
+    server.terminate()
+    assert server.wait(120) == 0, LOG.read_text()
+    assert "Traceback" not in LOG.read_text()
     with get_client(sync_client=True) as client:
         assert client.read_deployment_by_name("impute/served").paused
         state = client.read_flow_run(run).state
     assert state is not None
     assert state.name == "Crashed"
-    assert not (tmp_path / "out" / "slow.parquet").exists()
+    assert not Path("out/slow.parquet").exists()
     # The snapshot stays for the run that is tried again.
-    assert list(tmp_path.glob("runs/served/*/snapshot.arrow"))
+    assert list(Path("runs").glob("served/*/snapshot.arrow"))
 
 
-def _started(server: PrefectServer, job: str) -> UUID | None:
+def _started(job: str) -> UUID | None:
     """Start a run of a job, once it is deployed."""
     with get_client(sync_client=True) as client:
         try:
@@ -109,4 +113,4 @@ def _when(what: Callable[[], Any], patience: float = 300.0) -> Any:
         if found := what():
             return found
         time.sleep(0.2)
-    raise TimeoutError
+    raise TimeoutError(LOG.read_text())
