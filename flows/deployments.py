@@ -47,14 +47,14 @@ from em_impute.plugin.artifacts import ENDED, TAG
 
 # Deployments that the server is asked for at a time.
 PAGE = 200
-# One run of a job at a time, for all publish to one target; the next one waits for its turn.
+# Only one run of a job is active at a time, for all publish to one target; the next one waits.
 ONE_BY_ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
 
 
 # A run whose process is gone would stay "running" for ever, and keep the next ones of its job
-# waiting, or is "crashed", where its worker has noticed. So one from which nothing is heard is
-# scheduled again; it goes on with what is on disk. One that was lost on its way from the worker has
-# never been heard of.
+# waiting, or is "crashed", where its worker has noticed. So one that has gone silent is scheduled
+# again; it goes on with what is on disk. One that was lost on its way from the worker never sent
+# anything.
 LOST = "em_impute: lost runs are tried again"
 LOST_BEFORE = "em_impute: runs that were lost before they began are tried again"
 HEARTBEAT = "prefect.flow-run.heartbeat"
@@ -93,7 +93,7 @@ def serve_jobs(jobs: Sequence[tuple[Path, Job]], runs: Path) -> None:
 
 
 class _Runner(Runner):
-    """Prefect's runner, but what goes on when it is told to end has time to end, too.
+    """Prefect's runner, but what goes on when a signal ends it has time to end, too.
 
     Prefect's own stops itself from within the signal's handler, by an exit from the loop that waits
     for it: tracebacks, runs that stay "running", deployments that are not paused.
@@ -249,7 +249,7 @@ def _automation(name: str, description: str, after: set[str], expect: set[str]) 
             ChangeFlowRunState(
                 state=StateType.SCHEDULED,
                 name="AwaitingRetry",
-                message="Nothing was heard of the run's process any more.",
+                message="The run's process sent no heartbeat any more.",
                 force=True,
             )
         ],
@@ -271,7 +271,7 @@ def _in_order(value: Any) -> Any:
 
 
 def _schedules(job: Job) -> list[Schedule]:
-    """The job's schedules; from the second on a run is told by which of them it was started."""
+    """The job's schedules; from the second on, its number is a parameter of the runs it starts."""
     return [
         _schedule(schedule, {"schedule": i} if i else {})
         for i, schedule in enumerate(job.schedules)

@@ -147,7 +147,7 @@ class RunView(Listener):
         if time.monotonic() - self._changed >= INTERVAL:
             self._change(share, in_words(iteration))
 
-    def said(self, sentence: str, warning: bool = False) -> None:
+    def heard(self, sentence: str, warning: bool = False) -> None:
         """Take in a sentence about the step that is at work; a warning stays."""
         if warning or not self._warned:
             self._sentence, self._warned = sentence, warning
@@ -179,7 +179,7 @@ class _TakenIn(logging.Handler):
     def _take_in(self, record: logging.LogRecord) -> None:
         sentence, warning = record.getMessage(), record.levelno >= logging.WARNING
         if PACKAGE in Path(record.pathname).parents:
-            self._view.said(sentence, warning)
+            self._view.heard(sentence, warning)
         elif record.name in ENGINE and not record.exc_info:
             if sentence.startswith("View at "):
                 self._print(sentence)

@@ -147,8 +147,8 @@ class _EMProgress(_Follower):
         latest = self._latest
         if latest == self._shown:
             return False
-        said = in_markdown(latest[1])
-        update_progress_artifact(artifact, round(latest[0], 1), description=said)
+        sentence = in_markdown(latest[1])
+        update_progress_artifact(artifact, round(latest[0], 1), description=sentence)
         self._shown = latest
         return True
 
@@ -200,8 +200,17 @@ def page_address(job: str, run: str) -> str | None:
 def leave_report(key: str, report: Report, page: str | None, parts: Parts) -> None:
     """Make the artifacts of a run: the report, its tables, and the link to its `page`.
 
-    The keys are those of the job's other runs, whose artifacts are earlier versions of these. One
-    that fails is noted in `parts`, and the others are made.
+    The keys are those of the job's other runs, whose artifacts are earlier versions of these.
+
+    Parameters
+    ----------
+    key : str
+        What the keys begin with.
+    report : Report
+    page : str or None
+        Where the report's page is served.
+    parts : Parts
+        Takes note of one that fails; the others are made.
     """
     for name, make in ARTIFACTS.items():
         parts.make(f"artifact {name}", partial(make, f"{key}-{name}", report, page, parts), None)
@@ -230,8 +239,8 @@ def _leave_columns(key: str, report: Report, page: str | None, parts: Parts) -> 
 
 def _leave_checks(key: str, report: Report, page: str | None, parts: Parts) -> None:  # noqa: ARG001
     if checks := render.check_table(report):
-        said = f"{_how_many(len(checks), len(report.checks), 'checks')}: {_result(report)}."
-        create_table_artifact(checks, key=key, description=said)
+        how_many = _how_many(len(checks), len(report.checks), "checks")
+        create_table_artifact(checks, key=key, description=f"{how_many}: {_result(report)}.")
 
 
 def _leave_link(key: str, report: Report, page: str | None, parts: Parts) -> None:  # noqa: ARG001
@@ -269,6 +278,16 @@ def announce(report: Report, stopped_by: str | None, page: str | None, parts: Pa
     Its resource is the job, the flow run is related to it, and its payload is the report in brief,
     with `page` and with what the run was stopped by. If the estimates have moved since the last
     published run, `em-impute.drifted` follows, with that run and with what has moved.
+
+    Parameters
+    ----------
+    report : Report
+    stopped_by : str or None
+        What kind of thing stopped the run.
+    page : str or None
+        Where the report's page is served.
+    parts : Parts
+        Takes note of an event that fails.
     """
     least = {
         "job": report.job,

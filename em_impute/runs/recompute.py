@@ -2,7 +2,7 @@
 
 What comes out is compared with the hashes in the run's manifest and, where these differ, cell by
 cell with the run's ledger. The target itself is not needed: a later run may have replaced it. Where
-it can be told that it is this run's, it is compared too.
+it is known to be this run's, it is compared too.
 """
 
 from __future__ import annotations

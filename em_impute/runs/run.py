@@ -128,7 +128,7 @@ class Found:
     left : tuple of str
         Sentences on the cells that stay missing.
     unsettled : bool
-        Whether it is not known that the target is as it was.
+        Whether it is not known that the target was not changed.
     outcome : Outcome or None
         What was reported.
     """
@@ -164,7 +164,7 @@ class Found:
         result = self.fitted.result if self.fitted else None
         calming = result.starts.sentence if result and result.starts and result.starts.agree else ""
         ending = [result.message] if result and not result.converged else []
-        said = {calming, *ending}
+        shown = {calming, *ending}
         return (
             *ending,
             *(self.tested.warnings if self.tested else ()),
@@ -172,7 +172,7 @@ class Found:
             *([_APPENDED_BEFORE] if self.published and self.published.before else ()),
             *filter(None, [self.published.warning] if self.published else ()),
             *([f"{_PUBLISHED_ALL_THE_SAME} ({self.afterwards})."] if self.afterwards else ()),
-            *(s for s in (self.fitted.decisions if self.fitted else ()) if s not in said),
+            *(s for s in (self.fitted.decisions if self.fitted else ()) if s not in shown),
             *(self.before.warnings if self.before else ()),
         )
 
@@ -253,7 +253,17 @@ def settle(run: Run, found: Found) -> None:
 
 
 def manifest(run: Run, snapshot: Snapshot, found: Found, numbers: Report, parts: Parts) -> Manifest:
-    """What ran on what, with which outcome; what of it cannot be found out is left out."""
+    """What ran on what, with which outcome.
+
+    Parameters
+    ----------
+    run : Run
+    snapshot : Snapshot
+    found : Found
+    numbers : Report
+    parts : Parts
+        Takes note of what cannot be found out, which is left out.
+    """
     unknown: dict[str, str] = {}
     return Manifest(
         run=run.id,
