@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from holed_tables import factor_table, tables
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -34,6 +34,7 @@ def assert_same(a: PatternSummary, b: PatternSummary) -> None:
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10 * max(1.0, one.max()))
 
 
+@settings(deadline=None)  # a busy machine is not a fault
 @given(tables(), st.data())
 def test_any_split_merged_in_any_order_gives_the_same_summary(
     X: NDArray[np.float64], data: st.DataObject
@@ -47,6 +48,7 @@ def test_any_split_merged_in_any_order_gives_the_same_summary(
     assert_same(total, PatternSummary.from_array(X))
 
 
+@settings(deadline=None)  # a busy machine is not a fault
 @given(tables(), st.integers(1, 7))
 def test_streaming_equals_one_pass(X: NDArray[np.float64], chunks: int) -> None:
     streamed = PatternSummary(PatternSummary.from_array(X).columns)
