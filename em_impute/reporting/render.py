@@ -2,7 +2,7 @@
 
 Names of columns, jobs and files come from users and are hostile until proven otherwise: in HTML
 jinja2 escapes every value, in markdown `escape_markdown` does, on its way into the template.
-Sections and pictures are made each by itself; one that fails is noted, and a sentence stands there.
+Each section and picture is made by itself; one that fails is noted, and a sentence replaces it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Cell = str | int | float | None
 def html(report: Report, parts: Parts | None = None) -> str:
     """Return the report as one self-contained page: no network, no script.
 
-    What of it cannot be made is noted in `parts`, and named at the page's end.
+    Parts that cannot be made are noted in `parts`, and named at the page's end.
     """
     parts = parts or Parts()
 
@@ -73,8 +73,15 @@ def html(report: Report, parts: Parts | None = None) -> str:
 def markdown(report: Report, page: str | None = None, parts: Parts | None = None) -> str:
     """Return the report as markdown for an artifact, pictures included, at most 300 kB long.
 
-    If the pictures are too large together, the last ones are left out, with a sentence. `page` is
-    the address of the page that `html` makes, where it has one. Of `parts`, see there.
+    If the pictures are too large together, the last ones are left out, with a sentence.
+
+    Parameters
+    ----------
+    report : Report
+    page : str, optional
+        The address of the page that `html` makes.
+    parts : Parts, optional
+        Takes note of what could not be made, which the text names at its end.
     """
     parts = parts or Parts()
 

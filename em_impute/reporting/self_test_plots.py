@@ -44,7 +44,16 @@ def pit(scores: NumberScores, misfit: bool) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def pits(test: SelfTest, most: int = 12, across: int = 3) -> Figure:
-    """Draw `pit` for several columns on one sheet, titled with their names."""
+    """Draw `pit` for several columns on one sheet, titled with their names.
+
+    Parameters
+    ----------
+    test : SelfTest
+    most : int
+        Columns that are drawn, the most uneven ones.
+    across : int
+        Columns that are drawn next to each other.
+    """
     shown = uneven_first(test, most)
     across = min(across, len(shown))
     down = math.ceil(len(shown) / across)

@@ -1,12 +1,12 @@
-"""Observed cells that are hidden, as holes occur, and what a model fills them with.
+"""Observed cells that are hidden as real holes occur, and what a model fills them with.
 
-Holes are moved. A row that lacks the column is drawn, and a cell that is observed in another row:
-that row is left to show, of what it shows, no more than the first one does. So a cell is predicted
-from as much as the holes of its column are, whether they come alone or in blocks. Of a few rows
-that could lend the cell the one is taken that shows most of what it should.
+Real holes are copied: for each cell to hide, a row that lacks the column is drawn, and the cells
+that this row lacks are hidden in the row of the cell, too. So a cell is predicted from as much as
+the holes of its column are, whether they come alone or in blocks. Of a few rows that could provide
+the cell, the one that then keeps most of its cells is taken.
 
-Only the cell itself is scored; of what else is hidden, nothing is. Which cells these are depends on
-the seed and on which cells are missing: not on batches, and not on what the cells hold.
+Only the cell itself is scored. Which cells are hidden depends on the seed and on which cells are
+missing, not on batches or on the values of the cells.
 """
 
 from __future__ import annotations
@@ -127,12 +127,18 @@ class HiddenLevels:
 
 
 def choose_cells(snapshot: Snapshot, roles: Roles, options: SelfTestOptions) -> Hidden:
-    """Choose the cells to hide, in one pass that looks at what is missing only.
+    """Return the cells to hide, chosen in one pass that looks only at which cells are missing.
 
     Each column of ``roles.impute`` that has holes gets an equal share of ``options.max_cells``, but
-    no more than ``options.max_share`` of its observed cells; what one column leaves, others get. A
-    column that would get fewer than `FEWEST_CELLS` is not tested; if there are too many columns,
-    those with the fewest holes are not.
+    at most ``options.max_share`` of its observed cells; what one column cannot use, others get. A
+    column that would get fewer than `FEWEST_CELLS` is not tested; with too many columns, those with
+    the fewest holes are not tested.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    roles : Roles
+    options : SelfTestOptions
     """
     holed = [p for p in map(snapshot.profile, roles.impute) if p.missing]
     most = {

@@ -26,7 +26,13 @@ Scores = Sequence[NumberScores] | Sequence[LevelScores]
 
 
 def check_limits(snapshot: Snapshot, roles: Roles, job: Job) -> None:
-    """Make sure that every column which a limit names can be tested.
+    """Check that every column which a limit names can be tested.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    roles : Roles
+    job : Job
 
     Raises
     ------
@@ -39,7 +45,7 @@ def check_limits(snapshot: Snapshot, roles: Roles, job: Job) -> None:
 
 
 def limits_that_apply(snapshot: Snapshot, job: Job) -> dict[str, float | dict[str, float]]:
-    """The job's limits without the columns in which no cell is missing: these are not tested."""
+    """Return the job's limits without columns that have no missing cell: these are not tested."""
     return {
         name: {c: at for c, at in limit.items() if snapshot.profile(c).missing}
         if isinstance(limit, Mapping)

@@ -35,10 +35,16 @@ from em_impute.tables.summarise import fit_model, sum_up
 
 
 def score_hidden_cells(snapshot: Snapshot, fitted: Fitted, job: Job) -> SelfTest | None:
-    """Hide observed cells, fill them, and score how well that went.
+    """Return how well observed cells are filled that were hidden before.
 
-    By ``method: fill`` the fitted models fill them; by ``refit`` models that are fitted once more,
+    With ``method: fill`` the fitted models fill them; with ``refit`` models that are fitted again,
     to the table without them. The table is read twice, in batches.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    fitted : Fitted
+    job : Job
 
     Returns
     -------

@@ -176,10 +176,17 @@ class Forecasts:
     high: float = math.inf
 
     def pit(self, below: Floats, above: Floats, uniform: Floats) -> Floats:
-        """Probability up to each cell, of which only an interval is known.
+        """Return the probability up to each cell, of which only an interval is known.
 
-        Within the interval a `uniform` number decides, as Czado, Gneiting & Held (2009) have it:
-        so the PIT is uniform for rounded numbers, too.
+        Within the interval it is drawn, as Czado, Gneiting & Held (2009) propose: so the PIT is
+        uniform for rounded numbers, too.
+
+        Parameters
+        ----------
+        below, above : ndarray of shape (n,)
+            The ends of the intervals.
+        uniform : ndarray of shape (n,)
+            Uniform random numbers, which choose the place in the interval.
         """
         first, last = (
             truncated_probability(end, self.mean, self.sd, self.low, self.high)
@@ -188,7 +195,7 @@ class Forecasts:
         return first + uniform * (last - first)
 
     def crps(self, on_scale: Floats) -> Floats:
-        """Score of each cell; the smaller, the better."""
+        """Return the score of each cell; smaller is better."""
         return truncated_crps(on_scale, self.mean, self.sd, self.low, self.high)
 
 
@@ -206,7 +213,7 @@ def score_numbers(
     transform: str = "none",
     seed: int = 1,
 ) -> NumberScores:
-    """Score the hidden cells of a column of numbers.
+    """Return the scores of the hidden cells of a column of numbers.
 
     Parameters
     ----------
@@ -249,7 +256,16 @@ def score_numbers(
 
 
 def score_levels(column: str, truth: Ints, filled: Ints, mode: int) -> LevelScores:
-    """Score the hidden cells of a column of levels by their codes; `mode` is the usual one."""
+    """Return the scores of the hidden cells of a column of levels.
+
+    Parameters
+    ----------
+    column : str
+    truth, filled : ndarray of shape (n,)
+        The codes that the cells hold, and are filled with.
+    mode : int
+        The code of the column's most frequent level.
+    """
     right, usual = truth == filled, truth == mode
     counts = (int(np.count_nonzero(which)) for which in (right, usual, right & ~usual))
     return LevelScores(column, len(truth), *counts)
