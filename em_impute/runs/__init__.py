@@ -1,3 +1,7 @@
-"""What a run is and has found (`run`), what it measured, and what runs before it have left.
+"""A run of a job without Prefect: its steps, what it leaves, and what is known of earlier runs.
 
-No Prefect in here."""
+`run` has the records: a `Run`, what it has `Found`, and the `Outcome`, how it ended. `steps` are
+what it does, in their order; the last of them, `report`, leaves what `measure` makes of it, and the
+`manifest`. `history` and `kept` are about earlier runs. To verify a run is to compute it again
+(`recompute`); to check is to look at a job or a table.
+"""
