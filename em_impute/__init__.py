@@ -2,13 +2,14 @@
 
 The path of the data, from a YAML job (`em_impute.flows.impute`):
 
-    load          source -> snapshot                                  tables.sources
-    check input   Great Expectations and preconditions                validation
+    load          source -> snapshot, roles of its columns            tables.sources, tables.columns
+    check input   Great Expectations and preconditions                checks
     fit           snapshot -> PatternSummary -> EM -> GaussianModel   tables.summarise, gaussian
     fill          snapshot + model -> staged table and cell ledger    tables.fill
-    check output  Great Expectations and invariants                   validation
+    self-test     observed cells hidden, filled and scored            self_test
+    check output  Great Expectations and invariants                   checks
     publish       staged -> target, atomically                        tables.targets
-    report        numbers -> figures -> pages                         reporting
+    report        numbers -> figures -> pages                         runs.measure, reporting
 
 In plain Python `EMImputer` is a scikit-learn transformer; `PatternSummary` and `fit_gaussian` are
 the engine beneath it; `plot_missingness`, `plot_imputed` and `plot_trace` draw in notebooks.
