@@ -132,8 +132,8 @@ def plot_imputed(
         raise ValueError(f"The filled table has no numbers in any of {listed(lost)}.")
     if not chosen:
         raise ValueError("No column of numbers has missing cells, so there is nothing to draw.")
-    above = _finite({name: seen[name][~holes[name]] for name in chosen})
-    below = _finite({name: filled[name][holes[name]] for name in chosen})
+    above = _finite_cells({name: seen[name][~holes[name]] for name in chosen})
+    below = _finite_cells({name: filled[name][holes[name]] for name in chosen})
     _warn_of_infinite(seen, filled, chosen)
     shown = describe_distributions(
         [name for name in chosen if len(above[name]) + len(below[name])],
@@ -227,7 +227,7 @@ def _agree(observed: Floats, filled: Floats) -> bool:
     return np.allclose(observed[shown], filled[shown], rtol=SAME, atol=0.0, equal_nan=True)
 
 
-def _finite(cells: Mapping[str, Floats]) -> dict[str, Floats]:
+def _finite_cells(cells: Mapping[str, Floats]) -> dict[str, Floats]:
     return {name: column[np.isfinite(column)] for name, column in cells.items()}
 
 

@@ -155,9 +155,10 @@ def _embedded(png: bytes, alt: str) -> Markup:
 
 
 def _trace_in_words(fit: Fit) -> str:
+    rejected = f", {fit.rejected:,} of them rejected" if fit.rejected else ""
     return (
         f"Log-likelihood and estimated distance to the maximum over {fit.evaluations:,} "
-        f"iterations of EM, {fit.rejected:,} of them rejected."
+        f"iterations of EM{rejected}."
     )
 
 

@@ -392,7 +392,7 @@ def test_column_table_has_every_column_with_its_numbers(
 @pytest.mark.parametrize("page", [render.html, render.markdown])
 def test_draws_are_not_called_means(report: Report, page: Callable[[Report], str]) -> None:
     means = "Imputed cells are conditional means: they vary less"
-    draws = "Imputed cells are draws: they vary as the cells they stand for would."
+    draws = "Imputed cells are draws: they vary as much as real cells."
     assert means in page(report)
     drawn = page(dataclasses.replace(report, drawn=True))
     assert draws in drawn

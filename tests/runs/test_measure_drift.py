@@ -113,7 +113,7 @@ def test_a_predictor_that_goes_on_is_no_drift(ran: Callable[..., Ran], predictor
         assert not report.drift.drifted
         assert report.verdict.outcome == "published"
         for page in (render.html(report), render.markdown(report)):
-            assert "Not compared, because every table holds others: " in page
+            assert "Not compared, because they differ in every table: " in page
 
 
 def test_a_model_of_nothing_but_what_goes_on_has_nothing_to_compare(
