@@ -122,7 +122,7 @@ def test_estimates_of_columns_are_those_of_the_models_that_fill_them(
     at = alone.columns.index("amount")
     by_all = np.exp(alone.mean[at] + alone.covariance[at, at] / 2)
     assert columns["amount"].em.mean != pytest.approx(by_all, rel=0.05)
-    assert "models of the groups estimate" in render.html(report)
+    assert "estimated by the models of the groups" in render.html(report)
     rendered(report)
 
 
