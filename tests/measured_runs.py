@@ -19,9 +19,10 @@ from em_impute.reporting.records import Report
 from em_impute.runs.measure import report_numbers, with_manifest
 from em_impute.runs.run import Found, Refused, Run, manifest
 from em_impute.tables import groups, sources, summarise, targets
-from em_impute.tables.columns.roles import assign_roles, count_blanks
+from em_impute.tables.columns.roles import assign_roles
 from em_impute.tables.fill import fill
 from em_impute.tables.groups import Fitted
+from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import open_run_folder
 
 Ran = tuple[Run, Found, Report]
@@ -53,7 +54,7 @@ def ran(tmp_path: Path) -> Callable[..., Ran]:
         name = folder.path.name
         run = Run(name, made, folder, started, day, name, dated=dated)
         found = Found(
-            count_blanks(sources.take_snapshot(made.source, folder.snapshot, 64), made),
+            sources.take_snapshot(made.source, folder.snapshot, 64, Purpose.of(made)),
             stopped_by=None if fit and publish else Refused("It was to be refused."),
         )
         if fit:

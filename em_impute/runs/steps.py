@@ -36,7 +36,6 @@ from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.sample import sample_rows
 from em_impute.tables.snapshot import (
     Snapshot,
-    read_batches,
     read_schema,
     read_spelled,
     spelled_columns,
@@ -90,10 +89,7 @@ def read(job: Job, folder: RunFolder, log: Log = SILENT) -> Snapshot:
         log.info("Going on with the %s rows that were read before.", f"{snapshot.rows:,}")
         return snapshot
     folder.read.unlink(missing_ok=True)
-    snapshot = columns.count_blanks(
-        sources.take_snapshot(job.source, folder.snapshot, job.batch_rows, Purpose.of(job)),
-        job,
-    )
+    snapshot = sources.take_snapshot(job.source, folder.snapshot, job.batch_rows, Purpose.of(job))
     snapshot.save(folder.read)
     log.info(
         "Read %s rows and %s columns from %s.",
@@ -168,7 +164,7 @@ def check_input(
     found = preconditions(job, table, imputed_before)
     schema = read_schema(table.path)
     needed = checks.columns_needed(job.checks.input, schema.names)
-    batches = read_batches(table.path, needed)
+    batches = map(spelling.as_read, read_spelled(table.path, needed))
     frame = _frame(schema, batches, needed, table.rows, job.checks.max_rows)
     return _logged(checks.check_input(frame, job.checks.input, found, table.rows), log)
 
@@ -298,7 +294,7 @@ def check_output(
 def _before(table: Loaded, imputed: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The table as it was read, of the imputed columns the spellings of observed cells only."""
     for batch in read_spelled(table.path):
-        shown = columns.blanks_as_missing(batch, table.roles)
+        shown = spelling.as_read(batch, imputed)
         if spelling.is_spelled(batch.schema):
             shown = spelling.observed_spellings(shown, imputed)
         yield shown

@@ -28,7 +28,7 @@ from em_impute.tables.columns.encoding import Nominal, Number, Ordinal, to_numbe
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.groups import group_rows
 from em_impute.tables.sample import spread_ranks
-from em_impute.tables.snapshot import Snapshot, read_batches, read_schema
+from em_impute.tables.snapshot import Snapshot, is_missing, read_batches, read_schema
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -159,7 +159,7 @@ def choose_cells(snapshot: Snapshot, roles: Roles, options: SelfTestOptions) -> 
     ]
     n_columns, first_row = len(columns), 0
     for batch in read_batches(snapshot.path, columns) if draws else ():
-        shows = _shows(batch, roles, columns)
+        shows = _shows(batch, columns)
         for draw in draws:
             draw.add(shows, first_row)
         first_row += batch.num_rows
@@ -184,11 +184,11 @@ def _shared_out(total: int, most: Sequence[int]) -> list[int]:
     return shares
 
 
-def _shows(batch: pa.RecordBatch, roles: Roles, columns: Sequence[str]) -> Bools:
+def _shows(batch: pa.RecordBatch, columns: Sequence[str]) -> Bools:
     """Which cells are observed, of shape (n_rows, n_columns)."""
     shows = np.empty((batch.num_rows, len(columns)), dtype=bool, order="F")
     for j, name in enumerate(columns):
-        shows[:, j] = ~roles.encoding(name).missing(batch.column(name))
+        shows[:, j] = ~is_missing(batch.column(name))
     return shows
 
 

@@ -24,7 +24,13 @@ from em_impute.tables.groups import group_rows
 from em_impute.tables.ledger import IMPUTATION, Cells, ledger_rows, ledger_schema
 from em_impute.tables.row_keys import row_keys
 from em_impute.tables.run_folder import RunFolder
-from em_impute.tables.snapshot import Snapshot, read_schema, read_spelled, spelled_columns
+from em_impute.tables.snapshot import (
+    Snapshot,
+    is_missing,
+    read_schema,
+    read_spelled,
+    spelled_columns,
+)
 from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.formats import open_writer
 from em_impute.tables.writing.staged import Staged
@@ -92,7 +98,9 @@ def fill(
         for spelled in read_spelled(snapshot.path):
             batch = spelled.select(spelling.plain(spelled.schema).names)
             keys = row_keys(batch, roles.key, rows)
-            columns, cells = _filled(batch, model, groups or {}, roles, imputation, keys)
+            filled, cells = _filled(batch, model, groups or {}, roles, imputation, keys)
+            read = spelling.as_read(spelled, roles.impute)
+            columns = [filled.get(name, read.column(name)) for name in batch.schema.names]
             if roles.mask:
                 columns.append(_mask(cells, batch.num_rows))
             if is_spelled:
@@ -167,9 +175,9 @@ def _filled(
     roles: Roles,
     imputation: Imputation,
     keys: Words,
-) -> tuple[list[pa.Array], list[Cells]]:
-    """The columns of the batch with their cells filled, and these cells by column."""
-    columns: list[pa.Array] = batch.columns
+) -> tuple[dict[str, pa.Array], list[Cells]]:
+    """The imputed columns of the batch with their cells filled, and these cells by column."""
+    columns: dict[str, pa.Array] = {}
     cells: list[Cells] = []
     if model is None or not roles.impute:
         return columns, cells
@@ -180,12 +188,12 @@ def _filled(
         if draws:
             drawn[rows] = _drawn(own, X[rows], roles, imputation.seed, keys[rows])
     for name in roles.impute:
-        i, encoding, at = batch.schema.get_field_index(name), roles.filling(name), roles.at(name)
-        rows = np.flatnonzero(encoding.missing(columns[i]))
+        column, encoding, at = batch.column(name), roles.filling(name), roles.at(name)
+        rows = np.flatnonzero(is_missing(column))
         m, s = mean[rows, at], sd[rows, at]
         filling = encoding.publish(drawn[rows, at]) if draws else encoding.expected(m, s)
-        columns[i] = encoding.fill(columns[i], rows, filling)
-        cells.append(_cells(encoding, columns[i], rows, filling, m, s))
+        columns[name] = encoding.fill(column, rows, filling)
+        cells.append(_cells(encoding, columns[name], rows, filling, m, s))
     return columns, cells
 
 

@@ -5,17 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from em_impute.job import CannotRun
 from em_impute.tables import spelling
 from em_impute.tables.progress import rows_passed
 from em_impute.tables.whole_files import sha256, written_whole
+
+TEXT_TYPES = ("string", "large_string", "string_view")
 
 
 class SourceError(CannotRun):
@@ -71,6 +76,11 @@ class ColumnProfile:
     nines: tuple[tuple[str, int], ...] = ()
     separators: str = ""
     too_precise: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a column of texts."""
+        return self.type in TEXT_TYPES
 
 
 @dataclass(frozen=True)
@@ -156,13 +166,23 @@ def read_schema(path: Path) -> pa.Schema:
 
 
 def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of a snapshot in the order of its rows; by default with every column."""
+    """Yield the batches of a snapshot in the order of its rows; by default with every column.
+
+    A cell is missing where it is null or NaN, and nowhere else.
+    """
     return _read_batches(path, read_schema(path).names if columns is None else list(columns))
 
 
-def read_spelled(path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of a snapshot with every column, and its spelling where there are any."""
-    return _read_batches(path, arrow_schema(path).names)
+def read_spelled(path: Path, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a snapshot with all that it keeps of its columns, or of some of them.
+
+    These are what `read_batches` yields, their spellings, and the texts that stand for missing
+    cells, as far as there are any.
+    """
+    names = arrow_schema(path).names
+    if columns is not None:
+        names = [name for name in names if spelling.column_of(name) in columns]
+    return _read_batches(path, names)
 
 
 def _read_batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -178,6 +198,22 @@ def _read_batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
             yield batch.select(columns)
             rows += batch.num_rows
             rows_passed(rows, (i + 1) / reader.num_record_batches)
+
+
+def is_missing(cells: pa.Array) -> NDArray[np.bool_]:
+    """Which cells of a snapshot are missing, of shape (n,): those that are null or NaN."""
+    if pa.types.is_dictionary(cells.type) and cells.dictionary.null_count:
+        cells = cells.dictionary_decode()
+    missing: NDArray[np.bool_] = pc.is_null(cells, nan_is_null=True).to_numpy(zero_copy_only=False)
+    return missing
+
+
+# --- Types -------------------------------------------------------------------------------------
+
+
+def is_text(type_: pa.DataType) -> bool:
+    """Whether a column of this type holds texts, each for itself and not by a code."""
+    return str(type_) in TEXT_TYPES
 
 
 def is_numeric(type_: pa.DataType) -> bool:

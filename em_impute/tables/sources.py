@@ -22,7 +22,7 @@ from em_impute.tables.reading.kinds import check_names
 from em_impute.tables.reading.missing import Missing
 from em_impute.tables.reading.profiles import Tally
 from em_impute.tables.reading.purpose import ANY, Purpose
-from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.snapshot import Snapshot, is_text
 from em_impute.tables.whole_files import sha256, written_whole
 
 
@@ -42,11 +42,17 @@ def take_snapshot(
         If there is no room for the snapshot.
     """
     rows = 0
-    missing = Missing.of(source)
+    missing = Missing.of(source, purpose.categories)
+    is_csv = isinstance(source, FileSource) and source.file_format == "csv"
     with written_whole(path) as partial, _opened(source, path.parent, batch_rows, purpose) as table:
         tallies = [
-            Tally(f, f.name in table.in_folders, f.name in table.loose)
-            for f in spelling.plain(table.schema)
+            Tally(
+                column,
+                column.name in table.in_folders,
+                column.name in table.loose,
+                missing.blanks(column.name) if is_csv and is_text(column.type) else (),
+            )
+            for column in spelling.plain(table.schema)
         ]
         with pa.ipc.new_file(partial, missing.applied_to(table.schema)) as writer:
             for batch in _rebatched(map(missing.applied, table.batches), batch_rows):

@@ -1,15 +1,16 @@
-"""How cells are spelled in a file of text: kept beside their values, and written again.
+"""What a snapshot keeps beside its columns: how cells are spelled, and texts for missing ones.
 
 A number may be spelled in many ways, and a table of text that is filled is to differ from its
 source in the holes only. So where both are text, each column of a snapshot has a second one with
 its cells as the target's format writes them. Whoever asks a snapshot for its columns does not see
-these; the filled cells are put into both.
+these; the filled cells are put into both. A text that stands for a missing category is kept, too,
+and written again where the column is not filled.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 # No name in a header holds it.
-_MARK = "\x1fspelled "
+_MARK, _BLANK = "\x1fspelled ", "\x1fblank "
 TEXT = pa.string()
 # So many rows are put together at a time.
 _SLICE_ROWS = 2**14
@@ -30,14 +31,25 @@ def spelling_of(name: str) -> str:
     return _MARK + name
 
 
+def blanks_of(name: str) -> str:
+    """The name of the column with the texts that stand for the missing cells of a column."""
+    return _BLANK + name
+
+
+def column_of(name: str) -> str:
+    """The name of the column that a column of a snapshot is about: its own, or of one beside it."""
+    return name.removeprefix(_MARK).removeprefix(_BLANK)
+
+
 def is_spelled(schema: pa.Schema) -> bool:
     """Whether a table has spellings."""
     return any(name.startswith(_MARK) for name in schema.names)
 
 
 def plain(schema: pa.Schema) -> pa.Schema:
-    """The columns themselves, without their spellings."""
-    return pa.schema([f for f in schema if not f.name.startswith(_MARK)], schema.metadata)
+    """The columns themselves, without what stands beside them."""
+    columns = [field for field in schema if not field.name.startswith((_MARK, _BLANK))]
+    return pa.schema(columns, schema.metadata)
 
 
 def spelled(schema: pa.Schema) -> pa.Schema:
@@ -48,6 +60,27 @@ def spelled(schema: pa.Schema) -> pa.Schema:
 def with_spellings(batch: pa.RecordBatch, spellings: Sequence[pa.Array]) -> pa.RecordBatch:
     """The batch with the spellings of its columns behind them."""
     return pa.RecordBatch.from_arrays([*batch.columns, *spellings], schema=spelled(batch.schema))
+
+
+def as_read(batch: pa.RecordBatch, filled: Collection[str] = ()) -> pa.RecordBatch:
+    """The batch as the source has it: with the texts that stand for missing cells.
+
+    Parameters
+    ----------
+    batch : RecordBatch
+        From `read_spelled`.
+    filled : collection of str
+        Columns in which missing cells stay null.
+    """
+    rows = batch.select([name for name in batch.schema.names if not name.startswith(_BLANK)])
+    for name in rows.schema.names:
+        beside = batch.schema.get_field_index(blanks_of(name))
+        if beside >= 0 and name not in filled:
+            at = rows.schema.get_field_index(name)
+            field, texts = rows.schema.field(at), rows.column(at).cast(pa.large_string())
+            whole = pc.coalesce(texts, batch.column(beside).cast(pa.large_string()))
+            rows = rows.set_column(at, field, whole.cast(field.type))
+    return rows
 
 
 def observed_spellings(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:

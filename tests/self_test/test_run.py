@@ -23,8 +23,9 @@ from em_impute.self_test.cells import choose_cells
 from em_impute.self_test.run import score_hidden_cells
 from em_impute.self_test.scores import NumberScores, SelfTest
 from em_impute.tables import groups, summarise
-from em_impute.tables.columns.roles import Roles, assign_roles, count_blanks
+from em_impute.tables.columns.roles import Roles, assign_roles
 from em_impute.tables.groups import Fitted
+from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.sources import take_snapshot
 
@@ -37,7 +38,8 @@ def prepared(folder: Path, frame: pd.DataFrame, **options: Any) -> tuple[Snapsho
     feather.write_feather(pa.Table.from_pandas(frame, preserve_index=False), path)
     target = FileTarget(path=folder / "out.parquet")
     job = Job.model_validate({"name": "t", "source": {"path": path}, "target": target, **options})
-    return count_blanks(take_snapshot(job.source, folder / "s.arrow", job.batch_rows), job), job
+    purpose = Purpose.of(job)
+    return take_snapshot(job.source, folder / "s.arrow", job.batch_rows, purpose), job
 
 
 def fitted(snapshot: Snapshot, job: Job) -> Fitted:

@@ -15,8 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from em_impute.gaussian import GaussianModel, fit_gaussian, threads
 from em_impute.job import MASK, FileSource, Imputation, Job
-from em_impute.tables.columns.roles import Roles, assign_roles, count_blanks
+from em_impute.tables.columns.roles import Roles, assign_roles
 from em_impute.tables.fill import fill, filled_schema
+from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.sources import take_snapshot
@@ -195,7 +196,7 @@ def test_categories_are_better_imputed_than_by_their_mode(
         | {"columns": {"categories": {"species": "nominal", "sex": "nominal"}}}
     )
     folder = RunFolder(tmp_path)
-    snapshot = count_blanks(take_snapshot(job.source, folder.snapshot), job)
+    snapshot = take_snapshot(job.source, folder.snapshot, purpose=Purpose.of(job))
     assert snapshot.profile(column).missing == frame[column].isna().sum() + hidden.sum()
     roles = assign_roles(snapshot, job)
     model = fit_gaussian(summarise(snapshot, roles)).model

@@ -63,7 +63,6 @@ def publish_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
         folder = open_run_folder(tmp_path / "runs", "job", run_id)
         purpose = Purpose.of(job)
         snapshot = sources.take_snapshot(job.source, folder.snapshot, job.batch_rows, purpose)
-        snapshot = columns.count_blanks(snapshot, job)
         roles = columns.assign_roles(snapshot, job)
         model = summarise.fit_model(summarise.summarise(snapshot, roles), job.model).model
         staged = fill(snapshot, model, roles, job.target, folder, job.imputation)
@@ -95,6 +94,26 @@ def test_a_csv_is_changed_in_its_holes_only(
     assert changed_cells(ODD_CSV, after) == {(2, "y"), (4, "x")}
     lines = zip(ODD_CSV.splitlines(), after.splitlines(), strict=True)
     assert [i for i, (old, new) in enumerate(lines) if old != new] == [2, 4]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_missing_category_that_is_not_filled_is_written_as_it_was(
+    publish_to: Publish, tmp_path: Path, suffix: str
+) -> None:
+    texts = ["NA", "a", "", "b", "null", "?"]
+    rows = "".join(f"{i}.5,{i or ''},{text}\n" for i, text in enumerate(texts))
+    (tmp_path / "in.csv").write_text(f"x,y,c\n{rows}")
+    columns = {"categories": {"c": "nominal"}, "predictors": ["c"]}
+    source = {"missing": {"c": ["?", "null", "NA"]}}
+    snapshot = publish_to("in.csv", f"out.{suffix}", columns=columns, source=source)
+    assert snapshot.profile("c").missing == 4
+    written = tmp_path / f"out.{suffix}"
+    if suffix == "csv":
+        assert [line.split(",")[2] for line in written.read_text().splitlines()[1:]] == texts
+    elif suffix == "jsonl":
+        assert [json.loads(line)["c"] for line in written.read_text().splitlines()] == texts
+    else:
+        assert pq.read_table(written)["c"].to_pylist() == texts
 
 
 def test_json_lines_are_changed_in_their_holes_only(publish_to: Publish, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from em_impute.job import Job
-from em_impute.tables.columns.roles import TEXT_TYPES, Roles, first_text
+from em_impute.tables.columns.roles import Roles, first_text
 from em_impute.tables.reading.missing import Missing
 from em_impute.tables.snapshot import ColumnProfile, Snapshot
 
@@ -102,7 +102,7 @@ def _of_text(
         )
     elif column.odd:
         observed = f"{_odd_cells(column)}, so it is left as text; {_remedy(column)}"
-    elif was_filled and column.type in TEXT_TYPES:
+    elif was_filled and column.is_text:
         row = first_text(snapshot, name)
         where = "" if row is None else f", with no number in row {row}"
         observed = f"it is text{where}; mend it, or name it in columns.categories"

@@ -25,7 +25,6 @@ from em_impute.tables.columns.transforms import IDENTITY, Transform
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 # Floating point has no more digits than these to round.
@@ -45,9 +44,6 @@ class Encoding(Protocol):
 
     def encode(self, cells: pa.Array) -> Floats:
         """Cells as numbers of shape (n, d), NaN where missing."""
-
-    def missing(self, cells: pa.Array) -> Bools:
-        """Which cells are missing, of shape (n,)."""
 
 
 class Filling(Encoding, Protocol):
@@ -151,10 +147,6 @@ class Number:
         """The transformed numbers."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.transform.forward(to_numbers(cells))[:, None]
-
-    def missing(self, cells: pa.Array) -> Bools:
-        """Where a cell is null or NaN."""
-        return _is_missing(cells)
 
     def expected(self, mean: Floats, sd: Floats) -> Floats:
         """The mean between the bounds: of the model's scale, transformed back, or of its own."""
@@ -325,10 +317,6 @@ class Instant:
             cells = cells.cast(pa.timestamp("ms"))
         return to_numbers(cells.cast(pa.int64()))[:, None] * SECONDS[cells.type.unit]
 
-    def missing(self, cells: pa.Array) -> Bools:
-        """Where a cell is null."""
-        return _is_missing(cells)
-
 
 # --- Categories --------------------------------------------------------------------------------
 
@@ -342,23 +330,16 @@ class _Categories:
     column : str
     levels : tuple of str
         As text, whatever the column's type.
-    blanks : tuple of str
-        Texts that stand for a missing cell.
     """
 
     column: str
     levels: tuple[str, ...]
-    blanks: tuple[str, ...] = ()
 
     def codes(self, cells: pa.Array) -> Ints:
         """Number of each cell's level, of shape (n,); -1 where missing."""
-        known = pc.index_in(as_labels(cells, self.blanks), pa.array(self.levels, pa.large_string()))
+        known = pc.index_in(as_labels(cells), pa.array(self.levels, pa.large_string()))
         codes: Ints = known.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
         return codes
-
-    def missing(self, cells: pa.Array) -> Bools:
-        """Where there is no level."""
-        return self.codes(cells) < 0
 
     def filled_type(self, type_: pa.DataType) -> pa.DataType:
         """Its own."""
@@ -479,20 +460,11 @@ class Ordinal(_Categories):
         return np.asarray(codes, dtype=np.float64)
 
 
-def as_labels(cells: pa.Array, blanks: tuple[str, ...] = ()) -> pa.Array:
+def as_labels(cells: pa.Array) -> pa.Array:
     """Cells of text, booleans, integers or a dictionary of these as text, null where missing."""
     if pa.types.is_dictionary(cells.type):
         cells = cells.dictionary_decode()
-    labels = cells.cast(pa.large_string())
-    if not blanks:
-        return labels
-    blank = pc.is_in(labels, pa.array(blanks, pa.large_string()))
-    return pc.if_else(blank, pa.scalar(None, pa.large_string()), labels)
-
-
-def _is_missing(cells: pa.Array) -> Bools:
-    missing: Bools = pc.is_null(cells, nan_is_null=True).to_numpy(zero_copy_only=False)
-    return missing
+    return cells.cast(pa.large_string())
 
 
 def _mask(n: int, rows: Ints) -> pa.Array:

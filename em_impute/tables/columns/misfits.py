@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from math import inf
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from em_impute.job import Job
@@ -19,7 +18,7 @@ from em_impute.tables.columns.encoding import Number, to_numbers
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.columns.transforms import IDENTITY
 from em_impute.tables.row_keys import row_keys
-from em_impute.tables.snapshot import Snapshot, read_batches
+from em_impute.tables.snapshot import Snapshot, is_missing, read_batches
 
 SHOWN_ROWS = 3
 # So many keys are compared at a time.
@@ -61,10 +60,7 @@ def _key_misfits(snapshot: Snapshot, key: tuple[str, ...]) -> Iterator[Misfits]:
         return
     name, found, rows = ", ".join(key), [np.empty(0, dtype=np.int64)], 0
     for batch in read_batches(snapshot.path, key):
-        missing = [pc.is_null(column, nan_is_null=True) for column in batch.columns]
-        found.append(
-            rows + np.flatnonzero(np.any([column.to_numpy(False) for column in missing], 0))
-        )
+        found.append(rows + np.flatnonzero(np.any([*map(is_missing, batch.columns)], 0)))
         rows += batch.num_rows
     without, again = np.concatenate(found), _repeated(snapshot, key)
     for expected, at in ((f"key {name} in every row", without), (f"key {name} unique", again)):

@@ -32,14 +32,18 @@ from em_impute.tables.columns.encoding import (
 )
 from em_impute.tables.columns.transforms import transform_of
 from em_impute.tables.reading.digits import CODE, LARGEST_EXACT_INTEGER, LONG_CODE, is_number
-from em_impute.tables.reading.missing import NULL_SPELLINGS, Missing
-from em_impute.tables.snapshot import ColumnProfile, Snapshot, read_batches, read_schema
+from em_impute.tables.reading.missing import Missing, is_blank
+from em_impute.tables.snapshot import (
+    ColumnProfile,
+    Snapshot,
+    is_missing,
+    is_text,
+    read_batches,
+    read_schema,
+)
 
 # More levels than this are an identifier, or text; each of them is a column of the model.
 MOST_LEVELS = 50
-TEXT_TYPES = ("string", "large_string", "string_view")
-# Formats that do not say what type a column has.
-UNTYPED_FORMATS = frozenset({"csv", "jsonl"})
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class Roles:
         """Which cells of `model_columns` are missing, of shape (n_rows, n_columns)."""
         missing = np.empty((batch.num_rows, len(self.model_columns)), dtype=bool)
         for j, name in enumerate(self.model_columns):
-            missing[:, j] = self.encoding(name).missing(batch.column(name))
+            missing[:, j] = is_missing(batch.column(name))
         return missing
 
     @property
@@ -155,36 +159,6 @@ def assign_roles(snapshot: Snapshot, job: Job) -> Roles:
             [Problem(job.place("columns"), f"columns: the model would have {twice[0]!r} twice")]
         )
     return roles
-
-
-def count_blanks(snapshot: Snapshot, job: Job) -> Snapshot:
-    """The snapshot with the empty cells of text in a CSV, and of categories, taken for missing.
-
-    They are spelled as missing numbers are: nothing, NA, null and the like.
-    """
-    schema, csv = read_schema(snapshot.path), _is_csv(job)
-    names = [
-        n for n in schema.names if (csv or n in job.columns.categories) and _blanks(job, schema, n)
-    ]
-    missing = dict.fromkeys(names, 0)
-    for batch in read_batches(snapshot.path, names) if names else ():
-        for name in names:
-            missing[name] += as_labels(batch.column(name), _blanks(job, schema, name)).null_count
-    columns = (replace(c, missing=missing.get(c.name, c.missing)) for c in snapshot.columns)
-    return replace(snapshot, columns=tuple(columns))
-
-
-def blanks_as_missing(batch: pa.RecordBatch, roles: Roles) -> pa.RecordBatch:
-    """Rows as they were read, with blank cells of imputed categories as the missing ones."""
-    for name in roles.impute:
-        encoding = roles.encoding(name)
-        if isinstance(encoding, Nominal | Ordinal) and encoding.blanks:
-            i = batch.schema.get_field_index(name)
-            column = batch.column(i)
-            missing = pa.array(encoding.missing(column))
-            shown = pc.if_else(missing, pa.scalar(None, column.type), column)
-            batch = batch.set_column(i, batch.schema.field(i), shown)
-    return batch
 
 
 def to_matrix(batch: pa.RecordBatch, columns: Sequence[str]) -> NDArray[np.float64]:
@@ -247,7 +221,7 @@ def _encodings(snapshot: Snapshot, job: Job, roles: Roles) -> Iterator[Encoding]
     for name in roles.model_columns:
         type_ = schema.field(name).type
         if name in job.columns.categories or pa.types.is_boolean(type_):
-            yield _categories(snapshot, job, schema, name)
+            yield _categories(snapshot, job, name)
         elif pa.types.is_temporal(type_):
             yield Instant(name)
         else:
@@ -271,9 +245,8 @@ def _number(job: Job, name: str, type_: pa.DataType) -> Number:
     )
 
 
-def _categories(snapshot: Snapshot, job: Job, schema: pa.Schema, name: str) -> Encoding:
-    blanks, said = _blanks(job, schema, name), job.columns.categories.get(name, "nominal")
-    counts = _level_counts(snapshot, name, blanks)
+def _categories(snapshot: Snapshot, job: Job, name: str) -> Encoding:
+    said, counts = job.columns.categories.get(name, "nominal"), _level_counts(snapshot, name)
     if said == "nominal":
         if len(counts) > MOST_LEVELS:
             message = (
@@ -287,16 +260,18 @@ def _categories(snapshot: Snapshot, job: Job, schema: pa.Schema, name: str) -> E
                     )
                 ]
             )
-        return Nominal(name, tuple(sorted(counts)), blanks)
-    return Ordinal(name, said, blanks, tuple(counts[level] for level in said))
+        return Nominal(name, tuple(sorted(counts)))
+    return Ordinal(name, said, tuple(counts[level] for level in said))
 
 
-def _level_counts(snapshot: Snapshot, name: str, blanks: tuple[str, ...]) -> Counter[str]:
+def _level_counts(
+    snapshot: Snapshot, name: str, is_no_level: Callable[[pa.Array], pa.Array] = pc.is_null
+) -> Counter[str]:
     """Observed cells of each level; of hardly more levels than a column may have."""
     counts: Counter[str] = Counter()
     for batch in read_batches(snapshot.path, [name]):
-        labels = as_labels(batch.column(0), blanks).drop_null()
-        values, times = labels.value_counts().flatten()
+        labels = as_labels(batch.column(0))
+        values, times = labels.filter(pc.invert(is_no_level(labels))).value_counts().flatten()
         counts.update(dict(zip(values.to_pylist(), times.to_pylist(), strict=True)))
         if len(counts) > MOST_LEVELS:
             break
@@ -305,31 +280,12 @@ def _level_counts(snapshot: Snapshot, name: str, blanks: tuple[str, ...]) -> Cou
 
 def has_few_levels(snapshot: Snapshot, name: str) -> bool:
     """Whether a column of text or booleans could be one of categories."""
-    return len(_level_counts(snapshot, name, NULL_SPELLINGS)) <= MOST_LEVELS
-
-
-def _is_csv(job: Job) -> bool:
-    """Whether the source has no other way to say that a text is missing than to leave it empty."""
-    return isinstance(job.source, FileSource) and job.source.file_format == "csv"
+    return len(_level_counts(snapshot, name, is_blank)) <= MOST_LEVELS
 
 
 def _has_types(job: Job) -> bool:
     """Whether an integer column of the source is one by its type, not by the look of its cells."""
-    return not (isinstance(job.source, FileSource) and job.source.file_format in UNTYPED_FORMATS)
-
-
-def _blanks(job: Job, schema: pa.Schema, name: str) -> tuple[str, ...]:
-    """Texts of a column of categories that stand for a missing cell."""
-    if not _is_text(schema.field(name).type):
-        return ()
-    said = job.columns.categories.get(name)
-    levels = said if isinstance(said, tuple) else ()
-    blanks = Missing.of(job.source).levels(name, _has_types(job))
-    return tuple(text for text in blanks if text not in levels)
-
-
-def _is_text(type_: pa.DataType) -> bool:
-    return str(type_) in TEXT_TYPES
+    return not (isinstance(job.source, FileSource) and job.source.is_text)
 
 
 # --- What a column cannot be used for ----------------------------------------------------------
@@ -418,7 +374,7 @@ def _misuse(snapshot: Snapshot, job: Job, option: str, name: str) -> str:
 def _no_categories(snapshot: Snapshot, name: str, what: str = "categories") -> str:
     type_ = read_schema(snapshot.path).field(name).type
     plain = type_.value_type if pa.types.is_dictionary(type_) else type_
-    fits = _is_text(plain) or pa.types.is_boolean(plain) or pa.types.is_integer(plain)
+    fits = is_text(plain) or pa.types.is_boolean(plain) or pa.types.is_integer(plain)
     if fits or pa.types.is_null(plain):
         return ""
     return f"column {name!r} is of type {type_}; {what} are text, booleans or integers."
@@ -457,11 +413,10 @@ def _no_number_left(job: Job, name: str) -> str:
 
 def _cell_problems(snapshot: Snapshot, job: Job, roles: Roles) -> Iterator[Problem]:
     """Cells that keep their column from its part."""
-    schema = read_schema(snapshot.path)
     for name in roles.model_columns:
         levels = job.columns.categories.get(name)
         if isinstance(levels, tuple):
-            if message := _unknown_level(snapshot, job, schema, name, levels):
+            if message := _unknown_level(snapshot, name, levels):
                 place = job.place("columns", "categories", name)
                 yield Problem(place, f"columns.categories: {message}")
         elif name in roles.impute and (message := _integer_objection(snapshot, job, name)):
@@ -469,13 +424,11 @@ def _cell_problems(snapshot: Snapshot, job: Job, roles: Roles) -> Iterator[Probl
             yield Problem(place, f"columns.impute: {message}")
 
 
-def _unknown_level(
-    snapshot: Snapshot, job: Job, schema: pa.Schema, name: str, levels: tuple[str, ...]
-) -> str:
-    blanks, known = _blanks(job, schema, name), pa.array(levels, pa.large_string())
+def _unknown_level(snapshot: Snapshot, name: str, levels: tuple[str, ...]) -> str:
+    known = pa.array(levels, pa.large_string())
 
     def is_unknown(cells: pa.Array) -> pa.Array:
-        labels = as_labels(cells, blanks)
+        labels = as_labels(cells)
         return pc.and_(pc.is_valid(labels), pc.invert(pc.is_in(labels, known)))
 
     found = _first_cell(snapshot, name, is_unknown)
@@ -494,7 +447,7 @@ def _nearest(name: str, names: Sequence[str]) -> str:
 
 
 def _type_objection(snapshot: Snapshot, profile: ColumnProfile) -> str:
-    if profile.type not in TEXT_TYPES:
+    if not profile.is_text:
         return (
             f"column {profile.name!r} is of type {profile.type}; a column of the model has to be "
             "integer, decimal or floating point. Convert it, or leave it out."
@@ -552,8 +505,7 @@ def _first_cell(
 
 def _is_no_number(column: pa.Array) -> pa.Array:
     text = column.cast(pa.large_string())
-    missing = pc.is_in(text, pa.array(NULL_SPELLINGS, pa.large_string()))
-    return pc.invert(pc.or_(is_number(text), missing))
+    return pc.invert(pc.or_(is_number(text), is_blank(text)))
 
 
 def _is_beyond_floats(column: pa.Array) -> pa.Array:

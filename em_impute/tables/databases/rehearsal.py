@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from em_impute.job import MASK, DatabaseTarget, split_table
-from em_impute.tables.columns.roles import Roles, blanks_as_missing
+from em_impute.tables import spelling
+from em_impute.tables.columns.roles import Roles
 from em_impute.tables.databases import filled_marks, holding, narrowing
 from em_impute.tables.databases.loading import create, loaded
 from em_impute.tables.databases.opening import opened_once
-from em_impute.tables.snapshot import Snapshot, read_batches
+from em_impute.tables.snapshot import Snapshot, is_missing, read_batches, read_spelled
 
 
 def rehearse(snapshot: Snapshot, roles: Roles, schema: pa.Schema, target: DatabaseTarget) -> None:
@@ -57,9 +58,9 @@ def _with_stand_ins(
     snapshot: Snapshot, roles: Roles, schema: pa.Schema, wider: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     """The rows with a cell of its column in the place of each hole, and marks of these."""
-    stand_ins = {name: _observed(snapshot, roles, name) for name in roles.impute}
-    for batch in read_batches(snapshot.path):
-        batch = blanks_as_missing(batch, roles)
+    stand_ins = {name: _observed(snapshot, name) for name in roles.impute}
+    for read in read_spelled(snapshot.path):
+        batch = spelling.as_read(read, roles.impute)
         columns, words = [], filled_marks.no_marks(roles.impute, batch.num_rows)
         for field in schema:
             if field.name == MASK:
@@ -67,7 +68,7 @@ def _with_stand_ins(
                 continue
             column = batch.column(batch.schema.get_field_index(field.name))
             if field.name in stand_ins:
-                holes = np.flatnonzero(roles.filling(field.name).missing(column))
+                holes = np.flatnonzero(is_missing(column))
                 filled_marks.mark(words, roles.impute.index(field.name), holes)
                 there = np.arange(len(column))
                 there[holes] = len(column)
@@ -77,11 +78,11 @@ def _with_stand_ins(
         yield pa.RecordBatch.from_arrays([*columns, *map(pa.array, words)], schema=wider)
 
 
-def _observed(snapshot: Snapshot, roles: Roles, name: str) -> object:
+def _observed(snapshot: Snapshot, name: str) -> object:
     """An observed cell of a column; None if there is none."""
     for batch in read_batches(snapshot.path, [name]):
         column = batch.column(0)
-        observed = np.flatnonzero(~roles.filling(name).missing(column))
+        observed = np.flatnonzero(~is_missing(column))
         if len(observed):
             return column[int(observed[0])].as_py()
     return None

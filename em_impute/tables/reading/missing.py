@@ -6,19 +6,28 @@ time, is missing wherever a cell is equal to it, however it is spelled and whate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import reduce
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from em_impute.job import DatabaseSource, FileSource
+from em_impute.tables import spelling
+from em_impute.tables.snapshot import is_text
 
 # How a file of text may spell a missing number.
-NULL_SPELLINGS: tuple[str, ...] = tuple(pa_csv.ConvertOptions().null_values)
+_USUAL: tuple[str, ...] = tuple(pa_csv.ConvertOptions().null_values)
+_TEXT = pa.large_string()
+
+
+def is_blank(texts: pa.Array) -> pa.Array:
+    """Which texts are null, or a usual spelling of a missing cell."""
+    return pc.is_in(texts, pa.array((None, *_USUAL), texts.type))
 
 
 @dataclass(frozen=True)
@@ -31,16 +40,28 @@ class Missing:
         In every column.
     columns : mapping of str to tuple of str
         In these.
+    typed : bool
+        Whether the format has types: a text is a text there, however it is spelled.
+    categories : mapping of str to tuple of str
+        The columns of categories, each with the levels that the job names.
     """
 
     everywhere: tuple[str, ...] = ()
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    typed: bool = True
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, source: FileSource | DatabaseSource) -> Missing:
-        """What a source says."""
-        said = source.missing
-        return cls(columns=said) if isinstance(said, Mapping) else cls(said)
+    def of(
+        cls,
+        source: FileSource | DatabaseSource,
+        categories: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> Missing:
+        """What a source says, and which texts are levels of categories."""
+        named, typed = source.missing, not (isinstance(source, FileSource) and source.is_text)
+        if isinstance(named, Mapping):
+            return cls((), named, typed, categories)
+        return cls(named, {}, typed, categories)
 
     def __bool__(self) -> bool:
         return bool(self.everywhere or self.columns)
@@ -54,31 +75,55 @@ class Missing:
 
         What the type has for a value is found by `applied`, in whatever spelling.
         """
-        return (*NULL_SPELLINGS, *(t for t in self.said(name) if _as_value(t, type_) is None))
+        return (*_USUAL, *(t for t in self.said(name) if _as_value(t, type_) is None))
 
-    def levels(self, name: str, has_types: bool) -> tuple[str, ...]:
-        """The texts that are no levels of a column of categories.
+    def blanks(self, name: str) -> tuple[str, ...]:
+        """The texts that stand for a missing cell in a column of text.
 
         What the job says of the column itself takes the place of the usual spellings.
         """
-        if has_types:
-            return self.said(name)
-        if name in self.columns:
-            return ("", *self.columns[name])
-        return (*NULL_SPELLINGS, *self.everywhere)
+        if self.typed:
+            texts = self.said(name)
+        elif name in self.columns:
+            texts = ("", *self.columns[name])
+        else:
+            texts = (*_USUAL, *self.everywhere)
+        return tuple(text for text in texts if text not in self.categories.get(name, ()))
 
     def applied_to(self, schema: pa.Schema) -> pa.Schema:
-        """The schema of rows to which it is applied: with nulls where there may be some."""
+        """The schema of rows to which it is applied.
+
+        There are nulls where there may be some, and the texts that categories had in their place
+        are in columns of their own.
+        """
         fields = [f.with_nullable(f.nullable or bool(self.said(f.name))) for f in schema]
-        return pa.schema(fields, schema.metadata)
+        beside = [(spelling.blanks_of(name), spelling.TEXT) for name in self._blanked(schema)]
+        return pa.schema([*fields, *beside], schema.metadata)
 
     def applied(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The rows with null for every number or time that stands for a missing cell."""
+        """The rows with null for every number, time or category that is missing."""
         columns = [
             reduce(_without, self.said(name), column)
             for name, column in zip(batch.schema.names, batch.columns, strict=True)
         ]
+        for name in self._blanked(batch.schema):
+            at = batch.schema.get_field_index(name)
+            columns[at], texts = _parted(columns[at], self.blanks(name))
+            columns.append(texts)
         return pa.RecordBatch.from_arrays(columns, schema=self.applied_to(batch.schema))
+
+    def _blanked(self, schema: pa.Schema) -> list[str]:
+        """The columns of categories in which a text may stand for a missing cell."""
+        names = [f.name for f in schema if f.name in self.categories and is_text(f.type)]
+        return [name for name in names if self.blanks(name)]
+
+
+def _parted(cells: pa.Array, blanks: Sequence[str]) -> tuple[pa.Array, pa.Array]:
+    """The texts of a column that are levels, and those that stand for none; each null elsewhere."""
+    texts = cells.cast(_TEXT)
+    blank = pc.is_in(texts, pa.array(blanks, _TEXT))
+    levels = pc.if_else(blank, pa.scalar(None, _TEXT), texts).cast(cells.type)
+    return levels, pc.if_else(blank, texts, pa.scalar(None, _TEXT)).cast(spelling.TEXT)
 
 
 def _without(cells: pa.Array, text: str) -> pa.Array:

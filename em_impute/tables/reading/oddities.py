@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from em_impute.tables.reading.digits import CODE, LONG_CODE, NUMBER, is_number, loses_digits
-from em_impute.tables.reading.missing import NULL_SPELLINGS
+from em_impute.tables.reading.missing import is_blank
 
 SHOWN_ROWS = 3
 # A column of so few cells that are no numbers, or of so small a share, is taken for one of numbers.
@@ -59,7 +59,7 @@ class Oddities:
 
     def _add(self, texts: pa.Array, first_row: int) -> None:
         number = is_number(texts).fill_null(False)
-        blank = pc.is_in(texts, pa.array((None, *NULL_SPELLINGS), texts.type))
+        blank = is_blank(texts)
         at = np.flatnonzero(pc.invert(pc.or_(number, blank)).to_numpy(zero_copy_only=False))
         self.numbers += pc.sum(number).as_py() or 0
         self.odd += len(at)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from em_impute.tables.reading.oddities import Edge, Oddities, nines
 from em_impute.tables.snapshot import ColumnProfile, is_numeric
@@ -13,11 +14,15 @@ from em_impute.tables.snapshot import ColumnProfile, is_numeric
 
 @dataclass
 class Tally:
-    """The profile of one column, in the making."""
+    """The profile of one column, in the making.
+
+    A text of `blanks` counts as missing: in a CSV, that is all that a missing text can be.
+    """
 
     field: pa.Field
     in_folders: bool = False
     is_loose: bool = False
+    blanks: tuple[str, ...] = ()
     missing: int = 0
     observed: int = 0
     infinite: int = 0
@@ -32,6 +37,9 @@ class Tally:
             self.oddities.add(column, first_row)
         if not is_numeric(column.type):
             self.missing += column.null_count
+            if self.blanks:
+                blank = pc.is_in(column, pa.array(self.blanks, column.type))
+                self.missing += pc.sum(blank).as_py() or 0
             return
         if pa.types.is_decimal(column.type):
             column = column.cast(pa.float64(), safe=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from em_impute.job import FileSource, FileTarget, Job
 
@@ -19,21 +20,28 @@ class Purpose:
     moments : tuple of str or None
         Columns of times that count as moments only; None if all do, because their spelling is
         kept, or because a database has a type for moments.
+    categories : mapping of str to tuple of str
+        The columns of categories, each with the levels that the job names.
     """
 
     target_format: str | None = None
     moments: tuple[str, ...] | None = ()
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, job: Job) -> Purpose:
         """What a job reads its source for."""
         source, target = job.source, job.target
+        categories = {
+            name: levels if isinstance(levels, tuple) else ()
+            for name, levels in job.columns.categories.items()
+        }
         if not isinstance(target, FileTarget):
-            return cls(moments=None)
+            return cls(moments=None, categories=categories)
         is_text = isinstance(source, FileSource) and source.is_text
         if is_text and target.file_format in ("csv", "jsonl"):
-            return cls(target.file_format, moments=None)
-        return cls(moments=job.columns.predictors or ())
+            return cls(target.file_format, None, categories)
+        return cls(None, job.columns.predictors or (), categories)
 
 
 ANY = Purpose()

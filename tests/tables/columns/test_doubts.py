@@ -12,7 +12,7 @@ import pytest
 
 from em_impute.job import Job, JobError
 from em_impute.tables.columns.doubts import Doubt, find_doubts
-from em_impute.tables.columns.roles import assign_roles, count_blanks
+from em_impute.tables.columns.roles import assign_roles
 from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import read_batches
@@ -45,7 +45,6 @@ def doubts_of(tmp_path: Path, folder: RunFolder) -> Doubts:
             }
         )
         snapshot = take_snapshot(job.source, folder.snapshot, 1000, Purpose.of(job))
-        snapshot = count_blanks(snapshot, job)
         return list(find_doubts(snapshot, assign_roles(snapshot, job), job, before))
 
     return find

@@ -17,7 +17,7 @@ from em_impute.tables.columns.encoding import Instant, Nominal, Number, Ordinal
 from em_impute.tables.columns.misfits import Misfits, find_misfits
 from em_impute.tables.columns.roles import assign_roles
 from em_impute.tables.columns.transforms import transform_of
-from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.snapshot import Snapshot, is_missing
 
 Take = Callable[..., Snapshot]
 MakeJob = Callable[..., Job]
@@ -137,7 +137,7 @@ def test_levels_of_any_type_come_back(cells: pa.Array) -> None:
     names = tuple("abc") if cells.type != pa.int8() else ("1", "2", "30")
     nominal = Nominal("x", names)
     np.testing.assert_array_equal(nominal.encode(cells)[[0, 2, 3]], [[1, 0], [0, 0], [0, 1]])
-    assert nominal.missing(cells).tolist() == [False, True, False, False, True]
+    assert is_missing(cells).tolist() == [False, True, False, False, True]
     filled = nominal.fill(cells, np.array([1, 4]), np.array([2.0, 0.0]))
     assert filled.type == cells.type
     b, _, a, c, _ = cells.to_pylist()

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from em_impute.job import FileSource, Job
-from em_impute.tables.columns.roles import assign_roles, count_blanks
+from em_impute.tables.columns.roles import assign_roles
 from em_impute.tables.columns.unfilled import Unfilled, find_unfilled, unfilled_in_words
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
@@ -30,7 +30,6 @@ def holed(cells: list[Any]) -> list[Any]:
 
 
 def found(snapshot: Snapshot, job: Job) -> tuple[Unfilled, ...]:
-    snapshot = count_blanks(snapshot, job)
     return find_unfilled(snapshot, assign_roles(snapshot, job), job)
 
 

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from em_impute.job import Job, JobError
-from em_impute.tables.columns.roles import Roles, assign_roles, count_blanks
+from em_impute.tables.columns.roles import Roles, assign_roles
 from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import RunFolder
-from em_impute.tables.snapshot import Snapshot, read_batches, read_schema
+from em_impute.tables.snapshot import Snapshot, read_batches, read_schema, read_spelled
 from em_impute.tables.sources import take_snapshot
+from em_impute.tables.spelling import as_read
 
 
 def taken(
@@ -25,7 +26,6 @@ def taken(
         {"name": "j", "source": source, "columns": columns, "target": {"path": "y.parquet"}}
     )
     snapshot = take_snapshot(job.source, folder.snapshot, 2, Purpose.of(job))
-    snapshot = count_blanks(snapshot, job)
     cells = pa.Table.from_batches(read_batches(snapshot.path)).to_pydict()
     return snapshot, assign_roles(snapshot, job), cells
 
@@ -78,6 +78,29 @@ def test_categories_of_a_format_with_types(tmp_path: Path, folder: RunFolder) ->
     snapshot, roles, _ = taken(source, folder, categories={"c": "nominal"})
     assert roles.encoding("c").levels == ("NA", "a")  # type: ignore[attr-defined]
     assert snapshot.profile("c").missing == 2
+
+
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+def test_a_missing_category_is_null_and_its_text_is_kept(
+    tmp_path: Path, folder: RunFolder, type_: pa.DataType
+) -> None:
+    texts = ["a", "?", None, "NA", ""]
+    table = pa.table({"c": pa.array(texts, type_), "d": pa.array(texts, type_)})
+    pq.write_table(table, tmp_path / "x.parquet")
+    source = {"path": tmp_path / "x.parquet", "missing": ["?", "NA"]}
+    snapshot, _, cells = taken(source, folder, categories={"c": "nominal"}, predictors=["c"])
+    assert cells == {"c": ["a", None, None, None, ""], "d": texts}
+    read = pa.Table.from_batches(map(as_read, read_spelled(snapshot.path)))
+    assert read.equals(table)
+    kept = pa.Table.from_batches(as_read(b, ["c"]) for b in read_spelled(snapshot.path, ["c"]))
+    assert kept.to_pydict() == {"c": cells["c"]}
+
+
+def test_what_counts_as_missing_in_a_csv_stays_text(tmp_path: Path, folder: RunFolder) -> None:
+    (tmp_path / "x.csv").write_text("t,k\nNA,a\n,b\nx,\n")
+    snapshot, _, cells = taken({"path": tmp_path / "x.csv"}, folder, key=["k"])
+    assert [column.missing for column in snapshot.columns] == [2, 1]
+    assert cells == {"t": ["NA", "", "x"], "k": ["a", "b", ""]}
 
 
 def test_a_column_without_nulls_gets_some(tmp_path: Path, folder: RunFolder) -> None:
