@@ -12,7 +12,8 @@ from scipy.special import bdtr, ndtri, stdtrit
 from em_impute.job import LEVEL_LIMITS, Job, JobError, Problem
 from em_impute.self_test.scores import LevelScores, NumberScores, overall_coverage, overall_ratio
 from em_impute.tables.columns.encoding import Number
-from em_impute.tables.columns.roles import Roles, absence
+from em_impute.tables.columns.objections import absence
+from em_impute.tables.columns.roles import Roles
 from em_impute.tables.snapshot import Snapshot
 
 # Which limit to look for where another does not fit the kind of its column.

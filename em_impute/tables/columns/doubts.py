@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from em_impute.job import Job
-from em_impute.tables.columns.roles import Roles, first_text
+from em_impute.tables.columns.objections import first_text
+from em_impute.tables.columns.roles import Roles
 from em_impute.tables.reading.missing import Missing
 from em_impute.tables.snapshot import ColumnProfile, Snapshot
 

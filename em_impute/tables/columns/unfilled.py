@@ -13,7 +13,8 @@ from itertools import groupby
 import pyarrow as pa
 
 from em_impute.job import Job
-from em_impute.tables.columns.roles import MOST_LEVELS, Roles, has_few_levels
+from em_impute.tables.columns.options import MOST_LEVELS, has_few_levels
+from em_impute.tables.columns.roles import Roles
 from em_impute.tables.snapshot import ColumnProfile, Snapshot, read_schema
 
 MAX_NAMED = 3
