@@ -21,6 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from em_impute.gaussian import GaussianModel
+from em_impute.gaussian.arrays import Bools, Floats, Ints
 from em_impute.gaussian.conditional import conditional_cells
 from em_impute.gaussian.linalg import runs_of
 from em_impute.job import SelfTestOptions
@@ -30,9 +31,6 @@ from em_impute.tables.groups import group_rows
 from em_impute.tables.sample import spread_ranks
 from em_impute.tables.snapshot import Snapshot, is_missing, read_batches, read_schema
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 Bits = NDArray[np.uint8]
 
 # So many rows are looked at for each cell, where there are as many.

@@ -19,14 +19,12 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.truncated import truncated_crps, truncated_probability
 from em_impute.tables.digest import finite
 
 INTERVALS = (0.50, 0.80, 0.95)
 PIT_BINS = 10
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+
+from em_impute.gaussian.arrays import Floats
 
 # So many cells are kept of a column, from which quartiles are estimated.
 MAX_KEPT = 100_000
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ is a copy of the original's values with the missing ones put in.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from em_impute.gaussian import GaussianModel
+from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.draws import conditional_noise, standard_normals, uniforms
 from em_impute.gaussian.keys import Words
 from em_impute.job import MASK, DatabaseTarget, FileTarget, Imputation
@@ -37,9 +37,6 @@ from em_impute.tables.writing.staged import Staged
 
 # So many bits fit an integer that is not negative.
 MOST_BITS = 63
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def fill(
@@ -183,7 +180,9 @@ def _filled(
         return columns, cells
     X, draws = roles.encode(batch), imputation.method == "draw"
     mean, sd, drawn = np.empty(X.shape), np.empty(X.shape), X.copy()
-    for own, rows in _models(batch, model, groups, roles):
+    parts = group_rows(batch, roles) if groups else [("", np.arange(batch.num_rows))]
+    for label, rows in parts:
+        own = groups.get(label, model)
         mean[rows], sd[rows] = _moments(own, X[rows])
         if draws:
             drawn[rows] = _drawn(own, X[rows], roles, imputation.seed, keys[rows])
@@ -195,20 +194,6 @@ def _filled(
         columns[name] = encoding.fill(column, rows, filling)
         cells.append(_cells(encoding, columns[name], rows, filling, m, s))
     return columns, cells
-
-
-def _models(
-    batch: pa.RecordBatch,
-    model: GaussianModel,
-    groups: Mapping[str, GaussianModel],
-    roles: Roles,
-) -> Iterator[tuple[GaussianModel, Ints]]:
-    """The models that fill the batch, each with its rows."""
-    if not groups:
-        yield model, np.arange(batch.num_rows)
-        return
-    for label, rows in group_rows(batch, roles):
-        yield groups.get(label, model), rows
 
 
 def _moments(model: GaussianModel, X: Floats) -> tuple[Floats, Floats]:

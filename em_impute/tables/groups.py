@@ -18,7 +18,6 @@ from em_impute.tables.columns.encoding import as_labels
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.snapshot import Snapshot, read_batches
 from em_impute.tables.summarise import fit_model
-from em_impute.tables.whole_files import read_json
 
 # More groups than this are rows told apart, not groups.
 MOST_GROUPS = 1000
@@ -165,12 +164,3 @@ def save_models(models: Mapping[str, GaussianModel], path: Path) -> None:
         for label, model in models.items()
     }
     path.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
-
-
-def load_models(path: Path, columns: tuple[str, ...]) -> dict[str, GaussianModel]:
-    """Read what `save_models` wrote, bit by bit."""
-    content = read_json(path)
-    return {
-        label: GaussianModel(np.array(model["mean"]), np.array(model["covariance"]), columns)
-        for label, model in content.items()
-    }

@@ -18,13 +18,12 @@ from em_impute.gaussian import (
     PatternSummary,
     fit_gaussian,
 )
+from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.job import ModelOptions
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.snapshot import Snapshot, read_batches
 from em_impute.tables.whole_files import written_whole
-
-Floats = NDArray[np.float64]
 
 # Every update goes through the whole summary, so batches are put together up to so many cells.
 GATHERED_CELLS = 2**22

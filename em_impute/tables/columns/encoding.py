@@ -19,12 +19,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.truncated import truncated_mean, truncated_moments, truncated_quantile
 from em_impute.job import CannotRun
 from em_impute.tables.columns.transforms import IDENTITY, Transform
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 # Floating point has no more digits than these to round.

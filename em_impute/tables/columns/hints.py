@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from em_impute.gaussian.arrays import Floats
 from em_impute.tables.columns.encoding import Instant, Number, to_numbers
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.columns.transforms import IDENTITY
@@ -44,8 +44,6 @@ YEAR = re.compile(r"(?:^|[^a-z])(?:year|yr|jahr)(?:[^a-z]|$)", re.I)
 TIME = re.compile(r"time|date|epoch|stamp|_(?:at|ts)$|^ts$", re.I)
 SHARE = re.compile(r"pct|percent|perc(?:[^a-z]|$)|share|ratio|proportion|humidity|%", re.I)
 SECONDS, MILLISECONDS = (3e8, 4.2e9), (3e11, 4.2e12)
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from em_impute.gaussian.arrays import Floats
 from em_impute.job import Logit
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from em_impute.gaussian.arrays import Ints
 from em_impute.tables.snapshot import read_batches, read_schema
 from em_impute.tables.writing.staged import Staged
 
 # So many bits of a word are used that no database takes it for negative.
 BITS = 62
-Ints = NDArray[np.int64]
 
 
 def filled_columns(staged: Staged) -> list[str]:
