@@ -170,6 +170,49 @@ def may_cross(importer: str, imported: str) -> bool:
     return imported == importer or imported in ROOMS[importer]
 
 
+def test_no_module_imports_what_imports_it() -> None:
+    """No circle of any kind: an import in a function, or for types only, is one, too."""
+    known: dict[str, set[str]] = {module: set() for module in MODULES}
+    for found in IMPORTS:
+        if found.imported in MODULES and found.imported != found.importer:
+            known[found.importer].add(found.imported)
+    while leaves := [module for module, imported in known.items() if not imported]:
+        known = {m: found - set(leaves) for m, found in known.items() if m not in leaves}
+    # What is above a circle is left, too; what nobody left imports is not part of one.
+    while tops := known.keys() - set().union(*known.values()):
+        known = {m: found - tops for m, found in known.items() if m not in tops}
+    assert not known, "; ".join(f"{m} imports {', '.join(sorted(i))}" for m, i in known.items())
+
+
+def test_files_are_no_longer_than_500_lines() -> None:
+    """Or their first lines give the reason, after the word "Long"."""
+    long = [
+        f"{module} has {lines} lines"
+        for module, path in MODULES.items()
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 500
+        and "Long, " not in (ast.get_docstring(ast.parse(path.read_text())) or "")
+    ]
+    assert not long, "; ".join(long)
+
+
+def test_functions_are_no_longer_than_40_lines() -> None:
+    """Their bodies, without the docstring; compiled kernels are one loop each, and may be."""
+    long = [
+        f"{module}.{node.name} has {lines} lines"
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := lines_of_body(node)) > (25 if node.name == "_climb" else 40)
+        and not any("compiled" in ast.unparse(decorator) for decorator in node.decorator_list)
+    ]
+    assert not long, "; ".join(long)
+
+
+def lines_of_body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
 @pytest.mark.parametrize("library", DOORS)
 def test_heavy_library_comes_in_by_its_door(library: str) -> None:
     strays = [
