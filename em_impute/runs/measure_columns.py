@@ -90,7 +90,7 @@ def measure_columns(
 
 def with_left(columns: Sequence[Column], unfilled: Sequence[Unfilled]) -> tuple[Column, ...]:
     """Return the columns with why their missing cells are left missing, where they are."""
-    reasons = {one.column: one.told for one in unfilled}
+    reasons = {one.column: one.explained for one in unfilled}
     return tuple(replace(column, left=reasons.get(column.name, "")) for column in columns)
 
 

@@ -21,7 +21,7 @@ from em_impute.tables import spelling
 from em_impute.tables.columns.encoding import Filling, Nominal, Number, to_numbers
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.groups import group_rows
-from em_impute.tables.ledger import IMPUTATION, Cells, ledger_rows, ledger_schema
+from em_impute.tables.ledger import IMPUTATION, ImputedCells, ledger_rows, ledger_schema
 from em_impute.tables.row_keys import row_keys
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import (
@@ -172,10 +172,10 @@ def _filled(
     roles: Roles,
     imputation: Imputation,
     keys: Words,
-) -> tuple[dict[str, pa.Array], list[Cells]]:
+) -> tuple[dict[str, pa.Array], list[ImputedCells]]:
     """The imputed columns of the batch with their cells filled, and these cells by column."""
     columns: dict[str, pa.Array] = {}
-    cells: list[Cells] = []
+    cells: list[ImputedCells] = []
     if model is None or not roles.impute:
         return columns, cells
     X, draws = roles.encode(batch), imputation.method == "draw"
@@ -229,18 +229,18 @@ def _drawn(model: GaussianModel, X: Floats, roles: Roles, seed: int, keys: Words
 
 def _cells(
     encoding: Filling, column: pa.Array, rows: Ints, filling: Floats, mean: Floats, sd: Floats
-) -> Cells:
+) -> ImputedCells:
     """The cells of a column that has been filled, for the ledger."""
     values = spread = np.full(len(rows), np.nan)
     if isinstance(encoding, Number):
         values, spread = to_numbers(column.take(pa.array(rows))), encoding.spread(mean, sd)
-    return Cells(rows, values, spread, encoding.labels(filling))
+    return ImputedCells(rows, values, spread, encoding.labels(filling))
 
 
 def _spellings(
     batch: pa.RecordBatch,
     columns: Sequence[pa.Array],
-    cells: Sequence[Cells],
+    cells: Sequence[ImputedCells],
     roles: Roles,
     file_format: str,
 ) -> list[pa.Array]:
@@ -254,7 +254,7 @@ def _spellings(
     return [*spellings, *(spelling.render(c, file_format) for c in columns[len(spellings) :])]
 
 
-def _mask(cells: Sequence[Cells], n_rows: int) -> pa.Array:
+def _mask(cells: Sequence[ImputedCells], n_rows: int) -> pa.Array:
     """One bit for each column of ``roles.impute``, the first the lowest: whether it was filled."""
     filled = np.zeros((n_rows, len(cells)), dtype=bool)
     for j, column in enumerate(cells):

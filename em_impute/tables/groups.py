@@ -119,7 +119,14 @@ def sum_up_groups(
 def fit_groups(
     snapshot: Snapshot, roles: Roles, options: ModelOptions
 ) -> tuple[dict[str, GaussianModel], tuple[str, ...], tuple[GroupFit, ...]]:
-    """A model for each group that is large enough for one, a sentence on the others, and how."""
+    """A model for each group that is large enough for one, a sentence on the others, and how.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    roles : Roles
+    options : ModelOptions
+    """
     if not roles.group_by:
         return {}, (), ()
     return fit_summaries(summarise_groups(snapshot, roles), roles, options)
@@ -128,7 +135,15 @@ def fit_groups(
 def fit_summaries(
     summaries: Mapping[str, PatternSummary], roles: Roles, options: ModelOptions
 ) -> tuple[dict[str, GaussianModel], tuple[str, ...], tuple[GroupFit, ...]]:
-    """The same, of groups that are summed up."""
+    """The same, of groups that are summed up.
+
+    Parameters
+    ----------
+    summaries : mapping of str to PatternSummary
+        Of each group, by label.
+    roles : Roles
+    options : ModelOptions
+    """
     least = options.min_group_rows or max(50, 5 * len(roles.dimensions))
     fits = {label: _fit(label, s, options, least) for label, s in summaries.items()}
     models = {
@@ -140,9 +155,9 @@ def fit_summaries(
         f"{small} with fewer than {least} rows" if small else "",
         f"{left} whose rows do not determine a model" if left else "",
     ]
-    said = " and ".join(filter(None, reasons))
-    sentence = f"Of {len(summaries)} groups, {said} are filled by the model of all rows."
-    return models, ((sentence,) if said else ()), tuple(fits.values())
+    those = " and ".join(filter(None, reasons))
+    sentence = f"Of {len(summaries)} groups, {those} are filled by the model of all rows."
+    return models, ((sentence,) if those else ()), tuple(fits.values())
 
 
 def _fit(label: str, summary: PatternSummary, options: ModelOptions, least: int) -> GroupFit:

@@ -25,7 +25,7 @@ IMPUTATION = 1
 
 
 @dataclass(frozen=True)
-class Cells:
+class ImputedCells:
     """The imputed cells of one column of a batch.
 
     Attributes
@@ -47,7 +47,16 @@ class Cells:
 
 
 def ledger_schema(schema: pa.Schema, roles: Roles, folder: RunFolder) -> pa.Schema:
-    """Schema of the ledger of a run; `schema` is that of the filled table."""
+    """Schema of the ledger of a run; `schema` is that of the filled table.
+
+    Parameters
+    ----------
+    schema : Schema
+        Of the filled table.
+    roles : Roles
+    folder : RunFolder
+        With the model, if there is one.
+    """
     model = sha256(folder.model) if folder.model.exists() else ""
     return pa.schema(
         [
@@ -66,7 +75,7 @@ def ledger_schema(schema: pa.Schema, roles: Roles, folder: RunFolder) -> pa.Sche
 
 def ledger_rows(
     batch: pa.RecordBatch,
-    cells: Sequence[Cells],
+    cells: Sequence[ImputedCells],
     roles: Roles,
     first_row: int,
     schema: pa.Schema,
@@ -77,7 +86,7 @@ def ledger_rows(
     ----------
     batch : RecordBatch
         Of the table as it was read.
-    cells : sequence of Cells
+    cells : sequence of ImputedCells
         For each column of ``roles.impute``.
     roles : Roles
     first_row : int

@@ -37,7 +37,7 @@ def row_keys(batch: pa.RecordBatch, key: Sequence[str], first_row: int) -> Words
     ----------
     batch : RecordBatch
     key : sequence of str
-        The key's columns; if there are none, a row is told by its number.
+        The key's columns; if there are none, a row is identified by its number.
     first_row : int
         Number of the batch's first row, from 0.
 

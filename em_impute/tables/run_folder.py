@@ -159,6 +159,12 @@ def clear_held_folders() -> None:
 def open_run_folder(root: Path, job_name: str, run_id: str) -> RunFolder:
     """Make the folder ``root/job_name/run_id``, or open it if it is there.
 
+    Parameters
+    ----------
+    root : Path
+        Where the folders of all jobs' runs are.
+    job_name, run_id : str
+
     Raises
     ------
     CannotRun

@@ -42,6 +42,12 @@ def sample_rows(
 
 
 def spread_ranks(n: int, size: int, seed: int | Sequence[int]) -> NDArray[np.int64]:
-    """Numbers below `n`, ascending: one at random out of each of `size` equal parts."""
+    """Numbers below `n`, ascending: one at random out of each of `size` equal parts.
+
+    Parameters
+    ----------
+    n, size : int
+    seed : int or sequence of int
+    """
     ends = np.arange(size + 1) * n // max(size, 1)
     return np.random.default_rng(seed).integers(ends[:-1], ends[1:])

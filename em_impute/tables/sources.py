@@ -1,8 +1,8 @@
 """A source becomes a snapshot: one Arrow file in the run's folder, with a profile per column.
 
-`take_snapshot` is the only reader of sources, and streams them. Whatever is wrong with a source is
-said in a `SourceError`, which never quotes a value: Arrow's own messages do, so they are not passed
-on.
+`take_snapshot` is the only reader of sources, and streams them. What is wrong with a source is
+reported by a `SourceError`, which never quotes a value: Arrow's own messages do, so they are not
+passed on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from em_impute.job import BATCH_ROWS, DatabaseSource, FileSource
 from em_impute.tables import spelling
 from em_impute.tables.databases import source as databases
 from em_impute.tables.progress import rows_passed
-from em_impute.tables.reading.folders import Table, open_files
+from em_impute.tables.reading.folders import OpenSource, open_files
 from em_impute.tables.reading.kinds import check_names
 from em_impute.tables.reading.missing import Missing
 from em_impute.tables.reading.profiles import Tally
@@ -33,6 +33,14 @@ def take_snapshot(
     purpose: Purpose = ANY,
 ) -> Snapshot:
     """Read `source` from end to end into an Arrow file at `path`, in batches of `batch_rows` rows.
+
+    Parameters
+    ----------
+    source : FileSource or DatabaseSource
+    path : Path
+    batch_rows : int
+    purpose : Purpose
+        What the source is read for, as `Purpose.of` makes it of a job.
 
     Raises
     ------
@@ -71,7 +79,7 @@ def take_snapshot(
 @contextmanager
 def _opened(
     source: FileSource | DatabaseSource, work: Path, batch_rows: int, purpose: Purpose
-) -> Iterator[Table]:
+) -> Iterator[OpenSource]:
     """The table of a source; what it keeps meanwhile is in the folder `work`."""
     match source:
         case FileSource():
@@ -80,7 +88,7 @@ def _opened(
         case DatabaseSource():
             schema, batches = databases.open_source(source, batch_rows)
             check_names(source, schema.names)
-            yield Table(schema, batches)
+            yield OpenSource(schema, batches)
 
 
 def _rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

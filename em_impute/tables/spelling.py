@@ -96,7 +96,17 @@ def observed_spellings(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.Reco
 def respelled(
     spellings: pa.Array, cells: pa.Array, rows: NDArray[np.int64], file_format: str
 ) -> pa.Array:
-    """The spellings of a column of which some rows have been filled."""
+    """The spellings of a column of which some rows have been filled.
+
+    Parameters
+    ----------
+    spellings : Array
+    cells : Array
+        The column with its filled cells.
+    rows : ndarray of int
+        Rows of the filled cells, from 0.
+    file_format : {"csv", "jsonl"}
+    """
     filled = np.zeros(len(cells), dtype=bool)
     filled[rows] = True
     return pc.replace_with_mask(
@@ -159,7 +169,15 @@ def render(cells: pa.Array, file_format: str) -> pa.Array:
 
 
 def write_rows(file: BinaryIO, batch: pa.RecordBatch, file_format: str) -> None:
-    """Write the rows of a batch as their spellings say."""
+    """Write the rows of a batch as their spellings say.
+
+    Parameters
+    ----------
+    file : file opened in binary mode
+    batch : RecordBatch
+        With spellings.
+    file_format : {"csv", "jsonl"}
+    """
     names = plain(batch.schema).names
     for start in range(0, batch.num_rows, _SLICE_ROWS):
         part = batch.slice(start, _SLICE_ROWS)

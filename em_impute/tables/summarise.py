@@ -46,7 +46,7 @@ def sum_up(matrices: Iterable[Floats], columns: Sequence[str]) -> PatternSummary
 def count_patterns(snapshot: Snapshot, roles: Roles) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Count the missingness patterns of the model's columns, without a look at what they hold.
 
-    So it can be said of a table that cannot be summed up, too.
+    This also works for a table that cannot be summed up.
 
     Returns
     -------
@@ -99,6 +99,15 @@ def fit_model(
     Every few seconds the model so far is kept in the file `checkpoint`, from which the next fit of
     the same columns goes on; at the end the file is removed. With a fit that is `near`, to nearly
     the same rows, the search begins there and has its prior.
+
+    Parameters
+    ----------
+    summary : PatternSummary
+    options : ModelOptions
+    on_iteration : callable, optional
+        Called with each `Iteration`.
+    checkpoint : Path, optional
+    near : EMResult, optional
     """
     start = near.model if near else _kept(checkpoint, summary.columns) if checkpoint else None
     with warnings.catch_warnings():

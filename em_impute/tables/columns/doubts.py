@@ -1,7 +1,7 @@
 """What a table as it was read may mean otherwise: numbers taken for text, values for missing cells.
 
-None of it is wrong for certain, so it is said and not mended: which column, which rows, and what to
-write into the job so that it is read as it is meant.
+None of it is wrong for certain, so it is reported and not mended: which column, which rows, and
+what to write into the job so that it is read as it is meant.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ def _of_header(snapshot: Snapshot, roles: Roles) -> Iterator[Doubt]:
 def _of_text(
     snapshot: Snapshot, column: ColumnProfile, job: Job, imputed_before: Collection[str]
 ) -> Iterator[Doubt]:
-    said = job.columns
-    named = {*said.key, *said.group_by, *said.categories}
+    columns = job.columns
+    named = {*columns.key, *columns.group_by, *columns.categories}
     # Where the job names all columns of the model, no other one is looked for.
-    if column.name in named or None not in (said.impute, said.predictors):
+    if column.name in named or None not in (columns.impute, columns.predictors):
         return
     name, was_filled = column.name, column.name in imputed_before
     if column.separators:
@@ -110,7 +110,7 @@ def _of_text(
     else:
         return
     before = "the last run that published has filled it, but now " if was_filled else ""
-    yield Doubt("numbers", name, f"numbers in {name}", before + observed, said.strict)
+    yield Doubt("numbers", name, f"numbers in {name}", before + observed, columns.strict)
 
 
 def _odd_cells(column: ColumnProfile) -> str:

@@ -60,7 +60,17 @@ class Filling(Encoding, Protocol):
         """Arrow type of the filled column."""
 
     def fill(self, cells: pa.Array, rows: Ints, filling: Floats) -> pa.Array:
-        """The cells with those of `rows` replaced by values or codes."""
+        """The cells with those of `rows` replaced by values or codes.
+
+        Parameters
+        ----------
+        cells : Array
+            The column.
+        rows : ndarray of int
+            Rows of the missing cells, from 0.
+        filling : ndarray of float
+            What goes into them: values or codes.
+        """
 
     def labels(self, filling: Floats) -> pa.Array:
         """Names of the levels of these codes; nulls for numbers."""
@@ -73,7 +83,7 @@ def to_numbers(cells: pa.Array) -> Floats:
 
 
 def decimals_as_floats(table: pa.Table) -> pa.Table:
-    """The table with its decimals, which few programs reckon with, as floats.
+    """The table with its decimals, which few programs calculate with, as floats.
 
     A column of which floats would not keep all digits stays as it is.
     """
@@ -156,7 +166,15 @@ class Number:
         return self._back(mean)
 
     def draw(self, uniform: Floats, mean: Floats, sd: Floats) -> Floats:
-        """A draw from the normal between the bounds, on the model's scale."""
+        """A draw from the normal between the bounds, on the model's scale.
+
+        Parameters
+        ----------
+        uniform : ndarray of shape (n,)
+            A number between 0 and 1 for each cell.
+        mean, sd : ndarray of shape (n, d)
+            Conditional moments on the model's scale.
+        """
         return truncated_quantile(uniform, mean[:, 0], sd[:, 0], *self.ends)[:, None]
 
     def publish(self, drawn: Floats) -> Floats:
@@ -205,6 +223,15 @@ class Number:
 
     def fill(self, cells: pa.Array, rows: Ints, filling: Floats) -> pa.Array:
         """The values put in, as near as the type, the bounds and whole numbers allow.
+
+        Parameters
+        ----------
+        cells : Array
+            The column.
+        rows : ndarray of int
+            Rows of the missing cells, from 0.
+        filling : ndarray of float
+            What goes into them: values or codes.
 
         Raises
         ------
@@ -276,7 +303,15 @@ def floor_or_inf(x: float) -> float:
 
 
 def ends_of_decimals(low: float, high: float, scale: int) -> tuple[float, float]:
-    """The first and the last number of so many decimals that are within bounds."""
+    """The first and the last number of so many decimals that are within bounds.
+
+    Parameters
+    ----------
+    low, high : float
+        The bounds.
+    scale : int
+        How many decimals.
+    """
     step, exact = Decimal(1).scaleb(-scale), Context(prec=1000)
     first, last = (
         end if abs(end) == inf else float(Decimal(repr(end)).quantize(step, rounding, exact))
@@ -344,7 +379,17 @@ class _Categories:
         return type_
 
     def fill(self, cells: pa.Array, rows: Ints, filling: Floats) -> pa.Array:
-        """The levels put in."""
+        """The levels put in.
+
+        Parameters
+        ----------
+        cells : Array
+            The column.
+        rows : ndarray of int
+            Rows of the missing cells, from 0.
+        filling : ndarray of float
+            What goes into them: values or codes.
+        """
         mask, names, type_ = _mask(len(cells), rows), self.labels(filling), cells.type
         if pa.types.is_dictionary(type_):
             codes = pc.index_in(names.cast(type_.value_type), cells.dictionary)
@@ -384,7 +429,15 @@ class Nominal(_Categories):
         return self.publish(mean)
 
     def draw(self, uniform: Floats, mean: Floats, _sd: Floats, /) -> Floats:
-        """Indicators of a level drawn with the expected indicators, cut at 0, as probabilities."""
+        """Indicators of a level drawn with the expected indicators, cut at 0, as probabilities.
+
+        Parameters
+        ----------
+        uniform : ndarray of shape (n,)
+            A number between 0 and 1 for each cell.
+        mean : ndarray of shape (n, d)
+            The expected indicators.
+        """
         cumulated = np.cumsum(np.maximum(_with_first(mean), 0.0), axis=1)
         codes = (uniform[:, None] * cumulated[:, -1:] >= cumulated).sum(axis=1)
         return self._indicators(np.minimum(codes, len(self.levels) - 1))

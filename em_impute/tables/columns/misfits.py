@@ -50,7 +50,14 @@ class Misfits:
 
 
 def find_misfits(snapshot: Snapshot, roles: Roles, job: Job) -> tuple[Misfits, ...]:
-    """Look for cells that do not fit, in a few passes over some columns."""
+    """Look for cells that do not fit, in a few passes over some columns.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    roles : Roles
+    job : Job
+    """
     return (*_key_misfits(snapshot, roles.key), *_number_misfits(snapshot, roles, job))
 
 

@@ -1,7 +1,7 @@
 """Missing cells that a run leaves missing: in which columns, why, and what would fill them.
 
 Where the job says itself what is to be filled, or what else a column is for, its holes are left on
-purpose: that is told, but it is no warning.
+purpose: that is reported, but it is no warning.
 """
 
 from __future__ import annotations
@@ -41,13 +41,20 @@ class Unfilled:
     remedy: str = ""
 
     @property
-    def told(self) -> str:
+    def explained(self) -> str:
         """All of it in brief: ``text; list it under categories to fill it``."""
         return f"{self.why}; {self.remedy}" if self.remedy else self.why
 
 
 def find_unfilled(snapshot: Snapshot, roles: Roles, job: Job) -> tuple[Unfilled, ...]:
-    """The columns whose missing cells a run leaves, in the table's order."""
+    """The columns whose missing cells a run leaves, in the table's order.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    roles : Roles
+    job : Job
+    """
     schema = read_schema(snapshot.path)
     return tuple(
         _unfilled(snapshot, column, schema.field(column.name).type, job)
@@ -98,8 +105,8 @@ def _unfilled(snapshot: Snapshot, column: ColumnProfile, type_: pa.DataType, job
 def _part(name: str, job: Job) -> str:
     """What the job says that a column is for; empty if it does not say."""
     parts = {"key": "a key", "group_by": "it groups the rows", "predictors": "a predictor"}
-    said = (words for part, words in parts.items() if name in (getattr(job.columns, part) or ()))
-    return next(said, "")
+    named = (words for part, words in parts.items() if name in (getattr(job.columns, part) or ()))
+    return next(named, "")
 
 
 def _by_type(snapshot: Snapshot, name: str, type_: pa.DataType) -> tuple[str, str]:

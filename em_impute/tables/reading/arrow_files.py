@@ -23,7 +23,7 @@ from em_impute.tables.snapshot import SourceError, arrow_schema
 
 
 def infer(files: Sequence[SourceFile], file_format: str) -> Unified:
-    """The schema of files that are one table, and what is to be said of it.
+    """The schema of files that are one table, and what is to be noted of it.
 
     Raises
     ------
@@ -39,7 +39,15 @@ def infer(files: Sequence[SourceFile], file_format: str) -> Unified:
 def read(
     files: Sequence[SourceFile], file_format: str, schema: pa.Schema
 ) -> Iterator[tuple[SourceFile, pa.RecordBatch]]:
-    """Yield the rows of files that `infer` has seen, each batch with its file."""
+    """Yield the rows of files that `infer` has seen, each batch with its file.
+
+    Parameters
+    ----------
+    files : sequence of SourceFile
+    file_format : {"parquet", "feather"}
+    schema : Schema
+        As `infer` returned it.
+    """
     names = _categorical(schema)
     categories = pa.schema([schema.field(name) for name in names])
     dictionaries = _whole_dictionaries(
@@ -84,6 +92,13 @@ def stream_file(
     path: Path, file_format: str, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a Parquet or Feather file in the order of its rows.
+
+    Parameters
+    ----------
+    path : Path
+    file_format : {"parquet", "feather"}
+    columns : sequence of str, optional
+        By default all.
 
     Raises
     ------

@@ -53,10 +53,17 @@ def plain_files(
 
     Those that are not so already are copied into the folder `work`.
 
+    Parameters
+    ----------
+    files : sequence of SourceFile
+    source : FileSource
+    work : Path
+        Folder for the copies.
+
     Raises
     ------
     SourceError
-        If a file is not compressed, or encoded, as it is said to be.
+        If a file is not compressed, or not encoded, as its name or the job says.
     """
     options = source.csv
     if not source.is_text:
@@ -79,8 +86,8 @@ def _plain(file: SourceFile, source: FileSource, copy: Path) -> tuple[SourceFile
         head = _head(stream, file, compressed)
     encoding = next((e for mark, e in _MARKS.items() if head.startswith(mark)), options.encoding)
     first = head.decode(encoding, "replace").lstrip("\ufeff").partition("\n")[0]
-    said = _SEPARATOR.fullmatch(first) if source.file_format == "csv" else None
-    skip = max(options.skip_rows, 1 if said else 0)
+    separator = _SEPARATOR.fullmatch(first) if source.file_format == "csv" else None
+    skip = max(options.skip_rows, 1 if separator else 0)
     if not (compressed or skip or options.comment or encoding not in _UTF_8):
         return file, ""
     with (
@@ -104,7 +111,7 @@ def _plain(file: SourceFile, source: FileSource, copy: Path) -> tuple[SourceFile
             if not compressed or (isinstance(error, OSError) and error.errno):
                 raise
             raise SourceError(_damaged(file, compressed)) from None
-    return replace(file, path=copy), said[1] if said else ""
+    return replace(file, path=copy), separator[1] if separator else ""
 
 
 def _compression(file: SourceFile) -> str:
@@ -160,8 +167,8 @@ def proposal(file: SourceFile, options: CsvOptions) -> str:
     changes |= _layout(text, options)
     if not changes:
         return ""
-    said = options.model_dump(exclude_defaults=True) | changes
-    written = ", ".join(_yaml(*item) for item in said.items())
+    written_as = options.model_dump(exclude_defaults=True) | changes
+    written = ", ".join(_yaml(*item) for item in written_as.items())
     return f" Try `csv: {{{written}}}` in the job's source."
 
 

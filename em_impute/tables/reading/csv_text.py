@@ -97,7 +97,15 @@ class Reading:
         return texts
 
     def converted(self, texts: pa.Array, name: str, type_: pa.DataType) -> pa.Array | None:
-        """The cells of a column as a type; None if some are not of it."""
+        """The cells of a column as a type; None if some are not of it.
+
+        Parameters
+        ----------
+        texts : Array
+        name : str
+            Of the column.
+        type_ : DataType
+        """
         if type_ == pa.string():
             return texts.fill_null("")
         if not self._is_plain and is_number_type(type_):
@@ -143,6 +151,14 @@ def read(file: SourceFile, schema: pa.Schema, reading: Reading = PLAIN) -> Itera
     """Yield the rows of a file that `infer` has seen, its columns as in `schema`.
 
     Where they are read for a target of text, their spellings come with them.
+
+    Parameters
+    ----------
+    file : SourceFile
+    schema : Schema
+        As `infer` returned it.
+    reading : Reading
+        The same as `infer` had.
     """
     header, has_rows = _read_header(file, reading.options)
     for batch in _stream(file, header, reading.options) if has_rows else ():

@@ -25,8 +25,8 @@ INT32 = range(-(2**31), 2**31)
 
 
 @dataclass(frozen=True)
-class Table:
-    """A source that is open: its schema and rows, and what is to be said of them.
+class OpenSource:
+    """A source that is open: its schema and rows, and what is to be noted of them.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Table:
 
 
 @contextmanager
-def open_files(source: FileSource, work: Path, purpose: Purpose) -> Iterator[Table]:
+def open_files(source: FileSource, work: Path, purpose: Purpose) -> Iterator[OpenSource]:
     """Yield the table of a source of files.
 
     Parameters
@@ -71,7 +71,7 @@ def open_files(source: FileSource, work: Path, purpose: Purpose) -> Iterator[Tab
 
 def _read_files(
     files: Sequence[SourceFile], source: FileSource, options: CsvOptions, purpose: Purpose
-) -> Table:
+) -> OpenSource:
     """Files as one table: their rows in the order of their names, their partitions at the end."""
     missing, target_format = Missing.of(source), purpose.target_format
     notes: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ def _read_files(
     whole = spelling.spelled(whole) if target_format else whole
     batches = _in_folders(rows, partitions, whole, target_format)
     in_folders = tuple(field.name for field in partitions)
-    return Table(whole, batches, notes, in_folders, loose, headless)
+    return OpenSource(whole, batches, notes, in_folders, loose, headless)
 
 
 def _in_folders(
@@ -167,7 +167,16 @@ def _spells_int32(value: str) -> bool:
 def with_partition(
     batch: pa.RecordBatch, file: SourceFile, fields: Sequence[pa.Field]
 ) -> pa.RecordBatch:
-    """Put the values that the file's folders name behind its columns."""
+    """Put the values that the file's folders name behind its columns.
+
+    Parameters
+    ----------
+    batch : RecordBatch
+    file : SourceFile
+        Where its rows are from.
+    fields : sequence of Field
+        From `partition_fields`.
+    """
     for column in fields:
         text = file.partition[column.name]
         value = pa.scalar(None if text == HIVE_NULL else text, pa.string()).cast(column.type)

@@ -76,6 +76,16 @@ def read(
     """Yield the rows of a file that `infer` has seen, its columns as in `schema`.
 
     Where they are read for a target of text, their spellings come with them.
+
+    Parameters
+    ----------
+    file : SourceFile
+    schema : Schema
+        As `infer` returned it.
+    missing : Missing
+        The same as `infer` had.
+    target_format : {"csv", "jsonl"}, optional
+        The format of text that is to have the cells as they are spelled.
     """
     texts = frozenset(f.name for f in schema if f.type == pa.string())
     for first_line, block in _blocks(file):
@@ -95,7 +105,16 @@ def read(
 def read_again(
     file: SourceFile, schema: pa.Schema, names: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a file that this program wrote: some columns, and all spellings."""
+    """Yield the rows of a file that this program wrote: some columns, and all spellings.
+
+    Parameters
+    ----------
+    file : SourceFile
+    schema : Schema
+        Of the columns whose values are wanted.
+    names : sequence of str
+        The columns whose spellings are wanted.
+    """
     for first_line, block in _blocks(file):
         rows = _rows(file, first_line, block)
         columns = (
@@ -110,7 +129,7 @@ def read_again(
 # --- What Arrow does not keep ------------------------------------------------------------------
 
 
-class _Number(str):
+class _SpelledNumber(str):
     """A number as it is spelled."""
 
     __slots__ = ()
@@ -123,7 +142,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_AS_SPELLED: dict[str, Any] = dict.fromkeys(("parse_float", "parse_int", "parse_constant"), _Number)
+_AS_SPELLED: dict[str, Any] = dict.fromkeys(
+    ("parse_float", "parse_int", "parse_constant"), _SpelledNumber
+)
 _DECODER = json.JSONDecoder(strict=False, **_AS_SPELLED)
 _STRICT_DECODER = json.JSONDecoder(object_pairs_hook=_once, **_AS_SPELLED)
 
@@ -149,7 +170,7 @@ def _rows(file: SourceFile, first_line: int, block: bytes) -> list[dict[str, Any
 def _written(value: Any) -> str:
     """A value as JSON, its numbers as they are spelled."""
     if isinstance(value, str):
-        return str(value) if type(value) is _Number else encode_basestring(value)
+        return str(value) if type(value) is _SpelledNumber else encode_basestring(value)
     if isinstance(value, dict):
         pairs = (f"{encode_basestring(key)}: {_written(one)}" for key, one in value.items())
         return f"{{{', '.join(pairs)}}}"
@@ -163,7 +184,7 @@ def _again(rows: Sequence[Mapping[str, Any]], missing: Missing, texts: Collectio
 
     The columns of `texts` hold texts only, others null for what is missing by its spelling.
     """
-    said = {name: frozenset(missing.said(name)) for row in rows for name in row}
+    missing_texts = {name: frozenset(missing.named(name)) for row in rows for name in row}
     lines = []
     for row in rows:
         changed: dict[str, Any] = {}
@@ -172,7 +193,9 @@ def _again(rows: Sequence[Mapping[str, Any]], missing: Missing, texts: Collectio
                 is_text = value is None or (isinstance(value, str) and type(value) is str)
                 changed[name] = value if is_text else _text_of(value)
             else:
-                changed[name] = None if type(value) is str and value in said[name] else value
+                changed[name] = (
+                    None if type(value) is str and value in missing_texts[name] else value
+                )
         lines.append(_written(changed))
     return "\n".join(lines).encode()
 
@@ -188,7 +211,7 @@ def _inferred(
     table = None if missing else _parsed(block)
     if table is not None:
         return table.schema, set()
-    with suppress(ValueError, RecursionError):  # which is said below
+    with suppress(ValueError, RecursionError):  # which are reported below
         rows = _objects(block, _STRICT_DECODER)
         mixed = _mixed_columns(rows, missing)
         again = _again(rows, missing, mixed)
@@ -200,12 +223,12 @@ def _mixed_columns(rows: Sequence[Mapping[str, Any]], missing: Missing) -> set[s
     kinds: dict[str, set[type]] = {}
     for row in rows:
         for name, value in row.items():
-            if not (type(value) is str and value in missing.said(name)):
+            if not (type(value) is str and value in missing.named(name)):
                 kinds.setdefault(name, set()).add(type(value))
-    return {name for name, found in kinds.items() if {_Number, str} <= found <= _PLAIN_KINDS}
+    return {name for name, found in kinds.items() if {_SpelledNumber, str} <= found <= _PLAIN_KINDS}
 
 
-_PLAIN_KINDS = {_Number, str, type(None)}
+_PLAIN_KINDS = {_SpelledNumber, str, type(None)}
 
 
 def _lossy(file: SourceFile, first_line: int, block: bytes) -> set[str]:
@@ -228,7 +251,7 @@ def _long_numbers(value: Any, nested: bool = False) -> Iterator[str]:
     if isinstance(value, dict | list):
         for one in value.values() if isinstance(value, dict) else value:
             yield from _long_numbers(one, nested=True)
-    elif isinstance(value, _Number) and not (nested and _is_int64(value)):
+    elif isinstance(value, _SpelledNumber) and not (nested and _is_int64(value)):
         yield value
 
 
@@ -247,7 +270,7 @@ def _spellings(
             texts = [None if cell is None else _text_of(cell) for cell in cells]
             spellings.append(csv_fields(pa.array(texts, pa.string())))
         else:
-            written = [cell if type(cell) is _Number else _written(cell) for cell in cells]
+            written = [cell if type(cell) is _SpelledNumber else _written(cell) for cell in cells]
             spellings.append(pa.array(written, pa.string()))
     return spellings
 
@@ -299,7 +322,7 @@ def _read_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
     )
 
 
-def _complaint(file: SourceFile, first_line: int, block: bytes, said: str) -> str:
+def _complaint(file: SourceFile, first_line: int, block: bytes, reason: str) -> str:
     """Say which line is wrong, and how. Arrow names columns and kinds, but lines only in part."""
     for number, line in enumerate(block.splitlines(), first_line):
         try:
@@ -307,7 +330,7 @@ def _complaint(file: SourceFile, first_line: int, block: bytes, said: str) -> st
                 return f'{file}: line {number} is not a JSON object, such as {{"a": 1}}.'
         except (ValueError, RecursionError):
             return f"{file}: line {number} is not JSON; expected one object a line."
-    changed = re.search(r"Column\((.*?)\) changed from (\w+) to (\w+)", said)
+    changed = re.search(r"Column\((.*?)\) changed from (\w+) to (\w+)", reason)
     if changed:
         return _mixed(file, changed[1].lstrip("/"), f"a {changed[2]} and a {changed[3]}")
     return f"{file} could not be read as JSON lines; every key may stand once in an object."

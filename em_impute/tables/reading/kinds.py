@@ -65,7 +65,16 @@ def _missing_end(path: Path, expected: str) -> str:
 
 
 def check_is_text(file: SourceFile, file_format: str, quote: bytes = b'"') -> int:
-    """Refuse what is not UTF-8 text, of which Arrow would make binary columns; count its quotes."""
+    """Refuse what is not UTF-8 text, of which Arrow would make binary columns; count its quotes.
+
+    Parameters
+    ----------
+    file : SourceFile
+    file_format : str
+        For the message.
+    quote : bytes
+        The character that is counted; empty if none is.
+    """
     quotes = 0
     with file.path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
@@ -111,7 +120,17 @@ def check_names(file: SourceFile | DatabaseSource, names: Sequence[str]) -> None
 def check_same_names(
     file: SourceFile, names: Sequence[str], first: SourceFile, expected: Sequence[str]
 ) -> None:
-    """Refuse a file of a folder that has other columns than the first one; in any order."""
+    """Refuse a file of a folder that has other columns than the first one; in any order.
+
+    Parameters
+    ----------
+    file : SourceFile
+    names : sequence of str
+        Its columns.
+    first : SourceFile
+    expected : sequence of str
+        The columns of the first file.
+    """
     here, there = set(names), set(expected)
     missing = [name for name in expected if name not in here]
     extra = [name for name in names if name not in there]

@@ -57,17 +57,24 @@ class Missing:
         source: FileSource | DatabaseSource,
         categories: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     ) -> Missing:
-        """What a source says, and which texts are levels of categories."""
-        named, typed = source.missing, not (isinstance(source, FileSource) and source.is_text)
-        if isinstance(named, Mapping):
-            return cls((), named, typed, categories)
-        return cls(named, {}, typed, categories)
+        """What a source says of missing cells.
+
+        Parameters
+        ----------
+        source : FileSource or DatabaseSource
+        categories : mapping of str to tuple of str
+            The columns of categories, each with the levels that the job names.
+        """
+        texts, typed = source.missing, not (isinstance(source, FileSource) and source.is_text)
+        if isinstance(texts, Mapping):
+            return cls((), texts, typed, categories)
+        return cls(texts, {}, typed, categories)
 
     def __bool__(self) -> bool:
         return bool(self.everywhere or self.columns)
 
-    def said(self, name: str) -> tuple[str, ...]:
-        """What the job says of a column."""
+    def named(self, name: str) -> tuple[str, ...]:
+        """The texts that the job names for a column."""
         return self.columns.get(name, self.everywhere)
 
     def spellings(self, name: str, type_: pa.DataType) -> tuple[str, ...]:
@@ -75,7 +82,7 @@ class Missing:
 
         What the type has for a value is found by `applied`, in whatever spelling.
         """
-        return (*_USUAL, *(t for t in self.said(name) if _as_value(t, type_) is None))
+        return (*_USUAL, *(t for t in self.named(name) if _as_value(t, type_) is None))
 
     def blanks(self, name: str) -> tuple[str, ...]:
         """The texts that stand for a missing cell in a column of text.
@@ -83,7 +90,7 @@ class Missing:
         What the job says of the column itself takes the place of the usual spellings.
         """
         if self.typed:
-            texts = self.said(name)
+            texts = self.named(name)
         elif name in self.columns:
             texts = ("", *self.columns[name])
         else:
@@ -96,14 +103,14 @@ class Missing:
         There are nulls where there may be some, and the texts that categories had in their place
         are in columns of their own.
         """
-        fields = [f.with_nullable(f.nullable or bool(self.said(f.name))) for f in schema]
+        fields = [f.with_nullable(f.nullable or bool(self.named(f.name))) for f in schema]
         beside = [(spelling.blanks_of(name), spelling.TEXT) for name in self._blanked(schema)]
         return pa.schema([*fields, *beside], schema.metadata)
 
     def applied(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows with null for every number, time or category that is missing."""
         columns = [
-            reduce(_without, self.said(name), column)
+            reduce(_without, self.named(name), column)
             for name, column in zip(batch.schema.names, batch.columns, strict=True)
         ]
         for name in self._blanked(batch.schema):

@@ -1,7 +1,7 @@
 """What is odd in a column as it was read: a few cells that are no numbers, numbers of nines.
 
-Cells are told by their rows. What is not data may be named: spellings from a list that stand for no
-value wherever they occur, and sentinels such as -999.
+Cells are named by their rows. What is not data may be quoted: spellings from a list that stand for
+no value wherever they occur, and sentinels such as -999.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NINES = re.compile(r"-?(?:99+|9+\.9+)")
 # Numbers as people write them: 1.234,5 and 1,234.5.
 _DECIMAL_COMMA = r"^\s*[+-]?(?:\d+|\d{1,3}(?:[. ']\d{3})+)(?:,\d+)?\s*$"
 _THOUSANDS_COMMA = r"^\s*[+-]?\d{1,3}(?:,\d{3})*(?:\.\d+)?\s*$"
-# Rows of a column that are looked at before the rest: most columns of text are told by them.
+# Rows of a column that are looked at before the rest: most columns of text are recognised by them.
 _FIRST_ROWS = 500
 
 

@@ -2,7 +2,7 @@
 
 Programs write what is one column to them as several types: a month without holes as integers, one
 with holes as floats; text as `string` or `large_string`; times in microseconds or nanoseconds. Such
-types are joined by Arrow's own promotion, as far as every cell survives it, and it is said.
+types are joined by Arrow's own promotion, as far as every cell survives it, and a note says so.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from em_impute.tables.snapshot import SourceError
 # Decimal digits of whole numbers, by their bits; Arrow asks for so many before it casts them.
 _DIGITS = {8: 3, 16: 5, 32: 10, 64: 20}
 _UTC = ("UTC", "Etc/UTC", "+00:00", "Z", "GMT")
-Found = Sequence[tuple[SourceFile, pa.Schema]]
+Schemas = Sequence[tuple[SourceFile, pa.Schema]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Unified:
     notes: tuple[str, ...] = ()
 
 
-def unify(found: Found) -> Unified:
+def unify(found: Schemas) -> Unified:
     """Find the schema that holds the columns of all files.
 
     A file may lack columns that others have; a column may be all null in some, and be nullable in
@@ -65,6 +65,15 @@ def unify(found: Found) -> Unified:
 
 def as_type(cells: pa.Array, column: pa.Field, file: SourceFile, rows_before: int) -> pa.Array:
     """Cells of a file in the type that its column has in all files together.
+
+    Parameters
+    ----------
+    cells : Array
+    column : Field
+        As all files together have it.
+    file : SourceFile
+    rows_before : int
+        Rows of the file before these cells.
 
     Raises
     ------
@@ -144,7 +153,7 @@ def _joined(schema: pa.Schema, other: pa.Schema, file: SourceFile, first: Source
     return schema
 
 
-def _has_changed(column: pa.Field, found: Found) -> bool:
+def _has_changed(column: pa.Field, found: Schemas) -> bool:
     return bool(found[0][1].field(column.name).type != column.type)
 
 
@@ -201,8 +210,8 @@ def _may_be_empty(type_: pa.DataType, other: pa.DataType) -> bool:
     pandas makes floats, all of them NaN, of a column that is empty in a file.
     """
     is_type = pa.types
-    reckoned = is_type.is_floating(other) or is_type.is_integer(other)
-    return bool(is_type.is_floating(type_) and not reckoned)
+    number = is_type.is_floating(other) or is_type.is_integer(other)
+    return bool(is_type.is_floating(type_) and not number)
 
 
 def _comparable(type_: pa.DataType, other: pa.DataType) -> pa.DataType:
@@ -269,10 +278,10 @@ _KINDS = (
 )
 
 
-# --- What is said of it ------------------------------------------------------------------------
+# --- Notes --------------------------------------------------------------------------------------
 
 
-def _notes(schema: pa.Schema, found: Found) -> list[str]:
+def _notes(schema: pa.Schema, found: Schemas) -> list[str]:
     notes = []
     for column in schema:
         types: dict[pa.DataType, list[SourceFile]] = {}

@@ -85,7 +85,7 @@ def test_what_the_model_cannot_take_is_told_with_its_remedy(
     cells, told = COLUMNS[kind]
     table = pa.table({"x": holed([*range(len(cells))]), "other": cells})
     [one] = found(take_table(table), typed(job()))
-    assert (one.column, one.cells, one.told) == ("other", cells.null_count, told)
+    assert (one.column, one.cells, one.explained) == ("other", cells.null_count, told)
 
 
 def test_what_folders_names_do_not_say_is_told(tmp_path: Path, folder: RunFolder) -> None:
@@ -95,7 +95,7 @@ def test_what_folders_names_do_not_say_is_told(tmp_path: Path, folder: RunFolder
     source = {"path": tmp_path / "in", "format": "csv"}
     job = Job.model_validate({"name": "x", "source": source, "target": {"path": "out.csv"}})
     [one] = found(take_snapshot(job.source, folder.snapshot), job)
-    assert one.told == "in folders' names; name it in columns.impute to fill it"
+    assert one.explained == "in folders' names; name it in columns.impute to fill it"
 
 
 def test_what_is_filled_or_has_no_holes_is_not_told(take_table: Take, job: MakeJob) -> None:
