@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyarrow import feather
 
@@ -14,6 +15,20 @@ from em_impute.job import FileSource, FileTarget, Job
 from em_impute.tables.run_folder import RunFolder, open_run_folder
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.sources import take_snapshot
+
+Read = Callable[..., pa.Table]
+Refusal = Callable[..., str]
+
+
+def put(path: Path, content: str | bytes | pa.Table) -> None:
+    """Write a file of text, bytes or a table, and the folders that it is in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, str | bytes):
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    elif path.suffix == ".parquet":
+        pq.write_table(content, path)
+    else:
+        feather.write_feather(content, path)
 
 
 @pytest.fixture
