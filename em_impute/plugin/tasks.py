@@ -344,12 +344,13 @@ def dropped_signals_sent_again() -> Iterator[None]:
     It does so in finalizers and in callbacks of weak references: it prints the exception and goes
     on.
     """
-    before = sys.unraisablehook
+    before, again = sys.unraisablehook, list[threading.Timer]()
 
     def hook(unraisable: sys.UnraisableHookArgs) -> None:
         if isinstance(signal := unraisable.exc_value, TerminationSignal):
             # A little later, for here it would be dropped, too.
-            threading.Timer(SOON, os.kill, [os.getpid(), signal.signal]).start()
+            again.append(threading.Timer(SOON, os.kill, [os.getpid(), signal.signal]))
+            again[-1].start()
         else:
             before(unraisable)
 
@@ -358,6 +359,8 @@ def dropped_signals_sent_again() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+        for timer in again:
+            timer.cancel()
 
 
 def interruption_behind(fault: BaseException | None) -> BaseException | None:
