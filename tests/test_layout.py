@@ -213,6 +213,33 @@ def lines_of_body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
+# Within the tables: whoever is on a step imports from it and those below it.
+STEPS = (
+    ("whole_files", "spelling", "progress", "row_keys", "sample", "digest"),
+    ("snapshot", "run_folder"),
+    ("reading",),
+    ("columns",),
+    ("writing", "databases"),
+    ("sources", "targets", "summarise", "groups", "ledger", "fill"),
+)
+
+
+def test_tables_are_built_in_steps() -> None:
+    step_of = {f"em_impute.tables.{part}": i for i, parts in enumerate(STEPS) for part in parts}
+
+    def step(module: str) -> int:
+        return step_of[".".join(module.split(".")[:3])]
+
+    upward = [
+        found
+        for found in IMPORTS
+        if found.importer.startswith("em_impute.tables.")
+        and found.imported.startswith("em_impute.tables.")
+        and step(found.importer) < step(found.imported)
+    ]
+    assert not upward, "; ".join(map(str, upward))
+
+
 @pytest.mark.parametrize("library", DOORS)
 def test_heavy_library_comes_in_by_its_door(library: str) -> None:
     strays = [

@@ -5,4 +5,7 @@ columns get their roles (`columns`), its rows are summed up for EM (`summarise`,
 missing cells are filled into a staged file (`fill`, with the `ledger`), and the staged file takes
 the target's place (`targets`, with `writing` and `databases`). `run_folder` names the files of a
 run, and `whole_files` are there whole or not at all.
+
+A cell is missing where the snapshot has null or NaN, and nowhere else: what stands for a missing
+cell in the source is known to `reading.missing` only.
 """
