@@ -31,7 +31,8 @@ from em_impute.reporting.records import (
     Role,
 )
 from em_impute.runs.run import Found
-from em_impute.tables.columns.encoding import Nominal, Number, Ordinal, ceil_or_inf, floor_or_inf
+from em_impute.tables.columns.categories import Nominal, Ordinal
+from em_impute.tables.columns.numbers import Number, ceil_or_inf, floor_or_inf
 from em_impute.tables.columns.roles import Roles, to_matrix
 from em_impute.tables.columns.transforms import IDENTITY
 from em_impute.tables.columns.unfilled import Unfilled

@@ -18,7 +18,7 @@ from em_impute.reporting.records import (
     Floats,
 )
 from em_impute.runs.measure_columns import transformed_columns
-from em_impute.tables.columns.encoding import Number
+from em_impute.tables.columns.numbers import Number
 from em_impute.tables.columns.roles import Roles, to_matrix
 from em_impute.tables.snapshot import Snapshot, read_batches
 from em_impute.tables.summarise import count_patterns

@@ -25,7 +25,9 @@ from em_impute.gaussian.arrays import Bools, Floats, Ints
 from em_impute.gaussian.conditional import conditional_cells
 from em_impute.gaussian.linalg import runs_of
 from em_impute.job import SelfTestOptions
-from em_impute.tables.columns.encoding import Nominal, Number, Ordinal, to_numbers
+from em_impute.tables.columns.categories import Nominal, Ordinal
+from em_impute.tables.columns.encoding import to_numbers
+from em_impute.tables.columns.numbers import Number
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.groups import group_rows
 from em_impute.tables.sample import spread_ranks

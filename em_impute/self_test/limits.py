@@ -11,7 +11,7 @@ from scipy.special import bdtr, ndtri, stdtrit
 
 from em_impute.job import LEVEL_LIMITS, Job, JobError, Problem
 from em_impute.self_test.scores import LevelScores, NumberScores, overall_coverage, overall_ratio
-from em_impute.tables.columns.encoding import Number
+from em_impute.tables.columns.numbers import Number
 from em_impute.tables.columns.objections import absence
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.snapshot import Snapshot

@@ -26,7 +26,7 @@ from em_impute.self_test.scores import (
     score_levels,
     score_numbers,
 )
-from em_impute.tables.columns.encoding import Number
+from em_impute.tables.columns.numbers import Number
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.digest import Digest
 from em_impute.tables.groups import Fitted, fit_summaries, sum_up_groups

@@ -18,7 +18,9 @@ from em_impute.gaussian.draws import conditional_noise, standard_normals, unifor
 from em_impute.gaussian.keys import Words
 from em_impute.job import MASK, DatabaseTarget, FileTarget, Imputation
 from em_impute.tables import spelling
-from em_impute.tables.columns.encoding import Filling, Nominal, Number, to_numbers
+from em_impute.tables.columns.categories import Nominal
+from em_impute.tables.columns.encoding import Filling, to_numbers
+from em_impute.tables.columns.numbers import Number
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.groups import group_rows
 from em_impute.tables.ledger import IMPUTATION, ImputedCells, ledger_rows, ledger_schema

@@ -1,1 +1,8 @@
-"""What each column is to the model (`roles`), how it becomes numbers, and what does not fit."""
+"""What each column is to the model, how it becomes numbers, and what does not fit.
+
+`roles` assigns the parts, with the `options` that the job has for a column and the `objections` to
+it; an `encoding`, of `numbers` (perhaps with one of the `transforms`) or of `categories`, takes
+cells into the model and back. Of the table as it was read, `doubts` are what may be meant
+otherwise, `hints` what a column looks like, `misfits` cells beyond limits, and `unfilled` what
+stays missing.
+"""

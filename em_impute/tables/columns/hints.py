@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from em_impute.gaussian.arrays import Floats
-from em_impute.tables.columns.encoding import Instant, Number, to_numbers
+from em_impute.tables.columns.encoding import to_numbers
+from em_impute.tables.columns.numbers import Instant, Number
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.columns.transforms import IDENTITY
 from em_impute.tables.snapshot import Snapshot, read_batches, read_schema

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from em_impute.job import Job
-from em_impute.tables.columns.encoding import Number, to_numbers
+from em_impute.tables.columns.encoding import to_numbers
+from em_impute.tables.columns.numbers import Number
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.columns.transforms import IDENTITY
 from em_impute.tables.row_keys import row_keys

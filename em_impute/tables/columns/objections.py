@@ -12,12 +12,8 @@ import pyarrow.compute as pc
 
 from em_impute.job import Job, Problem
 from em_impute.job.mistakes import listed, nearest
-from em_impute.tables.columns.encoding import (
-    as_labels,
-    ceil_or_inf,
-    ends_of_decimals,
-    floor_or_inf,
-)
+from em_impute.tables.columns.encoding import as_labels
+from em_impute.tables.columns.numbers import ceil_or_inf, ends_of_decimals, floor_or_inf
 from em_impute.tables.columns.options import number_of
 from em_impute.tables.columns.transforms import transform_of
 from em_impute.tables.reading.digits import CODE, LARGEST_EXACT_INTEGER, LONG_CODE, is_number

@@ -10,14 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from em_impute.job import FileSource, Job, JobError, Problem
-from em_impute.tables.columns.encoding import (
-    Encoding,
-    Instant,
-    Nominal,
-    Number,
-    Ordinal,
-    as_labels,
-)
+from em_impute.tables.columns.categories import Nominal, Ordinal
+from em_impute.tables.columns.encoding import Encoding, as_labels
+from em_impute.tables.columns.numbers import Instant, Number
 from em_impute.tables.columns.transforms import transform_of
 from em_impute.tables.reading.missing import is_blank
 from em_impute.tables.snapshot import Snapshot, read_batches

@@ -13,7 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from em_impute.job import MASK, Job, JobError, Problem
-from em_impute.tables.columns.encoding import Encoding, Filling, Number, to_numbers
+from em_impute.tables.columns.encoding import Encoding, Filling, to_numbers
+from em_impute.tables.columns.numbers import Number
 from em_impute.tables.columns.objections import cell_problems, option_problems, role_problems
 from em_impute.tables.columns.options import encoding_of
 from em_impute.tables.snapshot import ColumnProfile, Snapshot, is_missing, read_schema

@@ -20,7 +20,8 @@ from em_impute.flows.impute import impute
 from em_impute.gaussian import fit_gaussian
 from em_impute.job import CannotRun, FileSource, Job, JobError
 from em_impute.runs.run import Outcome
-from em_impute.tables.columns.encoding import Number, decimals_as_floats
+from em_impute.tables.columns.encoding import decimals_as_floats
+from em_impute.tables.columns.numbers import Number
 from em_impute.tables.columns.roles import assign_roles
 from em_impute.tables.fill import fill
 from em_impute.tables.run_folder import RunFolder

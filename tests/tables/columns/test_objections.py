@@ -121,3 +121,43 @@ def test_integer_that_floating_point_cannot_hold(
 def test_integers_up_to_2_53_are_imputed(take_table: Take, job: MakeJob) -> None:
     snapshot = take_table(pa.table({"x": [2**53, -(2**53), None]}))
     assert assign_roles(snapshot, job()).impute == ("x",)
+
+
+TABLE = "x,y,s,k\n1,5,a,1\n0,,b,2\n-3,7,a,3\n,9,,4\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"transform": {"z": "log"}}, "columns.transform: the table has no column 'z'."),
+        ({"bounds": {"s": [0, 1]}}, "columns.bounds: column 's' is not a column of numbers."),
+        (
+            {"round": ["k"], "key": ["k"]},
+            "columns.round: column 'k' is not in the model; name it in columns.impute or",
+        ),
+        (
+            {"transform": {"x": "log"}, "bounds": {"x": [None, 0]}},
+            "no number between the bounds of 'x' is in the domain of log, which is above 0.",
+        ),
+        (
+            {"round": True, "bounds": {"x": [0.2, 0.8]}},
+            "there is no whole number between the bounds of 'x'.",
+        ),
+        (
+            {"categories": {"s": ["a", "c"]}},
+            "column 's' holds at row 2 a level that is not among the 2 that the job names",
+        ),
+    ],
+)
+def test_options_that_a_column_cannot_have(
+    take_csv: Take, job: MakeJob, columns: dict[str, object], message: str
+) -> None:
+    with pytest.raises(JobError) as caught:
+        assign_roles(take_csv(TABLE), job(**columns))
+    assert message in str(caught.value)
+
+
+def test_floats_are_no_categories(take_table: Take, job: MakeJob) -> None:
+    snapshot = take_table(pa.table({"x": [1.5, None]}))
+    with pytest.raises(JobError, match="'x' is of type double; categories are text, booleans or"):
+        assign_roles(snapshot, job(categories={"x": "nominal"}))
