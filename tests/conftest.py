@@ -1,48 +1,21 @@
-"""A real Prefect server for the tests that need one, and jobs to run."""
+"""What all tests share: jobs to run, and servers, which are imported where a test asks for one."""
 
 from __future__ import annotations
 
-import json
 import os
-import socket
-import subprocess
 import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from postgres_server import PostgresServer
-from prefect.events.worker import EventsWorker
-from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
-from ruamel.yaml import YAML
+
+if TYPE_CHECKING:
+    from postgres_server import PostgresServer
+    from servers import PrefectServer
 
 ROOT = Path(__file__).parent.parent
 EM_IMPUTE = str(Path(sys.executable).with_name("em-impute"))
-
-
-@dataclass(frozen=True)
-class PrefectServer:
-    """A server of the tests' own: its address, and the environment in which programs find it."""
-
-    url: str
-    environment: dict[str, str]
-
-    def ask(self, path: str, query: dict[str, Any]) -> Any:
-        """What its API answers."""
-        request = urllib.request.Request(
-            f"{self.url}/api/{path}",
-            data=json.dumps(query).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
 
 
 def own_environment(home: Path) -> dict[str, str]:
@@ -86,62 +59,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """`prefect server start` on a free port, for the session; used by this process too."""
-    home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    environment = own_environment(home) | {
-        "PREFECT_API_URL": f"{url}/api",
-        "PREFECT_SERVER_UI_API_URL": f"{url}/api",
-    }
-    with (
-        (home / "server.log").open("w") as log,
-        subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
-            env=environment,
-            stdout=log,
-            stderr=log,
-        ) as server,
-        temporary_settings({PREFECT_API_URL: f"{url}/api", PREFECT_HOME: home}),
-    ):
-        try:
-            _wait_until_healthy(f"{url}/api/health", home / "server.log")
-            yield PrefectServer(url, environment)
-            # What is still queued would be retried in vain, for a minute, when the server is gone.
-            EventsWorker.drain_all(timeout=30)
-            APILogWorker.drain_all(timeout=30)
-        finally:
-            server.terminate()
+    from servers import running_prefect
 
-
-def _wait_until_healthy(url: str, log: Path, patience: float = 240.0) -> None:
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.5)
-    pytest.fail(f"The Prefect server did not start within {patience:.0f} s:\n{log.read_text()}")
+    with running_prefect(tmp_path_factory.mktemp("prefect")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server for the session.
+    """A PostgreSQL server for the session."""
+    from servers import running_postgres
 
-    Its folder is not pytest's, which is for this user only: root's server runs as another user.
-    """
-    with tempfile.TemporaryDirectory(prefix="em_impute_postgres_") as folder:
-        server = PostgresServer(Path(folder) / "data")
-        try:
-            yield server
-        finally:
-            server.stop()
+    with running_postgres() as server:
+        yield server
 
 
 def write_yaml(path: Path, job: dict[str, Any]) -> None:
     """Write a job's file."""
+    from ruamel.yaml import YAML
+
     with path.open("w") as file:
         YAML(typ="safe", pure=True).dump(job, file)
 

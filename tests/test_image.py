@@ -13,7 +13,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from conftest import EM_IMPUTE, ROOT, PrefectServer
+from conftest import EM_IMPUTE, ROOT
+from servers import PrefectServer
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 HADOLINT = Path(sysconfig.get_path("scripts"), "hadolint")

@@ -22,10 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from conftest import PrefectServer, WriteJob
+from conftest import WriteJob
 from postgres_server import GUARDED, PostgresServer
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
+from servers import PrefectServer
 
 from em_impute.cli import main as cli
 from em_impute.plugin import tasks

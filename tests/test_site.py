@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import matplotlib
 import pytest
-from conftest import EM_IMPUTE, ROOT, PrefectServer
+from conftest import EM_IMPUTE, ROOT
+from servers import PrefectServer
 from test_docs import blocks
 
 from em_impute.job import job_schema, load_job

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
-from conftest import PrefectServer, WriteJob
+from conftest import WriteJob
+from servers import PrefectServer
 
 from em_impute.cli import main as cli
 

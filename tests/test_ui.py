@@ -17,9 +17,10 @@ from typing import Any
 import pandas as pd
 import pytest
 from chromium import launched
-from conftest import EM_IMPUTE, ROOT, PrefectServer, write_yaml
+from conftest import EM_IMPUTE, ROOT, write_yaml
 from holed_tables import factor_table
 from playwright.sync_api import Browser, Page, expect
+from servers import PrefectServer
 
 from em_impute.job.legible import BREAK
 

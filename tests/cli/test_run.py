@@ -18,7 +18,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from command_line import GOOD, OLD, em_impute, good_rows, shown, skewed_rows, table
-from conftest import PrefectServer, WriteJob
+from conftest import WriteJob
+from servers import PrefectServer
 
 from em_impute.tables.writing import formats as staging
 

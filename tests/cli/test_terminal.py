@@ -16,8 +16,9 @@ from pathlib import Path
 import pyte
 import pytest
 from command_line import GOOD
-from conftest import EM_IMPUTE, PrefectServer, WriteJob
+from conftest import EM_IMPUTE, WriteJob
 from rich.console import Console
+from servers import PrefectServer
 
 from em_impute.cli import terminal
 from em_impute.cli.terminal import RunView

@@ -10,11 +10,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest import EM_IMPUTE, PrefectServer, WriteJob
+from conftest import EM_IMPUTE, WriteJob
 from prefect import get_client
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.server.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from servers import PrefectServer
 
 from em_impute.flows.deployments import deploy_jobs
 from em_impute.job import CannotRun, Job, load_job

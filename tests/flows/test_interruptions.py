@@ -13,9 +13,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import EM_IMPUTE, PrefectServer, WriteJob, own_environment
+from conftest import EM_IMPUTE, WriteJob, own_environment
 from holed_tables import factor_table
 from prefect.exceptions import TerminationSignal
+from servers import PrefectServer
 
 from em_impute.plugin.tasks import dropped_signals_sent_again, interruption_behind
 

@@ -12,10 +12,11 @@ from uuid import UUID
 
 import pandas as pd
 import pytest
-from conftest import EM_IMPUTE, PrefectServer, WriteJob
+from conftest import EM_IMPUTE, WriteJob
 from holed_tables import factor_table
 from prefect import get_client
 from prefect.exceptions import ObjectNotFound
+from servers import PrefectServer
 
 pytestmark = pytest.mark.timeout(400)
 

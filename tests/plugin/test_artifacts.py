@@ -19,12 +19,13 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
-from conftest import ROOT, PrefectServer
+from conftest import ROOT
 from holed_tables import factor_table
 from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.exceptions import PrefectException
+from servers import PrefectServer
 
 from em_impute.flows.impute import impute
 from em_impute.job import Job

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from conftest import ROOT, PrefectServer
+from conftest import ROOT
 from postgres_server import GUARDED, PASSWORD, PostgresServer
 from prefect import flow, task
 from prefect.blocks.core import Block
@@ -26,11 +26,12 @@ from prefect.logging.handlers import APILogWorker
 from prefect.plugins import load_prefect_collections
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from pydantic import ValidationError
+from servers import PrefectServer
 
+from em_impute import blocks
 from em_impute.cli import main as cli
 from em_impute.flows.job_block import EMImputeJob
 from em_impute.job import CannotRun, DatabaseSource
-from em_impute.plugin import blocks
 from em_impute.plugin.blocks import EMImputeDatabase, read_block
 from em_impute.runs.run import Refused
 from em_impute.tables.databases import logins

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import PrefectServer, WriteJob
+from conftest import WriteJob
 from holed_tables import factor_table
 from postgres_server import PostgresServer
+from servers import PrefectServer
 
 ROWS, COLUMNS = 1_000_000, 10
 LOADING = (
