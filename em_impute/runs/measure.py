@@ -45,7 +45,7 @@ from em_impute.runs.measure_columns import (
 )
 from em_impute.runs.measure_drift import measure_drift
 from em_impute.runs.measure_missingness import count_missing, little_test, measure_patterns
-from em_impute.runs.run import Found, Run
+from em_impute.runs.run import Found, Loaded, Run
 from em_impute.tables.columns.roles import Roles, assign_roles
 from em_impute.tables.columns.unfilled import Unfilled, find_unfilled, unfilled_in_words
 from em_impute.tables.digest import Digest
@@ -265,8 +265,11 @@ def peak_memory() -> int | None:
 
 def _roles(run: Run, found: Found) -> Roles | None:
     """The columns' parts, also before the fit; None where the verdict says why there are none."""
+    if isinstance(found.snapshot, Loaded):
+        return found.snapshot.roles
     if found.fitted:
         return found.fitted.roles
+    # Of a run whose process was lost, the snapshot is all that is known.
     with suppress(CannotRun):
         return assign_roles(found.snapshot, run.job) if found.snapshot else None
     return None

@@ -8,7 +8,8 @@ from typing import Literal
 
 from scipy.special import bdtr, kolmogorov, ndtri, stdtrit
 
-from em_impute.self_test.limits import CHANCE, Limits, listed, missed
+from em_impute.job.mistakes import listed
+from em_impute.self_test.limits import CHANCE, MAX_NAMED, Limits, missed
 from em_impute.self_test.scores import (
     LevelScores,
     NumberScores,
@@ -168,7 +169,7 @@ def _no_better(columns: Sequence[str], of: int, usual: str) -> str:
     else:
         finding = (
             f"{len(columns)} of {of} columns are filled no better than by their {usual}: "
-            f"{listed(columns)}"
+            f"{listed(columns, MAX_NAMED, str)}"
         )
     it = "them" if len(columns) > 1 else "it"
     return f"{finding}. Add predictors related to {it}, or leave {it} out of columns.impute."
@@ -184,9 +185,9 @@ def _advice(misfits: Sequence[NumberScores]) -> str:
     ]
     another = "another " if any(s.transform != "none" for s in misfits) else ""
     return (
-        f"The normal model does not fit the test cells of {listed(columns)}: their standard "
-        f"deviations and draws are unreliable. Try {another}columns.transform, such as log for a "
-        "skewed column above 0."
+        f"The normal model does not fit the test cells of {listed(columns, MAX_NAMED, str)}: their "
+        f"standard deviations and draws are unreliable. Try {another}columns.transform, such as "
+        "log for a skewed column above 0."
     )
 
 

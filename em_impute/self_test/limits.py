@@ -10,6 +10,7 @@ from typing import Any
 from scipy.special import bdtr, ndtri, stdtrit
 
 from em_impute.job import LEVEL_LIMITS, Job, JobError, Problem
+from em_impute.job.mistakes import listed
 from em_impute.self_test.scores import LevelScores, NumberScores, overall_coverage, overall_ratio
 from em_impute.tables.columns.numbers import Number
 from em_impute.tables.columns.objections import absence
@@ -158,7 +159,7 @@ def _untested(scores: Scores, limit: Limit, rule: _Rule) -> Iterator[str]:
         return
     tested = {one.column for one in scores}
     if lacking := [column for column in limit if column not in tested]:
-        yield f"cell of {listed(lacking)}"
+        yield f"cell of {listed(lacking, MAX_NAMED, str)}"
 
 
 def _beyond(find: _Find, scores: Scores, limit: Limit) -> list[_Finding]:
@@ -241,13 +242,7 @@ def _with_all(levels: Sequence[LevelScores], each: float) -> Iterator[tuple[Leve
 
 def _worst(findings: Sequence[_Finding]) -> str:
     ranked = sorted(findings, key=lambda finding: (finding.column != "", -finding.excess))
-    return listed([str(finding) for finding in ranked])
-
-
-def listed(texts: Sequence[str]) -> str:
-    """The first of some texts, and how many more there are."""
-    more = len(texts) - MAX_NAMED
-    return ", ".join(texts[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return listed([str(finding) for finding in ranked], MAX_NAMED, str)
 
 
 @dataclass(frozen=True)
