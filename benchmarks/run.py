@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from benchmarks import layouts, scaling
+from benchmarks import diagnosis, layouts, scaling
 from benchmarks.cases import CASES, STRESS, Case, Floats
 from benchmarks.judge import Worth, judge, rmse_of_filled
 from benchmarks.peers import (
@@ -33,7 +33,7 @@ from benchmarks.peers import (
     write_arrays,
 )
 
-PARTS = ("tools", "methods", "rows", "distinct", "layouts")
+PARTS = ("tools", "methods", "diagnosis", "rows", "distinct", "layouts")
 # A tool is run again on a case while its runs together took less than this.
 PATIENCE_SECONDS = 60.0
 # What a quick trial is content with.
@@ -67,6 +67,9 @@ def main() -> None:
         compared = (scaling.by_method(case) for case in cases if case in STRESS)
         title = "Acceleration methods on the stress set"
         show(title, scaling.BY_METHOD_HEAD, chain.from_iterable(compared))
+    if "diagnosis" in options.parts:
+        looked_at = (diagnosis.by_case(case) for case in cases if case in CASES)
+        show("What a fit spends after its loop", diagnosis.HEAD, chain.from_iterable(looked_at))
     if "rows" in options.parts:
         sizes = QUICK_ROWS if options.quick else scaling.ROWS
         show("More rows, the same patterns", scaling.BY_ROWS_HEAD, scaling.by_rows(sizes))

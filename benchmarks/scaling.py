@@ -6,7 +6,6 @@ a process of its own, because of the peak memory: ``python -m benchmarks.scaling
 
 from __future__ import annotations
 
-import inspect
 import json
 import resource
 import subprocess
@@ -72,7 +71,7 @@ def all_distinct(n: int, p: int, share: float) -> Iterator[list[object]]:
     del complete
     fit_gaussian(holes[:100, :2])  # the first fit of a process loads the compiled loops
     summarised, summary = timed(lambda: PatternSummary.from_array(holes))
-    fitted, result = timed(lambda: fit_gaussian(summary, **without_diagnostics()))
+    fitted, result = timed(lambda: fit_gaussian(summary, tol=1e-6))
     one = e_step_seconds(summary, repeats=5)
     yield [
         f"{n:,} x {p}, {share:.0%}",
@@ -103,7 +102,7 @@ def by_method(case: Case) -> Iterator[list[object]]:
     _, holes = case.make()
     summary = PatternSummary.from_array(holes)
     for method in METHODS:
-        options = without_diagnostics() | {"acceleration": method}
+        options: dict[str, Any] = {"tol": 1e-6, "acceleration": method}
         if method == "none":
             options["max_iter"] = PLAIN_EVALUATIONS
         seconds, result = timed(partial(fit_gaussian, summary, **options))
@@ -128,12 +127,6 @@ def timed(function: Callable[[], Any]) -> tuple[float, Any]:
         begin = time.perf_counter()
         result = function()
         return time.perf_counter() - begin, result
-
-
-def without_diagnostics() -> dict[str, Any]:
-    """Options of a bare fit."""
-    known = "diagnostics" in inspect.signature(fit_gaussian).parameters
-    return {"tol": 1e-6, **({"diagnostics": False} if known else {})}
 
 
 def e_step_seconds(summary: PatternSummary, repeats: int) -> float:

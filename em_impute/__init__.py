@@ -12,9 +12,13 @@ The path of the data, from a YAML job (`em_impute.flows.impute`):
     report        numbers -> figures -> pages                         runs.measure, reporting
 
 In plain Python `EMImputer` is a scikit-learn transformer; `PatternSummary` and `fit_gaussian` are
-the engine beneath it; `plot_missingness`, `plot_imputed` and `plot_trace` draw in notebooks.
+the engine beneath it; `multiply_impute` fills a table several times, and `pool` combines what is
+found in each; `summarise_batches` and `fill_batches` do their part of the work where the rows are,
+in Spark or Ray, `summarise_in_database` and `fill_in_database` all of it in a database;
+`plot_missingness`, `plot_imputed` and `plot_trace` draw in notebooks.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from em_impute.gaussian import (
@@ -23,38 +27,62 @@ from em_impute.gaussian import (
     GaussianModel,
     PatternSummary,
     Status,
+    aleksic_mcar_test,
     fit_gaussian,
     little_mcar_test,
 )
 
 if TYPE_CHECKING:
+    from em_impute.batches import fill_batches, summarise_batches
     from em_impute.estimator import EMImputer
+    from em_impute.in_database import fill_from_run, fill_in_database, summarise_in_database
+    from em_impute.multiple import MultipleImputation, multiply_impute
     from em_impute.notebook import plot_imputed, plot_missingness, plot_trace
+    from em_impute.pooling import pool
 
 __all__ = [
     "ConvergenceWarning",
     "EMImputer",
     "EMResult",
     "GaussianModel",
+    "MultipleImputation",
     "PatternSummary",
     "Status",
+    "aleksic_mcar_test",
+    "fill_batches",
+    "fill_from_run",
+    "fill_in_database",
     "fit_gaussian",
     "little_mcar_test",
+    "multiply_impute",
     "plot_imputed",
     "plot_missingness",
     "plot_trace",
+    "pool",
+    "summarise_batches",
+    "summarise_in_database",
 ]
 
 
+# scikit-learn and matplotlib take seconds, which every start of a Prefect server or worker would
+# wait for.
+_WHERE = {
+    "EMImputer": "estimator",
+    "MultipleImputation": "multiple",
+    "fill_batches": "batches",
+    "fill_from_run": "in_database",
+    "fill_in_database": "in_database",
+    "multiply_impute": "multiple",
+    "plot_imputed": "notebook",
+    "plot_missingness": "notebook",
+    "plot_trace": "notebook",
+    "pool": "pooling",
+    "summarise_batches": "batches",
+    "summarise_in_database": "in_database",
+}
+
+
 def __getattr__(name: str) -> Any:
-    # scikit-learn and matplotlib take seconds, which every start of a Prefect server or worker
-    # would wait for.
-    if name == "EMImputer":
-        from em_impute.estimator import EMImputer
-
-        return EMImputer
-    if name in ("plot_imputed", "plot_missingness", "plot_trace"):
-        from em_impute import notebook
-
-        return getattr(notebook, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, Literal, Self
 
@@ -20,8 +21,12 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 
 from em_impute.gaussian import PatternSummary, fit_gaussian
 from em_impute.gaussian.arrays import Floats
+from em_impute.gaussian.delta import require_delta
+from em_impute.gaussian.keys import Keys
+from em_impute.gaussian.posterior import MOST_SWEEPS
 from em_impute.gaussian.table import Table, default_names, require_distinct, require_finite
 from em_impute.gaussian.threads import at_most
+from em_impute.multiple import Draws, MultipleImputation, Posterior, multiply_impute
 
 Columns = Floats | list[NDArray[Any]]
 """The columns of a table: a matrix where they are of one type, else one by one."""
@@ -47,9 +52,6 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
     n_starts : int, default=1
         Starts to climb the likelihood from; the highest ending is kept. With few rows and many
         missing cells there may be several maxima: ``result_.decisions`` says what was found.
-    diagnostics : bool, default=False
-        Whether to find, at the maximum, the worst fraction of missing information
-        (``result_.worst_fraction``); it can take longer than the fit.
     sample : bool, default=False
         Whether missing cells are drawn, those of a row jointly, instead of filled with their
         means: for tables whose variances and correlations are to be those of the population.
@@ -57,6 +59,10 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         What the draws come from: a whole number is their seed, as in a job (``imputation.seed``)
         and in `GaussianModel.draw`. After `fit` they are fixed: they depend on `seed_`, the row's
         number and the column, so that transforming the same table again gives the same result.
+    delta : dict of str to float, optional
+        By how many standard deviations (those of the model) the missing cells of a column are
+        shifted, by its name: ``{"income": -0.2}`` shows what follows if hidden incomes are lower
+        than the other columns predict. The fit is the same.
     add_indicator : bool, default=False
         Whether a column ``missingindicator_<name>`` follows for every column that had missing
         cells in `fit`, as scikit-learn's `MissingIndicator` makes them.
@@ -103,9 +109,9 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         acceleration: Literal["anderson", "squarem", "none"] = "anderson",
         prior_rows: float | Literal["auto"] = "auto",
         n_starts: int = 1,
-        diagnostics: bool = False,
         sample: bool = False,
         random_state: int | np.random.RandomState | None = None,
+        delta: Mapping[str, float] | None = None,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
         n_jobs: int = -1,
@@ -115,9 +121,9 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         self.acceleration = acceleration
         self.prior_rows = prior_rows
         self.n_starts = n_starts
-        self.diagnostics = diagnostics
         self.sample = sample
         self.random_state = random_state
+        self.delta = delta
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
         self.n_jobs = n_jobs
@@ -139,7 +145,8 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         Raises
         ------
         ValueError
-            If an option is out of its range, a column is not numeric, or holds infinities or
+            If an option is out of its range, `delta` names a column that `X` does not have or that
+            has no observed cell, a column is not numeric, or holds infinities or
             integers beyond 2**53, or no cell at all is observed.
 
         Warns
@@ -153,11 +160,11 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         if not self._shown.any():
             raise ValueError("No cell of X is observed, so there is nothing to learn from.")
         self._report_empty_features()
-        names = _check_feature_names_in(self)[self._shown]
+        names = [str(name) for name in _check_feature_names_in(self)[self._shown]]
+        if self.delta is not None:
+            require_delta(self.delta, names)
         with at_most(self.n_jobs):
-            summary = PatternSummary.from_array(
-                _columns(matrix, self._shown), [str(name) for name in names]
-            )
+            summary = PatternSummary.from_array(_columns(matrix, self._shown), names)
         self.result_ = fit_gaussian(
             summary,
             tol=self.tol,
@@ -166,7 +173,6 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
             prior_rows=self.prior_rows,
             n_starts=self.n_starts,
             n_jobs=self.n_jobs,
-            diagnostics=self.diagnostics,
         )
         random = check_random_state(self.random_state)
         own = self.random_state if isinstance(self.random_state, Integral) else None
@@ -208,6 +214,52 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
             columns += [] if marks is None else list(marks.T.astype(np.float64))
         return self._framed(X, columns, kept)
 
+    def multiply(
+        self,
+        X: Any,
+        m: Draws = 20,
+        *,
+        posterior: Posterior = "augmentation",
+        keys: Keys | None = None,
+        max_sweeps: int = MOST_SWEEPS,
+    ) -> MultipleImputation:
+        """Fill `X` several times, with parameters drawn anew for each time, and shifted by `delta`.
+
+        What differs between the tables is what is not known: `em_impute.pool` makes one answer of
+        what is found in each.
+
+        Parameters
+        ----------
+        X : array_like or DataFrame of shape (n_samples, n_features)
+            The rows that were fitted, or others (but with ``posterior="bootstrap"``).
+        m : int or "auto", default 20
+            Imputations; ``"auto"`` takes as many as the standard errors need.
+        posterior : {"augmentation", "ml", "bootstrap"}, default "augmentation"
+            How each imputation gets its parameters, as in `em_impute.multiply_impute`.
+        keys : sequence of hashable or ndarray of shape (n_samples,), optional
+            What identifies the rows, as in `GaussianModel.draw`.
+        max_sweeps : int, default 20000
+            Most sweeps of a chain of data augmentation.
+
+        Returns
+        -------
+        MultipleImputation
+            An iterable of m tables, each made when it is asked for.
+        """
+        check_is_fitted(self)
+        _, matrix = self._numbers(X, reset=False)
+        table = X if isinstance(X, pd.DataFrame) else _columns(matrix, self._shown)
+        return multiply_impute(
+            table,
+            m,
+            result=self.result_,
+            posterior=posterior,
+            seed=self.seed_,
+            keys=keys,
+            max_sweeps=max_sweeps,
+            delta=self.delta,
+        )
+
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the columns that `transform` returns.
 
@@ -241,7 +293,10 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         """`matrix` without holes; 0 in those of columns that `fit` has not seen."""
         model, shown = self.result_.model, _columns(matrix, self._shown)
         with at_most(self.n_jobs):
-            filled = model.draw(shown, self.seed_) if self.sample else model.impute(shown)
+            if self.sample:
+                filled = model.draw(shown, self.seed_, delta=self.delta)
+            else:
+                filled = model.impute(shown, delta=self.delta)
         if self._shown.all():
             return filled
         whole: Floats = np.where(np.isnan(matrix), 0.0, matrix)
@@ -288,7 +343,7 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         return table, matrix
 
     def _require_switches(self) -> None:
-        for name in ("sample", "add_indicator", "keep_empty_features", "diagnostics"):
+        for name in ("sample", "add_indicator", "keep_empty_features"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
 

@@ -10,6 +10,7 @@ from em_impute.plugin.tasks import (
     publish,
     report,
     self_test,
+    update_state,
 )
 from em_impute.runs.run import (
     EXPECTED,
@@ -45,4 +46,5 @@ __all__ = [
     "self_test",
     "settle",
     "stop_if_refused",
+    "update_state",
 ]

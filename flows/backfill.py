@@ -109,6 +109,11 @@ def _days(job: Job, first: date, last: date, every: Every, parallel: int) -> lis
         raise CannotRun(f"The first date, {first}, is after the last, {last}.")
     if parallel < 1:
         raise CannotRun(f"At least one date is run at a time, got {parallel}.")
+    if parallel > 1 and job.state:
+        raise CannotRun(
+            f"The job {job.name} has a state, and a day's model is of the days before it: run them "
+            "one at a time, without parallel."
+        )
     rule = rrule(_FREQUENCY[every], dtstart=first, until=last)
     return [moment.date() for moment in rule]
 

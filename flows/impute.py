@@ -19,6 +19,7 @@ from em_impute.plugin.tasks import (
     fill,
     fit,
     interruption_behind,
+    kept_in_state,
     load,
     nothing_left_if_interrupted,
     open_run,
@@ -120,6 +121,7 @@ def _carry_out(run: Run) -> State[Outcome]:
         # Its traceback is in the log; whoever watches gets the report all the same.
         found.stopped_by = Unforeseen(fault)
     settle(run, found)
+    kept_in_state(run, found)
     outcome = reported(run, found)
     ending = Failed if outcome.stopped else Completed
     return ending(message=outcome.verdict.sentence, data=outcome)

@@ -31,29 +31,40 @@ def own_environment(home: Path) -> dict[str, str]:
 
 LONGEST = (
     "test_topology.py",
-    "test_field_trial.py",
-    "test_field.py",
-    "test_whole_job.py",
-    "test_after_publishing.py",
-    "test_secrets.py",
     "test_interruptions.py",
     "test_serve.py",
-    "test_backfill.py",
+    "test_field_trial.py",
+    "test_whole_job.py",
+    "test_ui.py",
+    "test_field.py",
+    "test_secrets.py",
+    "test_run.py",
+    "test_after_publishing.py",
+    "test_wheel.py",
     "test_records.py",
+    "test_page.py",
+    "test_backfill.py",
+    "test_artifacts.py",
     "test_target_killed.py",
     "test_target.py",
     "test_source.py",
-    "test_run.py",
     "test_check.py",
-    "test_wheel.py",
-    "test_ui.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest first, so that no core waits for the last of them."""
+    """The files that take longest first, so that no core waits for the last of them.
+
+    They go through what is costly to set up step by step, so theirs are kept in their order; all
+    others are in that of chance.
+    """
     places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        at = places.get(item.path.name, len(LONGEST))
+        return at, (item.location[1] or 0) if at < len(LONGEST) else 0
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +91,15 @@ def write_yaml(path: Path, job: dict[str, Any]) -> None:
 
     with path.open("w") as file:
         YAML(typ="safe", pure=True).dump(job, file)
+
+
+@pytest.fixture
+def pictures_left_out() -> Iterator[None]:
+    """The report's pictures are not drawn, where a test looks at something else."""
+    from reports import pictures_left_out
+
+    with pictures_left_out():
+        yield
 
 
 WriteJob = Callable[..., Path]

@@ -358,7 +358,8 @@ def run_round(world: World, job: str, fault: Callable[[World], None], version: i
     assert now in allowed, f"{job} holds the versions {now}, and should hold one of {allowed}"
     assert ended != "Completed" or now != before, f"{job} is said to be published, and is not"
     assert not world.left_over(), f"left beside the targets: {world.left_over()}"
-    world.write_source(job, version)  # what was spoilt is mended
+    for spoilt in {job, "file", "folder"}:  # some faults strike the source of both
+        world.write_source(spoilt, version)
     again = world.end(world.start(job, version))
     assert again == "Completed", f"the next run of {job} is {again}"
     assert world.versions(job) == kept, f"after the next run {job} holds {world.versions(job)}"

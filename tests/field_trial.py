@@ -39,6 +39,7 @@ HOLES = 0.1
 # The rest of the largest tables says nothing more, and a trial takes long enough: 63 of the tables
 # have more rows, some 15 more columns.
 MOST_ROWS, MOST_COLUMNS = 20_000, 100
+NESTED = (list, dict, np.ndarray)
 ENDS = {0: "published", 1: "refused by checks", 2: "cannot run"}
 
 
@@ -187,11 +188,11 @@ def _read(path: Path, format_: str) -> pd.DataFrame:
 def _is_hole(cell: object, format_: str) -> bool:
     if format_ == "csv":
         return cell == ""
-    return cell is None or bool(np.all(pd.isna(cell)))
+    return not isinstance(cell, NESTED) and bool(pd.isna(cell))
 
 
 def _same(was: object, now: object) -> bool:
-    if isinstance(was, list | dict | np.ndarray):
+    if isinstance(was, NESTED):
         return str(was) == str(now)
     return was == now or (was is None and now is None) or bool(pd.isna(was) and pd.isna(now))
 

@@ -30,10 +30,14 @@ class PostgresServer:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        self.url = self.url_of("postgres")
         self.guarded_url = f"postgresql://{GUARDED}@127.0.0.1:{self.port}/postgres"
         self.start()
         self.run(f"CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'")
+
+    def url_of(self, database: str) -> str:
+        """The superuser's address of one of its databases."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
         options = f"-h 127.0.0.1 -p {self.port} -k '' -c fsync=off"

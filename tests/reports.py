@@ -1,12 +1,16 @@
-"""Reports that tests share: with names that would do harm, and of runs that ended early."""
+"""Reports that tests share: with names that would do harm, of runs that ended early, undrawn."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from em_impute.reporting import pictures, plots, self_test_plots
 from em_impute.reporting.drift import Change, CorrelationChange, Drift
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.missingness import MissingnessMap, Pattern
@@ -18,6 +22,7 @@ from em_impute.reporting.records import (
     LevelCounts,
     Report,
 )
+from em_impute.reporting.sensitivity import DELTAS, Sensitivity, ShiftedMean
 from em_impute.reporting.verdict import verdict_on
 
 HOSTILE = [
@@ -73,6 +78,11 @@ def with_names(report: Report, names: list[str]) -> Report:
             len(names),
             ((names[0], names[1], 0.5),),
         ),
+        sensitivity=Sensitivity(
+            DELTAS,
+            tuple(ShiftedMean(n, 0.5, 1.0, DELTAS, i) for i, n in enumerate(names)),
+            len(names),
+        ),
         drift=Drift(
             names[0],
             names[1],
@@ -113,3 +123,16 @@ def refused_before_the_fit(report: Report) -> Report:
         drift=None,
         imputed=(),
     )
+
+
+@contextmanager
+def pictures_left_out() -> Iterator[None]:
+    """Pictures are not drawn: they take half of a small run, and most tests see something else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "as_svg", lambda *_: "<svg></svg>")
+        patch.setattr(pictures, "as_png", lambda *_: b"png")
+        for module in (plots, self_test_plots):
+            for name, value in list(vars(module).items()):
+                if getattr(value, "__annotations__", {}).get("return") == "Figure":
+                    patch.setattr(module, name, lambda *_, **__: None)
+        yield

@@ -17,9 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import adbc_driver_postgresql.dbapi
 from conftest import EM_IMPUTE, own_environment
 from postgres_server import PostgresServer
+from servers import own_database
 
 POOL = "night"
 # Not "Crashed": such a run is tried again.
@@ -36,17 +36,14 @@ class Stack:
 
     def __init__(self, folder: Path, postgres: PostgresServer, **settings: str) -> None:
         self.folder, self.postgres = folder, postgres
-        with adbc_driver_postgresql.dbapi.connect(postgres.url, autocommit=True) as connection:
-            connection.execute("CREATE DATABASE prefect").close()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        database = f"postgresql+asyncpg://postgres@127.0.0.1:{postgres.port}/prefect"
         self.environment = own_environment(folder / ".prefect") | {
             "PREFECT_API_URL": f"{self.url}/api",
             "PREFECT_SERVER_UI_API_URL": f"{self.url}/api",
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
+            **own_database(postgres),
             **settings,
         }
         self.server: subprocess.Popen[bytes] | None = None
@@ -62,7 +59,7 @@ class Stack:
                 with urllib.request.urlopen(f"{self.url}/api/health", timeout=5):
                     return
             except (urllib.error.URLError, ConnectionError, TimeoutError):
-                time.sleep(0.5)
+                time.sleep(0.1)
         raise RuntimeError(f"The server did not start:\n{self.log('server')}")
 
     def start_worker(self, *options: str) -> subprocess.Popen[bytes]:

@@ -8,13 +8,24 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from click.testing import CliRunner
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from em_impute import estimator
+from em_impute import batches, estimator, multiple
 from em_impute.cli import main as cli
-from em_impute.gaussian import fit, little, patterns
+from em_impute.gaussian import (
+    GaussianModel,
+    PatternSummary,
+    aleksic,
+    fit,
+    fit_gaussian,
+    little,
+    patterns,
+)
 from em_impute.job import load_job
 from em_impute.runs.history import run_without_folder
 from em_impute.runs.run import Refused
@@ -143,6 +154,52 @@ def test_the_example_of_the_page_on_the_report_runs(
     assert capsys.readouterr().out == "published None 44\n"
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_the_examples_of_the_page_on_uncertainty_print_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    job = str(ROOT / "configs" / "uncertainty.yaml")
+    result = CliRunner().invoke(cli.main, ["run", job])
+    assert result.exit_code == 0, result.output
+    capsys.readouterr()
+    code = "\n".join(blocks((ROOT / "docs" / "uncertainty.md").read_text(), "python"))
+    exec(code, {})
+    printed = capsys.readouterr().out.splitlines()
+    said = [line.removeprefix("# ") for line in code.splitlines() if line.startswith("# ")]
+    assert [line for line in printed if "chains" not in line] == said
+
+
+@pytest.mark.usefixtures("prefect_server", "at_the_jobs")
+def test_the_months_of_the_page_on_the_state_are_fitted_as_it_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And the last model is that of all months at once, each with its weight."""
+    text = (ROOT / "docs" / "state.md").read_text()
+    [command], [job] = blocks(text, "sh"), blocks(text, "yaml")
+    Path("job.yaml").write_text(job)
+    assert load_job(Path("job.yaml")) == load_job(Path("configs") / "state.yaml")
+    result = CliRunner().invoke(cli.main, command.split()[1:])
+    assert result.exit_code == 0, result.output
+    capsys.readouterr()
+    [code] = blocks(text, "python")
+    exec(code, {})
+    said = [line.removeprefix("# ") for line in code.splitlines() if line.startswith("# ")]
+    assert capsys.readouterr().out.splitlines() == said
+    columns, ages = ["Ozone", "Solar.R", "Wind", "Temp"], {5: 61, 6: 30, 7: 0}
+    months = pd.read_csv("data/airquality.csv").groupby("Month")
+    rows = [
+        PatternSummary.from_array(month[columns]).weighted(0.5 ** (ages[k] / 365))
+        for k, month in months
+        if k in ages
+    ]
+    expected = fit_gaussian(PatternSummary.together(rows), tol=1e-8).model
+    model = GaussianModel.load("state/airquality_monthly/model.json")
+    np.testing.assert_allclose(model.mean, expected.mean, atol=1e-4)
+    np.testing.assert_allclose(model.covariance, expected.covariance, rtol=1e-4)
+
+
 def test_every_part_of_the_report_is_explained() -> None:
     template = ROOT / "em_impute" / "reporting" / "templates" / "report.html.j2"
     headings = re.findall(r"<h[23]>(.*?)</h[23]>", template.read_text())
@@ -172,12 +229,16 @@ def test_the_automation_that_is_explained_is_the_one_in_the_file() -> None:
 
 
 def test_every_job_in_configs_is_run_by_a_test() -> None:
-    tests = (ROOT / "tests" / "cli" / "test_configs.py").read_text()
+    tests = (ROOT / "tests" / "cli" / "test_configs.py").read_text() + Path(__file__).read_text()
     for config in (ROOT / "configs").glob("*.yaml"):
         assert f'"{config.name}"' in tests
 
 
-@pytest.mark.parametrize("module", [estimator, fit, little, patterns], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module",
+    [aleksic, batches, estimator, fit, little, multiple, patterns],
+    ids=lambda m: m.__name__,
+)
 def test_examples_in_docstrings_run(module: ModuleType) -> None:
     failures, tried = doctest.testmod(module)
     assert tried

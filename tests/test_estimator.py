@@ -216,6 +216,27 @@ def test_samples_are_the_draws_of_the_model(air: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(clone(imputer).fit_transform(air), drawn)
 
 
+@pytest.mark.parametrize("sample", [False, True])
+def test_a_delta_shifts_missing_cells_by_the_models_sd(air: pd.DataFrame, sample: bool) -> None:
+    plain, shifted = (
+        EMImputer(sample=sample, random_state=7, delta=delta).fit(air)
+        for delta in (None, {"Ozone": -0.2})
+    )
+    pd.testing.assert_frame_equal(
+        shifted.transform(air).drop(columns="Ozone"), plain.transform(air).drop(columns="Ozone")
+    )
+    moved = shifted.transform(air)["Ozone"] - plain.transform(air)["Ozone"]
+    sd = np.sqrt(plain.covariance_.diagonal()[list(air.columns).index("Ozone")])
+    np.testing.assert_allclose(moved, np.where(air["Ozone"].isna(), -0.2 * sd, 0.0), rtol=1e-9)
+    assert clone(shifted).delta == {"Ozone": -0.2}
+
+
+def test_a_delta_of_an_array_goes_by_the_names_of_its_columns() -> None:
+    X = np.array([[1.0, 2.0], [2.0, np.nan], [3.0, 5.0], [4.0, 9.0]])
+    plain, shifted = (EMImputer(delta=delta).fit_transform(X) for delta in (None, {"x1": 1.0}))
+    assert (shifted > plain).tolist() == np.isnan(X).tolist()
+
+
 def test_samples_follow_random_state() -> None:
     X = factor_table(50, 3, 0.2, seed=1)
     state = np.random.RandomState(4)
@@ -448,10 +469,9 @@ def test_a_saddle_is_warned_of_and_further_starts_find_a_maximum() -> None:
     assert best.result_.starts is not None
 
 
-def test_diagnostics_are_there_for_whoever_asks(air: pd.DataFrame) -> None:
-    assert np.isnan(EMImputer().fit(air).result_.worst_fraction)
+def test_the_worst_fraction_is_there_for_whoever_asks(air: pd.DataFrame) -> None:
     expected = fit_gaussian(air, prior_rows="auto").worst_fraction
-    assert EMImputer(diagnostics=True).fit(air).result_.worst_fraction == expected
+    assert EMImputer().fit(air).result_.worst_fraction == expected
 
 
 @pytest.mark.parametrize(
@@ -464,11 +484,12 @@ def test_diagnostics_are_there_for_whoever_asks(air: pd.DataFrame) -> None:
         ({"prior_rows": "automatic"}, 'prior_rows must be a number or "auto"'),
         ({"acceleration": "fast"}, "acceleration must be one of"),
         ({"sample": "yes"}, "sample must be True or False, got 'yes'"),
-        ({"diagnostics": None}, "diagnostics must be True or False"),
         ({"add_indicator": 1}, "add_indicator must be True or False"),
         ({"keep_empty_features": "no"}, "keep_empty_features must be True or False"),
         ({"n_jobs": 0}, "n_jobs must be a number of threads"),
         ({"random_state": "a"}, "cannot be used to seed"),
+        ({"delta": {"ozone": 1}}, "delta names 'ozone', which the model does not have; it has '"),
+        ({"delta": {"Ozone": np.nan}}, "delta must be a finite number of standard deviations"),
     ],
 )
 def test_options_of_another_type_are_told(

@@ -55,7 +55,14 @@ def test_dependencies_are_a_layer_before_the_sources() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     names = {re.split("[^a-z-]", line)[0] for line in listed.stdout.splitlines()}
-    assert {"numpy", "prefect", "adbc-driver-postgresql", "duckdb", "prefect-redis"} <= names
+    assert {
+        "numpy",
+        "prefect",
+        "adbc-driver-postgresql",
+        "duckdb",
+        "distributed",
+        "prefect-redis",
+    } <= names
     assert "pytest" not in names
 
 

@@ -13,20 +13,75 @@ from conftest import ROOT
 TEXT = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 PAGE = " ".join(TEXT.split())
 # What only who writes a program against our functions can meet, and what is caught within.
-FOR_PROGRAMS = {"AttributeError", "KeyError", "LinAlgError", "PydanticCustomError"}
+FOR_PROGRAMS = {"ArrowInvalid", "AttributeError", "KeyError", "LinAlgError", "PydanticCustomError"}
+# Where sentences only describe: what was done, what a picture shows, what `verify` found.
+DESCRIPTIONS = (
+    "em_impute/cli/",
+    "em_impute/gaussian/status.py",
+    "em_impute/gaussian/stopping.py",
+    "em_impute/reporting/",
+    "em_impute/runs/",
+    "em_impute/job/checks.py",
+    "em_impute/plugin/tasks.py",
+    "em_impute/tables/groups.py",
+    "em_impute/tables/progress.py",
+    "em_impute/tables/databases/published_rows.py",
+    "em_impute/tables/sql/dbt.py",
+    "em_impute/tables/sql/select.py",
+    "em_impute/tables/columns/unfilled.py",
+    "flows/",
+)
 # Words of a message by which it is found must be so many letters long.
 TELLING = 12
+# Shorter than so many words, a text is no sentence.
+SENTENCE = 5
 
 
-def messages() -> Iterator[tuple[str, str]]:
+def raised() -> Iterator[tuple[str, str]]:
     """Where each error is raised, and its message with … for what is put in."""
-    for path in (*ROOT.glob("em_impute/**/*.py"), *ROOT.glob("flows/*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in modules():
+        for node in ast.walk(tree):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
                 error = ast.unparse(node.exc.func).rpartition(".")[2]
                 texts = [text for argument in node.exc.args if (text := _text(argument))]
                 if error not in FOR_PROGRAMS and texts:
-                    yield f"{path.relative_to(ROOT)}:{node.lineno}", texts[0]
+                    yield f"{path}:{node.lineno}", texts[0]
+
+
+def constructed() -> Iterator[tuple[str, str]]:
+    """Where a sentence is returned, yielded or kept in a name, to be raised or shown elsewhere."""
+    for path, tree in modules():
+        if not path.startswith(DESCRIPTIONS):
+            for node in _outside_of_logs(tree):
+                text = _text(node) if isinstance(node, ast.expr) else ""
+                if text.rstrip().endswith(".") and len(text.split()) >= SENTENCE:
+                    yield f"{path}:{node.lineno}", text
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """All modules that users run."""
+    for path in (*ROOT.glob("em_impute/**/*.py"), *ROOT.glob("flows/*.py")):
+        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _outside_of_logs(node: ast.AST) -> Iterator[ast.AST]:
+    """The expressions of a module that are no docstring, no option's text and no log line."""
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.Expr(value=ast.Constant()) | ast.Raise():
+                continue
+            case (
+                ast.keyword(arg="description" | "examples")
+                | ast.Assign(targets=[ast.Name(id="model_config")])
+            ):
+                continue
+            case ast.Call(func=ast.Attribute(attr="info" | "warning" | "debug")):
+                continue
+            case ast.JoinedStr():
+                yield child
+            case _:
+                yield child
+                yield from _outside_of_logs(child)
 
 
 def _text(node: ast.expr) -> str:
@@ -44,7 +99,7 @@ def telling_words(message: str) -> list[str]:
     return sorted((part for part in parts if len(part) >= TELLING), key=len, reverse=True)
 
 
-@pytest.mark.parametrize(("place", "message"), list(messages()))
+@pytest.mark.parametrize(("place", "message"), [*raised(), *constructed()])
 def test_the_message_has_an_entry(place: str, message: str) -> None:
     words = telling_words(message)
     # The page may say the beginning only of what is long.

@@ -8,10 +8,8 @@ runs, what was printed, and everything that the Prefect server keeps.
 from __future__ import annotations
 
 import base64
-import sqlite3
 import struct
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -188,25 +186,13 @@ def spellings(text: str) -> set[bytes]:
     return found
 
 
-def kept_by_prefect(server: PrefectServer) -> dict[str, bytes]:
-    """Every file in its home, and every cell of every table of its database."""
-    home = Path(server.environment["PREFECT_HOME"])
-    kept = {str(p): p.read_bytes() for p in home.rglob("*") if p.is_file()}
-    with closing(sqlite3.connect(f"file:{home / 'prefect.db'}?mode=ro", uri=True)) as connection:
-        names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-        for (name,) in names:
-            rows = connection.execute(f'SELECT * FROM "{name}"').fetchall()
-            kept[f"the table {name}"] = "\n".join(map(repr, rows)).encode()
-    return kept
-
-
 def wait_until_stored(server: PrefectServer, words: str) -> None:
     """Logs and events are written by and by."""
     APILogWorker.drain_all(timeout=30)
     EventsWorker.drain_all(timeout=30)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        kept = kept_by_prefect(server)
+        kept = server.kept()
         if all(words.encode() in kept[f"the table {name}"] for name in ("log", "events")):
             return
         time.sleep(0.5)
@@ -233,7 +219,7 @@ def test_planted_secrets_and_cells_are_nowhere(
         out, err = capfd.readouterr()
         printed += f"{result.output}{out}{err}{result.exception!r}"
     wait_until_stored(prefect_server, "planted")
-    left = {"what was printed": printed.encode(), **kept_by_prefect(prefect_server)}
+    left = {"what was printed": printed.encode(), **prefect_server.kept()}
     folders = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
     left |= {str(path.relative_to(tmp_path)): path.read_bytes() for path in folders}
     # Where a search of the bytes would find nothing, compressed as they are.

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import matplotlib
 import pytest
-from conftest import EM_IMPUTE, ROOT
-from servers import PrefectServer
+from command_line import em_impute
+from conftest import ROOT
 from test_docs import blocks
 
 from em_impute.job import job_schema, load_job
@@ -131,19 +131,14 @@ def test_whole_jobs_load(page: Path, tmp_path: Path) -> None:
             load_job(tmp_path / f"{i}.yaml")
 
 
+@pytest.mark.usefixtures("prefect_server", "pictures_left_out")
 @pytest.mark.parametrize("page", ["gates", "categories"])
 def test_the_jobs_of_how_to_pages_publish(
-    page: str, tmp_path: Path, prefect_server: PrefectServer
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     [job] = blocks((ROOT / "docs" / f"{page}.md").read_text(), "yaml")
-    (tmp_path / "job.yaml").write_text(job)
-    (tmp_path / "data").symlink_to(ROOT / "data")
-    done = subprocess.run(
-        [EM_IMPUTE, "run", "--quiet", "job.yaml"],
-        cwd=tmp_path,
-        env=prefect_server.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    Path("job.yaml").write_text(job)
+    Path("data").symlink_to(ROOT / "data")
+    done = em_impute("run", "--quiet", "job.yaml")
+    assert done.exit_code == 0, done.output

@@ -14,7 +14,7 @@ from servers import PrefectServer
 
 from em_impute.cli import main as cli
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
 
 
 def em_impute(*arguments: object) -> Result:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from conftest import write_yaml
 from holed_tables import factor_table
 from postgres_server import PostgresServer
-from stack import Stack, kill
+from stack import Stack, descendants, kill
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -43,7 +45,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         stack = Stack(folder, postgres, PREFECT_FLOWS_HEARTBEAT_FREQUENCY="30")
         try:
             stack.start_server()
-            stack.deploy([Path("quick.yaml"), Path("slow.yaml"), Path("idle.yaml")])
+            stack.deploy([Path("slow.yaml"), Path("idle.yaml")])
             stack.start_worker()
             yield stack
         finally:
@@ -57,7 +59,50 @@ def published(stack: Stack, job: str) -> int:
     return len(pd.read_parquet(target)) if target.exists() else 0
 
 
+def test_runs_whose_worker_is_killed_are_tried_again_and_publish_once(stack: Stack) -> None:
+    """One is at work, another has not begun; Prefect takes minutes to see that they are lost."""
+    idle_before = published(stack, "idle")
+    slow = stack.start_run("slow")
+    stack.wait(lambda: list(stack.folder.glob(f"runs/slow/*{slow[-8:]}/summary.npz")))
+    worker = stack.workers.pop()
+    for pid in descendants(worker.pid):  # so that it is still at work when the other is to begin
+        os.kill(pid, signal.SIGSTOP)
+    idle = stack.start_run("idle")
+    stack.wait(lambda: stack.run(idle)["state_type"] == "PENDING")
+    kill(worker)
+    assert published(stack, "slow") == 0
+    assert stack.run(idle)["state_type"] == "PENDING"
+    # As `docker compose up` does, whatever it is called for.
+    stack.deploy([Path("slow.yaml"), Path("idle.yaml")])
+    stack.start_worker()
+    for run in (slow, idle):
+        stack.wait(lambda run=run: stack.state(run) == "Completed", patience=400)
+    assert published(stack, "slow") == SLOW
+    assert published(stack, "idle") == idle_before + QUICK
+    assert "Going on with the 200,000 rows that were read before." in stack.log("worker")
+    [folder] = stack.folder.glob(f"runs/slow/*{slow[-8:]}")
+    assert not list(folder.glob("snapshot*"))
+
+
+def test_a_cancelled_run_leaves_its_folder_and_nothing_else(stack: Stack) -> None:
+    before, rows = set(stack.folder.glob("out/.*")), published(stack, "slow")
+    run = stack.start_run("slow")
+    stack.wait(lambda: list(stack.folder.glob(f"runs/slow/*{run[-8:]}/summary.npz")))
+    stack.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    stack.wait(lambda: stack.state(run) == "Cancelled")
+    [folder] = stack.folder.glob(f"runs/slow/*{run[-8:]}")
+    stack.wait(
+        lambda: (folder / "report.html").exists() and not (folder / "snapshot.arrow").exists()
+    )
+    assert "The run was cancelled." in (folder / "report.html").read_text()
+    assert not list(folder.glob(".*"))
+    assert published(stack, "slow") == rows
+    assert set(stack.folder.glob("out/.*")) == before
+
+
 def test_a_schedule_fires_by_itself_and_leaves_its_artifacts(stack: Stack) -> None:
+    stack.deploy([Path("quick.yaml")])
+
     def completed() -> dict[str, str] | None:
         done = [run for run in stack.runs("quick") if run["state_name"] == "Completed"]
         return done[0] if done else None
@@ -69,45 +114,3 @@ def test_a_schedule_fires_by_itself_and_leaves_its_artifacts(stack: Stack) -> No
     assert {"quick-report", "quick-columns", "quick-em"} <= {one["key"] for one in found}
     [manifest] = stack.folder.glob(f"runs/quick/*{run['id'][-8:]}/manifest.json")
     assert json.loads(manifest.read_text())["verdict"].startswith(run["state"]["message"][:20])
-
-
-def test_a_run_whose_worker_is_killed_is_tried_again_and_publishes_once(stack: Stack) -> None:
-    run = stack.start_run("slow")
-    stack.wait(lambda: list(stack.folder.glob("runs/slow/*/summary.npz")))
-    kill(stack.workers.pop())
-    assert published(stack, "slow") == 0
-    # As `docker compose up` does, whatever it is called for.
-    stack.deploy([Path("quick.yaml"), Path("slow.yaml"), Path("idle.yaml")])
-    stack.start_worker()
-    stack.wait(lambda: stack.state(run) == "Completed", patience=400)
-    assert published(stack, "slow") == SLOW
-    assert "Going on with the 200,000 rows that were read before." in stack.log("worker")
-    [folder] = (stack.folder / "runs" / "slow").iterdir()
-    assert not list(folder.glob("snapshot*"))
-
-
-def test_a_run_whose_worker_is_killed_before_it_begins_is_tried_again(stack: Stack) -> None:
-    before = published(stack, "idle")
-    run = stack.start_run("idle")
-    stack.wait(lambda: stack.run(run)["state_type"] == "PENDING")
-    kill(stack.workers.pop())
-    assert stack.run(run)["state_type"] == "PENDING"
-    stack.start_worker()
-    stack.wait(lambda: stack.state(run) == "Completed", patience=400)
-    assert published(stack, "idle") == before + QUICK
-
-
-def test_a_cancelled_run_leaves_its_folder_and_nothing_else(stack: Stack) -> None:
-    before = set(stack.folder.glob("out/.*"))
-    run = stack.start_run("slow")
-    stack.wait(lambda: list(stack.folder.glob(f"runs/slow/*{run[-8:]}/summary.npz")))
-    stack.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
-    stack.wait(lambda: stack.state(run) == "Cancelled")
-    [folder] = stack.folder.glob(f"runs/slow/*{run[-8:]}")
-    stack.wait(
-        lambda: (folder / "report.html").exists() and not (folder / "snapshot.arrow").exists()
-    )
-    assert "The run was cancelled." in (folder / "report.html").read_text()
-    assert not list(folder.glob(".*"))
-    assert published(stack, "slow") == SLOW
-    assert set(stack.folder.glob("out/.*")) == before

@@ -48,7 +48,7 @@ def verify_checks(job: Job) -> None:
         fails = partial(failure_on, table)
         problems = [
             Problem(place, message)
-            for place, check in _placed(job)
+            for _, place, check in _placed(job)
             for message in _problems_of(check, fails)
         ]
     problems += _without_mask(job)
@@ -56,7 +56,7 @@ def verify_checks(job: Job) -> None:
         raise JobError(problems)
 
 
-def check_columns(job: Job, names: Sequence[str]) -> None:
+def check_columns(job: Job, names: Sequence[str], added: Sequence[str] = ()) -> None:
     """Make sure that the table has the columns that the job's checks name.
 
     Parameters
@@ -64,18 +64,21 @@ def check_columns(job: Job, names: Sequence[str]) -> None:
     job : Job
     names : sequence of str
         The table's columns.
+    added : sequence of str
+        Columns that only the filled table has, which checks of the output may name.
 
     Raises
     ------
     JobError
         With a problem for every column that is not there.
     """
+    known = {"input": names, "output": [*names, *added]}
     problems = [
-        Problem(place, f"{check.expectation}: {_no_such_column(column, names)}")
-        for place, check in _placed(job)
+        Problem(place, f"{check.expectation}: {_no_such_column(column, known[stage])}")
+        for stage, place, check in _placed(job)
         if check.expectation != "expect_column_to_exist"
         for column in columns_read(check)
-        if column not in names
+        if column not in known[stage]
     ]
     if problems:
         raise JobError(problems)
@@ -121,24 +124,24 @@ def check_rows(job: Job, rows: int) -> None:
     ----------
     job : Job
     rows : int
-        Rows of the table.
+        Rows of the table as it was read; of the filled one as many times more as there are
+        imputations.
 
     Raises
     ------
     JobError
         With a problem for every check that a sample of ``job.checks.max_rows`` cannot answer.
     """
-    if rows <= job.checks.max_rows:
-        return
+    of_stage = {"input": rows, "output": rows * job.imputation.most_draws}
     problems = [
         Problem(
             place,
             f"{check.expectation}: this is about all rows together, but only a sample of "
-            f"checks.max_rows ({job.checks.max_rows:,}) of the table's {rows:,} rows is checked; "
-            "raise checks.max_rows, or leave the check out",
+            f"checks.max_rows ({job.checks.max_rows:,}) of the table's {of_stage[stage]:,} rows is "
+            "checked; raise checks.max_rows, or leave the check out",
         )
-        for place, check in _placed(job)
-        if check.expectation in _ABOUT_ALL_ROWS
+        for stage, place, check in _placed(job)
+        if of_stage[stage] > job.checks.max_rows and check.expectation in _ABOUT_ALL_ROWS
     ]
     if problems:
         raise JobError(problems)
@@ -178,10 +181,11 @@ def _without_mask(job: Job) -> Iterator[Problem]:
                 yield Problem(job.place("checks", stage, number), message)
 
 
-def _placed(job: Job) -> Iterator[tuple[str, Check]]:
+def _placed(job: Job) -> Iterator[tuple[str, str, Check]]:
+    """Each check with its stage and its place in the job's file."""
     for stage, checks in (("input", job.checks.input), ("output", job.checks.output)):
         for number, check in enumerate(checks):
-            yield job.place("checks", stage, number), check
+            yield stage, job.place("checks", stage, number), check
 
 
 def _no_such_column(name: str, names: Sequence[str]) -> str:

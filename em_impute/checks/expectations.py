@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -36,12 +36,12 @@ from great_expectations.render.renderer_configuration import RendererConfigurati
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
-from em_impute.gaussian import PatternSummary, little_mcar_test
+from em_impute.gaussian import PatternSummary, aleksic_mcar_test, little_mcar_test
 from em_impute.gaussian.cells import NotExact, NotNumbers, numbers_of
 from em_impute.gaussian.table import columns_of
 from em_impute.job import MASK
 
-_LITTLE, _IMPUTED = "em_impute.little_mcar_test", "em_impute.imputed_against_observed"
+_MCAR, _IMPUTED = "em_impute.mcar_test", "em_impute.imputed_against_observed"
 
 
 class CannotJudge(Exception):
@@ -108,13 +108,15 @@ class InWords:
 
 
 class ExpectMissingnessToBeMcar(InWords, BatchExpectation):
-    """Expect cells to be missing completely at random, by Little's test.
+    """Expect cells to be missing completely at random, by Little's or Aleksić's test.
 
-    The test (Little 1988; `em_impute.little_mcar_test`) compares the means of the rows of each
-    missingness pattern with those of a Gaussian fitted to all rows. A failure says that who is
-    missing can be told from the other columns: dropping incomplete rows would be biased. Imputation
-    asks for less, so this is rather a `warning` than `critical`. A success proves nothing, and in
-    a very large table a departure of no importance fails.
+    Little's (1988; `em_impute.little_mcar_test`) compares the means of the rows of each missingness
+    pattern with those of a Gaussian fitted to all rows. Aleksić's (2024;
+    `em_impute.aleksic_mcar_test`) correlates missingness with the complete columns; it fits no
+    model and needs such a column. A failure says that who is missing can be told from the other
+    columns: dropping incomplete rows would be biased. Imputation asks for less, so this is rather a
+    `warning` than `critical`. A success proves nothing, and in a very large table a departure of no
+    importance fails.
 
     Parameters
     ----------
@@ -122,6 +124,7 @@ class ExpectMissingnessToBeMcar(InWords, BatchExpectation):
         Numeric columns; by default every numeric column in which a cell is observed.
     min_p_value : float, default=0.05
         The p-value below which the expectation fails.
+    test : {"little", "aleksic"}, default="little"
 
     Examples
     --------
@@ -138,13 +141,16 @@ class ExpectMissingnessToBeMcar(InWords, BatchExpectation):
     min_p_value: float = pydantic.Field(
         default=0.05, ge=0, le=1, description="The p-value below which the expectation fails."
     )
+    test: Literal["little", "aleksic"] = pydantic.Field(
+        default="little", description="Whose test: little or aleksic."
+    )
     row_condition: RowConditionType = None
     condition_parser: ConditionParser | None = None
 
     domain_keys: ClassVar[tuple[str, ...]] = ("batch_id", "row_condition", "condition_parser")
-    metric_dependencies: ClassVar[tuple[str, ...]] = (_LITTLE,)
-    success_keys: ClassVar[tuple[str, ...]] = ("column_list", "min_p_value")
-    args_keys: ClassVar[tuple[str, ...]] = ("column_list", "min_p_value")
+    metric_dependencies: ClassVar[tuple[str, ...]] = (_MCAR,)
+    success_keys: ClassVar[tuple[str, ...]] = ("column_list", "min_p_value", "test")
+    args_keys: ClassVar[tuple[str, ...]] = ("column_list", "min_p_value", "test")
 
     def expected(self) -> str:
         """What must hold, as a sentence without its full stop."""
@@ -154,16 +160,18 @@ class ExpectMissingnessToBeMcar(InWords, BatchExpectation):
     @staticmethod
     def observed(result: Mapping[str, Any]) -> str:
         """What was seen, from the result of a validation."""
-        if not result["details"]["df"]:
+        details = result["details"]
+        if not details["df"]:
             return "nothing to test, all rows show the same columns"
-        return (
-            "p = {observed_value:.3g}, Little's test: {details[statistic]:.4g} on {details[df]} "
-            "degrees of freedom, {details[patterns]} patterns"
-        ).format_map(result) + (
-            f" without {left_out} rows that are alone in theirs"
-            if (left_out := result["details"].get("left_out"))
-            else ""
-        )
+        seen = (
+            "p = {observed_value:.3g}, {details[test]}'s test: {details[statistic]:.4g} on "
+            "{details[df]} degrees of freedom"
+        ).format_map(result)
+        if "patterns" in details:
+            seen += f", {details['patterns']} patterns"
+        if left_out := details.get("left_out"):
+            seen += f" without {left_out} rows that are alone in theirs"
+        return seen
 
     def _validate(
         self,
@@ -171,22 +179,16 @@ class ExpectMissingnessToBeMcar(InWords, BatchExpectation):
         runtime_configuration: dict[str, Any] | None = None,  # noqa: ARG002
         execution_engine: ExecutionEngine[Any] | None = None,  # noqa: ARG002
     ) -> dict[str, Any]:
-        found = metrics[_LITTLE]
-        p_value = found["p_value"]
+        p_value, details = metrics[_MCAR]
         return {
             "success": p_value is None or p_value >= self.min_p_value,
-            "result": {
-                "observed_value": p_value,
-                "details": {
-                    name: found[name] for name in ("statistic", "df", "patterns", "left_out")
-                },
-            },
+            "result": {"observed_value": p_value, "details": details},
         }
 
 
-class _LittleTest(TableMetricProvider):
-    metric_name = _LITTLE
-    value_keys = ("column_list",)
+class _McarTest(TableMetricProvider):
+    metric_name = _MCAR
+    value_keys = ("column_list", "test")
 
     @metric_value(engine=PandasExecutionEngine)
     def _pandas(
@@ -195,23 +197,40 @@ class _LittleTest(TableMetricProvider):
         metric_domain_kwargs: dict[str, Any],
         metric_value_kwargs: dict[str, Any],
         **_: object,
-    ) -> dict[str, Any]:
+    ) -> tuple[float | None, dict[str, Any]]:
         table = _table(execution_engine, metric_domain_kwargs)
         names = metric_value_kwargs.get("column_list") or _numeric_columns(table)
         if not names:
             raise CannotJudge("the table has no numeric column in which a cell is observed")
         X = np.column_stack([_numbers(table, name) for name in names])
+        made = _aleksic if metric_value_kwargs.get("test") == "aleksic" else _little
         try:
-            test = little_mcar_test(PatternSummary.from_array(X, names))
+            return made(PatternSummary.from_array(X, names))
         except ValueError as error:
             raise CannotJudge(str(error)) from None
-        return {
-            "p_value": test.p_value if test.df else None,
-            "statistic": test.statistic,
-            "df": test.df,
-            "patterns": test.n_patterns,
-            "left_out": test.left_out,
-        }
+
+
+def _little(summary: PatternSummary) -> tuple[float | None, dict[str, Any]]:
+    test = little_mcar_test(summary)
+    return test.p_value if test.df else None, {
+        "test": "Little",
+        "statistic": test.statistic,
+        "df": test.df,
+        "patterns": test.n_patterns,
+        "left_out": test.left_out,
+        "by_column": dict(test.by_column),
+    }
+
+
+def _aleksic(summary: PatternSummary) -> tuple[float | None, dict[str, Any]]:
+    test = aleksic_mcar_test(summary)
+    return test.p_value if test.df else None, {
+        "test": "Aleksić",
+        "statistic": test.statistic,
+        "df": test.df,
+        "by_column": dict(test.by_column),
+        "by_missing": dict(test.by_missing),
+    }
 
 
 # --- Imputed cells against observed ones -------------------------------------------------------

@@ -22,6 +22,7 @@ from em_impute.tables.columns.hints import Hint, find_hints
 from em_impute.tables.columns.unfilled import Unfilled, find_unfilled, unfilled_in_words
 from em_impute.tables.fill import filled_schema
 from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.state.gathering import plan as plan_of_state
 from em_impute.tables.targets import check_target
 
 # A table of very many columns that look alike is not to fill the terminal.
@@ -40,6 +41,8 @@ class Plan:
         Preconditions of ours; the job's own checks are left to the run.
     unfilled : tuple of Unfilled
     hints : tuple of Hint
+    state : str
+        What the job's state holds, and what a run would do with it; empty without one.
     """
 
     job: Job
@@ -47,6 +50,7 @@ class Plan:
     found: tuple[CheckResult, ...]
     unfilled: tuple[Unfilled, ...]
     hints: tuple[Hint, ...]
+    state: str = ""
 
 
 def plan(path: Path, runs: Path, day: date | None) -> Plan:
@@ -72,18 +76,21 @@ def plan(path: Path, runs: Path, day: date | None) -> Plan:
     with tempfile.TemporaryDirectory() as folder:
         table = steps.load(job, RunFolder(Path(folder)))
         found = steps.preconditions(job, table, imputed_before(runs / job.name))
-        unfilled = find_unfilled(table, table.roles, job)
+        unfilled = find_unfilled(table, table.roles, job.columns)
         hints = find_hints(table, table.roles)
         if isinstance(job.target, DatabaseTarget):
             from em_impute.tables.databases.rehearsal import rehearse
 
             rehearse(table, table.roles, filled_schema(table, table.roles), job.target)
-    return Plan(job, table, found, unfilled, hints)
+        state = plan_of_state(job, table, table.roles) if job.state else ""
+    return Plan(job, table, found, unfilled, hints, state)
 
 
 def show(made: Plan) -> None:
     """Print what a run would do; ends the program with the exit code 1 where it would refuse."""
     _show_columns(made.job, made.table)
+    if made.state:
+        click.echo(legible(made.state))
     _show_unfilled(made.unfilled)
     _show_hints(made.hints)
     checked = Checked(made.found)
@@ -116,7 +123,15 @@ def _show_columns(job: Job, table: Loaded) -> None:
     for note in table.notes:
         click.echo(legible(note))
     cells = sum(table.profile(name).missing for name in roles.impute)
-    click.echo(f"A run would fill {cells:,} cells and write {job.target}.")
+    click.echo(f"A run would fill {cells:,} cells{_times(job)} and write {job.target}.")
+
+
+def _times(job: Job) -> str:
+    if not job.imputation.is_multiple:
+        return ""
+    if job.imputation.draws == "auto":
+        return ", each as many times as standard errors need,"
+    return f" {job.imputation.most_draws} times"
 
 
 def _show_unfilled(unfilled: Sequence[Unfilled]) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `em-impute run | check | serve | deploy | backfill | history | report | ...`.
+"""The command line: `em-impute run | check | serve | deploy | history | estimates | ...`.
 
 Exit codes: 0 published, or verified; 1 refused by its checks, or not equal; 2 the job file, its
 source or its target is wrong, or a run cannot be read or verified; 3 anything else, such as a full
@@ -121,6 +121,80 @@ def report(run: Path) -> None:
     with sentences():
         page = rebuild_report(run)
     click.echo(f"The report is in {page}.")
+
+
+@main.command()
+@click.argument("run", type=JobFile)
+@click.option("--column", "columns", multiple=True, help="Parameters of this column; repeatable.")
+@click.option("--regress", "response", metavar="COLUMN", help="Regress this column instead.")
+@click.option("--on", "predictors", multiple=True, metavar="COLUMN", help="On this; repeatable.")
+@click.option(
+    "--level",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Of the intervals.",
+)
+@as_json
+def estimates(
+    run: Path,
+    columns: Sequence[str],
+    response: str | None,
+    predictors: Sequence[str],
+    level: float,
+    as_json: bool,
+) -> None:
+    """Print the estimates of RUN, the folder of a run, with their standard errors.
+
+    Means, variances, covariances and correlations as the model has them: of transformed columns on
+    the transformed scale. With --regress and --on, a regression among the columns.
+    """
+    from em_impute.runs.estimates import estimates_of, regression_of
+
+    with sentences():
+        if (response is None) != (not predictors):
+            raise click.UsageError("--regress and --on go together.")
+        if response is None:
+            table, below = estimates_of(run, level, columns or None), ""
+        else:
+            found = regression_of(run, response, predictors, level)
+            table, below = found.coefficients, f"\n{found.explained}"
+    if as_json:
+        rows = json.loads(table.to_json(orient="records", double_precision=15))
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        named = table.columns[0]
+        shown = table.assign(**{named: table[named].map(legible)})
+        click.echo(shown.to_string(index=False, float_format="{:.6g}".format) + below)
+
+
+@main.command()
+@click.argument("run", type=JobFile)
+@click.option(
+    "--to", "kind", type=click.Choice(["sql", "dbt"]), required=True, help="What to make."
+)
+@click.option(
+    "--dialect",
+    type=click.Choice(["duckdb", "postgresql"]),
+    default="duckdb",
+    show_default=True,
+    help="Of which database.",
+)
+@click.option("--table", metavar="NAME", help="To fill; by default what the run has read.")
+@click.option("--out", type=JobFile, help="The file for sql; the folder of a dbt project for dbt.")
+def export(
+    run: Path, kind: Literal["sql", "dbt"], dialect: str, table: str | None, out: Path | None
+) -> None:
+    """Write the model of RUN, the folder of a run, as SQL: for a database that fills by itself.
+
+    The query gives the table with its missing cells filled, those of new rows too. With --to dbt it
+    is a model of dbt with its tests; NAME is then a model or a seed, or SOURCE.TABLE.
+    """
+    from em_impute.cli.export import write
+
+    with sentences():
+        for line in write(run, kind, dialect, table, out):
+            click.echo(line)
 
 
 @main.command()

@@ -6,12 +6,13 @@ the rows of a triangular factor of their scatter, with ``c = 0``, and one row ``
 with ``c = sqrt(n)``. Sums of ``c (z - c mu)`` and ``(z - c mu)(z - c mu)^T`` over the weighted
 rows equal those over the original rows for every ``mu``. Merging is concatenating weighted rows,
 pattern by pattern, and condensing what has become too long (Chan, Golub & LeVeque 1979).
+A row that counts ``w`` times is ``(sqrt(w), sqrt(w) x)``; `w` need not be a whole number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -53,6 +54,8 @@ class Condensed:
         ``c``.
     pattern_of_row : ndarray of shape (n_weighted_rows,), int64
         Index into `patterns`.
+    masses : ndarray of shape (n_patterns,)
+        How often the rows of each pattern count together: `counts`, unless rows have weights.
     """
 
     patterns: Bools
@@ -60,6 +63,7 @@ class Condensed:
     rows: Floats
     weights: Floats
     pattern_of_row: Ints
+    masses: Floats
 
     @classmethod
     def empty(cls, n_columns: int) -> Self:
@@ -70,6 +74,7 @@ class Condensed:
             np.zeros((0, n_columns)),
             np.zeros(0),
             np.zeros(0, dtype=np.int64),
+            np.zeros(0),
         )
 
     @classmethod
@@ -92,56 +97,115 @@ class Condensed:
         owner = np.repeat(np.arange(len(patterns)), lengths)
         kept = by_pattern[np.repeat(~long, counts)]
         rows[~long[owner]] = np.where(patterns[pattern_of_row[kept]], X[kept] - shift, 0.0)
-        condensed = cls(patterns, counts, rows, weights, owner)
+        condensed = cls(patterns, counts, rows, weights, owner, counts.astype(np.float64))
         starts, at = np.cumsum(counts) - counts, np.cumsum(lengths) - lengths
         _Condensing(X, shift, by_pattern, starts, condensed, at).carry_out(long)
         if not np.isfinite(rows).all():
             raise NotFinite
         return condensed
 
+    @classmethod
+    def of_moments(cls, patterns: Bools, counts: Ints, means: Floats, scatters: Floats) -> Self:
+        """The weighted rows of rows that were summed up elsewhere.
+
+        Parameters
+        ----------
+        patterns : ndarray of shape (n_patterns, n_columns), bool
+            Distinct ones.
+        counts : ndarray of shape (n_patterns,), int64
+        means : ndarray of shape (n_patterns, n_columns)
+        scatters : ndarray of shape (n_patterns, n_columns, n_columns)
+            Sums of the products of deviations from these means.
+        """
+        lengths = patterns.sum(axis=1) + 1
+        rows, weights = np.zeros((lengths.sum(), patterns.shape[1])), np.zeros(lengths.sum())
+        ends = np.cumsum(lengths)
+        for s, shown in enumerate(map(np.flatnonzero, patterns)):
+            here = slice(ends[s] - lengths[s], ends[s])
+            factor = _moment_factor(scatters[s][np.ix_(shown, shown)])
+            rows[here, shown], weights[here] = _weighted(factor, means[s, shown], int(counts[s]))
+        owner = np.repeat(np.arange(len(patterns)), lengths)
+        return cls(patterns, counts, rows, weights, owner, counts.astype(np.float64))
+
     def moved(self, by: Floats) -> Self:
         """The weighted rows of the same table less `by`."""
         moved = self.rows - np.outer(self.weights, by)
         rows = np.where(self.patterns[self.pattern_of_row], moved, 0.0)
-        return type(self)(self.patterns, self.counts, rows, self.weights, self.pattern_of_row)
+        return replace(self, rows=rows)
 
-    def merged(self, other: Self) -> Self:
-        """The weighted rows of both tables together."""
-        if not len(self.patterns):
-            return other
-        patterns, index = distinct_patterns(np.vstack([self.patterns, other.patterns]))
-        counts = np.zeros(len(patterns), dtype=np.int64)
-        np.add.at(counts, index, np.concatenate([self.counts, other.counts]))
-        of_other = other.pattern_of_row + len(self.patterns)
-        owner = index[np.concatenate([self.pattern_of_row, of_other])]
+    def weighted(self, weight: float) -> Self:
+        """The weighted rows of the same table, each of whose rows counts `weight` times."""
+        root = np.sqrt(weight)
+        return replace(
+            self, rows=root * self.rows, weights=root * self.weights, masses=weight * self.masses
+        )
+
+    @classmethod
+    def together(cls, tables: Sequence[Self]) -> Self:
+        """The weighted rows of one table or more, as of one."""
+        tables = [table for table in tables if len(table.patterns)] or list(tables[:1])
+        if len(tables) == 1:
+            return tables[0]
+        patterns, index = distinct_patterns(np.concatenate([t.patterns for t in tables]))
+        counts, masses = np.zeros(len(patterns), dtype=np.int64), np.zeros(len(patterns))
+        np.add.at(counts, index, np.concatenate([t.counts for t in tables]))
+        np.add.at(masses, index, np.concatenate([t.masses for t in tables]))
+        first = np.cumsum([0, *(len(t.patterns) for t in tables[:-1])])
+        owner = index[
+            np.concatenate([t.pattern_of_row + k for t, k in zip(tables, first, strict=True)])
+        ]
         order = np.argsort(owner, kind="stable")
-        rows = np.vstack([self.rows, other.rows])[order]
-        weights = np.concatenate([self.weights, other.weights])[order]
-        return type(self)(patterns, counts, rows, weights, owner[order])._shortened()
+        rows = np.concatenate([t.rows for t in tables])[order]
+        weights = np.concatenate([t.weights for t in tables])[order]
+        return cls(patterns, counts, rows, weights, owner[order], masses)._shortened()
 
     def _shortened(self) -> Self:
         """At most ``|O| + 1`` rows of each pattern; the arrays of longer ones are overwritten."""
         lengths = np.bincount(self.pattern_of_row, minlength=len(self.patterns))
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        too_long = np.flatnonzero(lengths > self.patterns.sum(axis=1) + 1)
-        if not len(too_long):
+        n_observed, starts = self.patterns.sum(axis=1), np.cumsum(lengths) - lengths
+        too_long = lengths > n_observed + 1
+        if not too_long.any():
             return self
-        keep = np.ones(len(self.rows), dtype=bool)
-        for s in too_long:
-            shown = np.flatnonzero(self.patterns[s])
-            mine = slice(starts[s], starts[s + 1])
-            short = slice(starts[s], starts[s] + len(shown) + 1)
-            self.rows[short, shown], self.weights[short] = _of_weighted_rows(
-                self.rows[mine][:, shown], self.weights[mine], int(self.counts[s])
-            )
-            keep[short.stop : mine.stop] = False
-        return type(self)(
-            self.patterns,
-            self.counts,
-            self.rows[keep],
-            self.weights[keep],
-            self.pattern_of_row[keep],
+        for members in _stacks(n_observed, np.where(too_long, lengths, 0)):
+            if not self._shorten_stack(members, starts, lengths):
+                for s in members:
+                    self._shorten_one(s, slice(starts[s], starts[s] + lengths[s]))
+        place = np.arange(len(self.rows)) - starts[self.pattern_of_row]
+        keep = place < (n_observed + 1)[self.pattern_of_row]
+        return replace(
+            self,
+            rows=self.rows[keep],
+            weights=self.weights[keep],
+            pattern_of_row=self.pattern_of_row[keep],
         )
+
+    def _shorten_one(self, s: int, mine: slice) -> None:
+        shown = np.flatnonzero(self.patterns[s])
+        short = slice(mine.start, mine.start + len(shown) + 1)
+        self.rows[short, shown], self.weights[short] = _of_weighted_rows(
+            self.rows[mine][:, shown], self.weights[mine], float(self.masses[s])
+        )
+
+    def _shorten_stack(self, members: Ints, starts: Ints, lengths: Ints) -> bool:
+        """Shorten patterns that show equally many columns; False if digits would be lost."""
+        shown = np.nonzero(self.patterns[members])[1].reshape(len(members), -1)
+        n, first, k = lengths[members, None], starts[members, None], shown.shape[1]
+        # Shorter patterns are filled up with their last row, which then does not count.
+        which = first + np.minimum(np.arange(n.max()), n - 1)
+        counts = np.arange(n.max()) < n
+        rows = np.where(counts[:, :, None], self.rows[which[:, :, None], shown[:, None, :]], 0.0)
+        weights = np.where(counts, self.weights[which], 0.0)[:, None, :]
+        masses = self.masses[members, None, None]
+        mean = weights @ rows / masses
+        rows -= weights.transpose(0, 2, 1) * mean
+        factor = _cholesky_factor(rows.transpose(0, 2, 1) @ rows)
+        if factor is None:
+            return False
+        here = first + np.arange(k + 1)
+        condensed = np.concatenate([factor, np.sqrt(masses) * mean], axis=1)
+        self.rows[here[:, :, None], shown[:, None, :]] = condensed
+        self.weights[here] = np.where(np.arange(k + 1) < k, 0.0, np.sqrt(masses[:, 0]))
+        return True
 
 
 def nearest_to_mean(rows: Numbers) -> Floats:
@@ -259,14 +323,14 @@ def _of_rows(X: Numbers, mine: Ints, shown: Ints, shift: Floats) -> tuple[Floats
     return _weighted(factor, centre - shift[shown] + mean, n)
 
 
-def _of_weighted_rows(rows: Floats, weights: Floats, n: int) -> tuple[Floats, Floats]:
+def _of_weighted_rows(rows: Floats, weights: Floats, n: float) -> tuple[Floats, Floats]:
     """The ``k + 1`` weighted rows, of width ``k``, that stand for these of one pattern."""
     mean = weights @ rows / n
     factor = _scatter_factor(rows - np.outer(weights, mean))
     return _weighted(factor, mean, n)
 
 
-def _weighted(factor: Floats, mean: Floats, n: int) -> tuple[Floats, Floats]:
+def _weighted(factor: Floats, mean: Floats, n: float) -> tuple[Floats, Floats]:
     """The weighted rows, and their weights, of a scatter's `factor` and a `mean` of `n` rows."""
     root = np.sqrt(n)
     weights = np.zeros(len(mean) + 1)
@@ -292,6 +356,17 @@ def _cholesky_factor(gram: Floats) -> Floats | None:
     sd = np.sqrt(np.diagonal(gram, axis1=-2, axis2=-1))
     lost = np.diagonal(lower, axis1=-2, axis2=-1) <= SMALLEST_PIVOT * sd
     return None if lost.any() else np.asarray(np.swapaxes(lower, -1, -2))
+
+
+def _moment_factor(scatter: Floats) -> Floats:
+    """``F`` with ``F^T F = scatter``, which has lost digits that nobody can bring back."""
+    factor = _cholesky_factor(scatter)
+    if factor is not None:
+        return factor
+    sd = np.sqrt(np.maximum(np.diagonal(scatter), 0.0))
+    unit = np.where(sd > 0, sd, 1.0)
+    eigenvalues, vectors = np.linalg.eigh(scatter / np.multiply.outer(unit, unit))
+    return np.asarray(np.sqrt(np.maximum(eigenvalues, 0.0))[:, None] * vectors.T * sd)
 
 
 def _qr_factor(centred: Floats) -> Floats:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from em_impute.gaussian.arrays import Bools, Floats, Ints
-from em_impute.gaussian.distinct import distinct_patterns
+from em_impute.gaussian.arrays import Floats, Ints
+from em_impute.gaussian.holes import Holes
 from em_impute.gaussian.linalg import (
     INDEFINITE,
     NO_VARIANCE,
@@ -59,13 +59,13 @@ class Conditional:
 
 
 @one_blas_thread()
-def conditional(X: Floats, mean: Floats, covariance: Floats) -> Conditional:
-    """Distribution of the missing cells of `X`.
+def conditional(holes: Holes, mean: Floats, covariance: Floats) -> Conditional:
+    """Distribution of the missing cells of a table.
 
     Parameters
     ----------
-    X : ndarray of shape (n_rows, n_columns)
-        NaN where missing.
+    holes : Holes
+        The table, and where its missing cells are.
     mean : ndarray of shape (n_columns,)
     covariance : ndarray of shape (n_columns, n_columns)
         A column of variance zero is filled with its mean and says nothing about the others.
@@ -76,17 +76,12 @@ def conditional(X: Floats, mean: Floats, covariance: Floats) -> Conditional:
     ValueError
         If the covariance is none: some combination of columns has a negative variance.
     """
-    n_columns = X.shape[1]
-    rows, columns = np.divmod(np.flatnonzero(np.isnan(X)), n_columns)
     varying, scale, correlation = correlation_of_varying(covariance)
-    means, sds = mean[columns], np.zeros(len(columns))
+    means, sds = mean[holes.columns], np.zeros(len(holes.columns))
     if len(varying):
-        of_varying: slice | Bools = slice(None)
-        if len(varying) < n_columns:
-            of_varying = np.isin(columns, varying)
-            X = X.take(varying, axis=1)
-        means[of_varying], sds[of_varying] = _of_varying(X, mean[varying], scale, correlation)
-    return Conditional(rows, columns, means, sds)
+        among, cells = holes.among(varying)
+        means[cells], sds[cells] = _of_varying(among, mean[varying], scale, correlation)
+    return Conditional(holes.rows, holes.columns, means, sds)
 
 
 @one_blas_thread()
@@ -169,47 +164,23 @@ def _of_cells(Z: Floats, cells: Ints, correlation: Floats) -> tuple[Floats, Floa
 
 
 def _of_varying(
-    X: Floats, mean: Floats, scale: Floats, correlation: Floats
+    holes: Holes, mean: Floats, scale: Floats, correlation: Floats
 ) -> tuple[Floats, Floats]:
     """Mean and sd of the missing cells, in row-major order, where no column is constant."""
     precision = precision_if_accurate(correlation)
     singular = precision is None and is_singular(correlation)
-    patterns, pattern_of_row = distinct_patterns(~np.isnan(X))
-    n_missing = (~patterns).sum(axis=1)
-    first = np.cumsum(n_missing[pattern_of_row]) - n_missing[pattern_of_row]
-    # Rows in the order of how many cells they miss, then of their pattern: a block of patterns
-    # with equally many is a run of rows.
-    order = np.argsort(n_missing, kind="stable")
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    by_rank = np.argsort(rank[pattern_of_row], kind="stable")
-    ends = np.cumsum(np.bincount(rank[pattern_of_row], minlength=len(order)))
-    means = np.empty(int(n_missing[pattern_of_row].sum()))
-    sds = np.empty_like(means)
+    X, means, sds = holes.X, np.empty(len(holes.rows)), np.empty(len(holes.rows))
 
     def fill(block: Ints) -> None:
-        m = int(n_missing[order[block[0]]])
-        shown, hidden = split_columns(patterns[order[block]])
+        shown, hidden = split_columns(holes.patterns[block])
         slopes, residual_sd = _regressions(correlation, precision, singular, shown, hidden)
-        start = ends[block[0] - 1] if block[0] else 0
-        for rows in runs_of(
-            by_rank[start : ends[block[-1]]], CHUNK_NUMBERS // max(slopes[0].size, 1)
-        ):
-            which = rank[pattern_of_row[rows]] - block[0]
+        for rows, which, cells in holes.rows_of(block, CHUNK_NUMBERS // max(slopes[0].size, 1)):
             at, to = shown[which], hidden[which]
             z = (X[rows[:, None], at] - mean[at]) / scale[at]
-            cells = first[rows][:, None] + np.arange(m)
             means[cells] = mean[to] + scale[to] * (z[:, None, :] @ slopes[which])[:, 0, :]
             sds[cells] = scale[to] * residual_sd[which]
 
-    blocks = [
-        block
-        for m in np.unique(n_missing[n_missing > 0])
-        for block in runs_of(
-            np.flatnonzero(n_missing[order] == m), CHUNK_NUMBERS // X.shape[1] ** 2
-        )
-    ]
-    spread(fill, blocks, X.size)
+    spread(fill, holes.blocks(CHUNK_NUMBERS // X.shape[1] ** 2), X.size)
     return means, sds
 
 

@@ -20,27 +20,26 @@ import numpy as np
 from scipy.special import ndtri
 
 from em_impute.gaussian.arrays import Bools, Floats, Ints
-from em_impute.gaussian.distinct import distinct_patterns
-from em_impute.gaussian.keys import Keys, mixed, row_words, word_of
+from em_impute.gaussian.holes import Holes
+from em_impute.gaussian.keys import Words, mixed, word_of
 from em_impute.gaussian.linalg import (
     INDEFINITE,
     correlation_of_varying,
     is_singular,
     precision_if_accurate,
     pseudo_inverses,
-    runs_of,
     semidefinite_factors,
     split_columns,
     submatrices,
 )
-from em_impute.gaussian.threads import one_blas_thread
+from em_impute.gaussian.threads import one_blas_thread, spread
 
 # Stacked matrices are built for about this many numbers at a time.
-CHUNK_NUMBERS = 2**20
+CHUNK_NUMBERS = 2**17
 
 
 def standard_normals(
-    missing: Bools, columns: Sequence[str], seed: int, keys: Keys | None, imputation: int
+    cells: tuple[Ints, Ints], columns: Sequence[str], seed: int, words: Words, imputation: int
 ) -> Floats:
     """One standard normal for every missing cell; between -8.3 and 8.3.
 
@@ -48,64 +47,61 @@ def standard_normals(
 
     Parameters
     ----------
-    missing : ndarray of shape (n_rows, n_columns), bool
+    cells : tuple of ndarray of shape (n_missing,), int64
     columns : sequence of str
     seed : int
-    keys : sequence of hashable or ndarray of shape (n_rows,), optional
+    words : ndarray of shape (n_rows,), uint64
     imputation : int
         All as in `uniforms`.
     """
-    normals: Floats = ndtri(uniforms(missing, columns, seed, keys, imputation))
+    normals: Floats = ndtri(uniforms(cells, columns, seed, words, imputation))
     return normals
 
 
 def uniforms(
-    missing: Bools, columns: Sequence[str], seed: int, keys: Keys | None, imputation: int
+    cells: tuple[Ints, Ints], columns: Sequence[str], seed: int, words: Words, imputation: int
 ) -> Floats:
     """One number between 0 and 1, both excluded, for every missing cell.
 
     Parameters
     ----------
-    missing : ndarray of shape (n_rows, n_columns), bool
+    cells : tuple of ndarray of shape (n_missing,), int64
+        Their rows and columns.
     columns : sequence of str
         Names of the columns.
     seed : int
-    keys : sequence of hashable or ndarray of shape (n_rows,), optional
-        What identifies the rows; the row number, from 0, by default.
+    words : ndarray of shape (n_rows,), uint64
+        What identifies the rows, as `row_words` makes it of their keys.
     imputation : int
         From 1.
 
     Returns
     -------
     ndarray of shape (n_missing,)
-        In row-major order.
 
     Raises
     ------
     ValueError
-        If there are not as many keys as rows, a key is missing, or `imputation` is below 1.
-    TypeError
-        If a key is of a kind that has no stable value.
+        If `imputation` is below 1.
     """
     if imputation < 1:
         raise ValueError(f"Imputations are counted from 1, got {imputation}.")
     stream = word_of((int(seed), int(imputation)))
-    of_row = mixed(row_words(keys, len(missing)) ^ stream)
+    of_row = mixed(words ^ stream)
     of_column = np.array([word_of(name) for name in columns], dtype=np.uint64)
-    i, j = np.nonzero(missing)
-    cells = mixed(of_row[i] ^ of_column[j])
+    hashes = mixed(of_row[cells[0]] ^ of_column[cells[1]])
     # 52 bits and a half: never 0, never 1, and no rounding.
-    fractions: Floats = ((cells >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    fractions: Floats = ((hashes >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return fractions
 
 
 @one_blas_thread()
-def conditional_noise(missing: Bools, covariance: Floats, normals: Floats) -> Floats:
+def conditional_noise(holes: Holes, covariance: Floats, normals: Floats) -> Floats:
     """Deviations of the missing cells from their conditional means.
 
     Parameters
     ----------
-    missing : ndarray of shape (n_rows, n_columns), bool
+    holes : Holes
     covariance : ndarray of shape (n_columns, n_columns)
         A column of variance zero does not deviate, nor does one that the observed ones determine.
     normals : ndarray of shape (n_missing,)
@@ -121,61 +117,52 @@ def conditional_noise(missing: Bools, covariance: Floats, normals: Floats) -> Fl
     ValueError
         If the covariance is none: some combination of columns has a negative variance.
     """
-    z = np.zeros(missing.shape)
-    z[missing] = normals
     varying, scale, correlation = correlation_of_varying(covariance)
-    deviations = np.zeros(missing.shape)
+    noise = np.zeros(len(normals))
     if len(varying):
-        correlated = _correlated(missing[:, varying], correlation, z[:, varying])
-        deviations[:, varying] = scale * correlated
-    noise: Floats = deviations[missing]
+        among, cells = holes.among(varying)
+        noise[cells] = _correlated(among, correlation, normals[cells]) * scale[among.columns]
     return noise
 
 
-def _correlated(missing: Bools, correlation: Floats, z: Floats) -> Floats:
-    """``L z`` for the missing cells of every row, 0 for the others.
+def _correlated(holes: Holes, correlation: Floats, normals: Floats) -> Floats:
+    """``L z`` for the missing cells of every row.
 
     Each row is a product of one fixed shape, so its bits do not depend on its company.
     """
-    correlated = np.zeros_like(z)
-    patterns, pattern_of_row = distinct_patterns(~missing)
     precision = precision_if_accurate(correlation)
     singular = precision is None and is_singular(correlation)
-    n_missing = (~patterns).sum(axis=1)
-    for m in np.unique(n_missing[n_missing > 0]):
-        members = np.flatnonzero(n_missing == m)
-        for block in runs_of(members, CHUNK_NUMBERS // correlation.size):
-            hidden, factors = _factors(correlation, precision, singular, patterns[block])
-            position = np.full(len(patterns), -1)
-            position[block] = np.arange(len(block))
-            for chunk in runs_of(
-                np.flatnonzero(position[pattern_of_row] >= 0), CHUNK_NUMBERS // (m * m)
-            ):
-                which = position[pattern_of_row[chunk]]
-                at = (chunk[:, None], hidden[which])
-                correlated[at] = (factors[which] @ z[at][:, :, None])[:, :, 0]
+    correlated = np.empty(len(normals))
+
+    def correlate(block: Ints) -> None:
+        factors = _factors(correlation, precision, singular, holes.patterns[block])
+        for _, which, cells in holes.rows_of(block, CHUNK_NUMBERS // factors[0].size):
+            correlated[cells] = (factors[which] @ normals[cells][:, :, None])[:, :, 0]
+
+    blocks = holes.blocks(CHUNK_NUMBERS // correlation.size)
+    spread(correlate, blocks, holes.X.size)
     return correlated
 
 
 def _factors(
     correlation: Floats, precision: Floats | None, singular: bool, patterns: Bools
-) -> tuple[Ints, Floats]:
-    """Missing columns (s, m) and Cholesky factors (s, m, m) of their conditional covariances."""
+) -> Floats:
+    """Cholesky factors (s, m, m) of the conditional covariances of the missing columns."""
     shown, hidden = split_columns(patterns)
     k = shown.shape[1]
     if precision is not None and hidden.shape[1] <= k:
         # In reverse order K_MM = A A^T, so C = (A^-1)^T A^-1; reversed back, (A^-1)^T is lower.
         backwards = hidden[:, ::-1]
         lower = np.linalg.cholesky(submatrices(precision, backwards, backwards))
-        return hidden, np.ascontiguousarray(np.linalg.inv(lower).transpose(0, 2, 1)[:, ::-1, ::-1])
+        return np.ascontiguousarray(np.linalg.inv(lower).transpose(0, 2, 1)[:, ::-1, ::-1])
     if singular:
         across = submatrices(correlation, shown, hidden)
         slopes = pseudo_inverses(submatrices(correlation, shown, shown)) @ across
         rest = submatrices(correlation, hidden, hidden) - np.swapaxes(across, 1, 2) @ slopes
-        return hidden, semidefinite_factors(rest)
+        return semidefinite_factors(rest)
     order = np.concatenate([shown, hidden], axis=1)
     try:
         lower = np.linalg.cholesky(submatrices(correlation, order, order))
     except np.linalg.LinAlgError:
         raise ValueError(INDEFINITE) from None
-    return hidden, np.ascontiguousarray(lower[:, k:, k:])
+    return np.ascontiguousarray(lower[:, k:, k:])

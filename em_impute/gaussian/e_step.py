@@ -33,8 +33,8 @@ class Part:
     ----------
     patterns : ndarray of shape (s, p), bool
         True where observed.
-    counts : ndarray of shape (s,), int64
-        Rows that each pattern stands for.
+    counts : ndarray of shape (s,)
+        Rows that each pattern stands for, or the sum of their weights.
     starts : ndarray of shape (s + 1,), int64
         Where the weighted rows of each pattern begin; the first is where the part's begin.
     rows : ndarray of shape (n, p)
@@ -44,7 +44,7 @@ class Part:
     """
 
     patterns: Bools
-    counts: Ints
+    counts: Floats
     starts: Ints
     rows: Floats
     weights: Floats
@@ -56,10 +56,11 @@ class WeightedRows:
 
     Attributes
     ----------
-    n : int
-        Rows with something observed; the others say nothing about the parameters.
-    n_cells : int
-        Observed cells.
+    n : float
+        Rows with something observed, or the sum of their weights; the others say nothing about the
+        parameters.
+    n_cells : float
+        Observed cells, likewise.
     log_jacobian : float
         What standardising added to the log-likelihood.
     pairs : ndarray of shape (p, p)
@@ -67,8 +68,8 @@ class WeightedRows:
     parts : tuple of Part
     """
 
-    n: int
-    n_cells: int
+    n: float
+    n_cells: float
     log_jacobian: float
     pairs: Floats
     parts: tuple[Part, ...]
@@ -90,7 +91,7 @@ class WeightedRows:
         if len(columns) < summary.n_columns:
             rows, patterns = np.ascontiguousarray(rows[:, columns]), patterns[:, columns]
         starts = np.searchsorted(pattern_of_row, np.arange(len(patterns) + 1))
-        counts = np.where(patterns.any(axis=1), summary.counts, 0)
+        counts = np.where(patterns.any(axis=1), summary.masses, 0.0)
         parts = tuple(
             Part(
                 patterns[first:last],
@@ -104,8 +105,8 @@ class WeightedRows:
         pairs = _total(spread(_pairs, parts, patterns.size))
         cells = pairs.diagonal()
         return cls(
-            n=int(counts.sum()),
-            n_cells=int(cells.sum()),
+            n=float(counts.sum()),
+            n_cells=float(cells.sum()),
             log_jacobian=float(cells @ np.log(scale[columns])),
             pairs=pairs,
             parts=parts,
@@ -113,13 +114,26 @@ class WeightedRows:
 
     def map(self, function: Callable[[Part], Any]) -> list[Any]:
         """What `function` returns for the parts; on several cores."""
-        return spread(function, self.parts, sum(part.rows.size for part in self.parts))
+        return spread(function, self.parts, self.size)
+
+    @property
+    def size(self) -> int:
+        """How many numbers the rows have together."""
+        return sum(part.rows.size for part in self.parts)
 
     @property
     def unseen(self) -> Bools:
         """Which two columns no row shows together, (p, p)."""
         unseen: Bools = self.pairs == 0
         return unseen
+
+    def within(self, covariances: int, products: int) -> bool:
+        """Whether there are at most so many covariances, and products of two over all patterns."""
+        p = len(self.pairs)
+        d = p * (p + 1) // 2
+        return (
+            d <= covariances and sum(len(part.patterns) for part in self.parts) * d * d <= products
+        )
 
     def pair_means(self) -> Floats:
         """Mean product of each two columns over the rows that show both; 0 where none does."""
@@ -152,8 +166,8 @@ class ExpectedMoments:
 
     Attributes
     ----------
-    n : int
-        Rows.
+    n : float
+        Rows, or the sum of their weights.
     total : ndarray of shape (p,)
         Expected sum of ``x - mu``.
     cross : ndarray of shape (p, p)
@@ -164,7 +178,7 @@ class ExpectedMoments:
         Of the correlation matrix of the covariance it was given.
     """
 
-    n: int
+    n: float
     total: Floats
     cross: Floats
     loglik: float

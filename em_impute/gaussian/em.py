@@ -22,8 +22,8 @@ from em_impute.gaussian.parameters import (
     parameters_at,
     position_if_definite,
 )
-from em_impute.gaussian.result import Status
 from em_impute.gaussian.scoring import Scoring, scoring_pays
+from em_impute.gaussian.status import Status
 from em_impute.gaussian.stopping import Ending, Options, Trace, stopping
 
 

@@ -17,30 +17,26 @@ import numpy as np
 
 from em_impute.gaussian.acceleration import METHODS
 from em_impute.gaussian.completion import undetermined
-from em_impute.gaussian.e_step import WeightedRows, e_step
-from em_impute.gaussian.em import climb, m_step, penalty
-from em_impute.gaussian.information import MissingInformation, missing_information
+from em_impute.gaussian.e_step import WeightedRows
+from em_impute.gaussian.em import climb
+from em_impute.gaussian.maximum import is_saddle
 from em_impute.gaussian.model import GaussianModel, require_model
 from em_impute.gaussian.parameters import Parameters, Standardisation
 from em_impute.gaussian.patterns import PatternSummary
 from em_impute.gaussian.prior import climb_with_smallest_prior
 from em_impute.gaussian.relations import Relation, make_exact
-from em_impute.gaussian.result import (
-    ConvergenceWarning,
-    EMResult,
-    Iteration,
-    Missingness,
-    Starts,
-    Status,
-)
+from em_impute.gaussian.result import EMResult, Missingness, Starts
 from em_impute.gaussian.starts import climb_from_further_starts, observed_moments, with_spread
+from em_impute.gaussian.status import ConvergenceWarning, Iteration, Status
 from em_impute.gaussian.stopping import Ending, Options, unheard
 from em_impute.gaussian.threads import at_most, one_blas_thread
 
 # How often the caller of a long fit gets a model to go on from.
 CHECKPOINT_SECONDS = 5.0
-# Nearer to a singular covariance than this, a saddle cannot be told from the way there.
-SADDLE_EIGENVALUE = 1e-6
+NO_TIME_TO_LOOK = (
+    "The time limit was over before it was seen whether the fit ended at a maximum of the "
+    "likelihood or at a saddle point."
+)
 
 
 def fit_gaussian(
@@ -54,7 +50,6 @@ def fit_gaussian(
     n_starts: int = 1,
     time_limit: float | None = None,
     n_jobs: int = -1,
-    diagnostics: bool = True,
     on_iteration: Callable[[Iteration], None] | None = None,
     on_checkpoint: Callable[[GaussianModel], None] | None = None,
 ) -> EMResult:
@@ -94,9 +89,6 @@ def fit_gaussian(
     n_jobs : int
         Threads; -1 for one on each core that the process may use. The answer is the same, to the
         last bit.
-    diagnostics : bool
-        Whether to find, at the maximum, the worst fraction of missing information; it takes up to
-        30 more evaluations of the EM map. Without, a few tell a maximum from a saddle point.
     on_iteration : callable, optional
         Called with the `Iteration` after each evaluation.
     on_checkpoint : callable, optional
@@ -132,7 +124,7 @@ def fit_gaussian(
         scaling = Standardisation.of(summary)
         keep = unheard if on_checkpoint is None else _checkpoints(scaling, on_checkpoint)
         options = Options(tol, max_iter, acceleration, deadline, on_iteration or unheard, keep)
-        result = _fitted(summary, scaling, options, start, prior_rows, n_starts, diagnostics)
+        result = _fitted(summary, scaling, options, start, prior_rows, n_starts)
     if not result.converged:
         warnings.warn(result.message, ConvergenceWarning, stacklevel=2)
     return result
@@ -145,7 +137,6 @@ def _fitted(
     start: GaussianModel | None,
     prior_rows: float | Literal["auto"],
     n_starts: int,
-    diagnostics: bool,
 ) -> EMResult:
     """The fit, in the standardised columns that vary, and the result on the original scale."""
     if not len(scaling.varying):
@@ -159,11 +150,14 @@ def _fitted(
         prior_rows,
         n_starts,
     )
-    information = _information(rows, ending, scaling.varying_names, options, diagnostics)
     decisions += undetermined(rows.unseen, scaling.varying_names, ending.prior_rows)
-    if information.at_a_saddle:
-        ending = replace(ending, status=Status.SADDLE)
-        decisions += (ending.sentence(scaling, options),)
+    if ending.status is Status.CONVERGED:
+        saddle = is_saddle(rows, ending.point, ending.prior_rows, lambda: options.out_of_time)
+        if saddle:
+            ending = replace(ending, status=Status.SADDLE)
+            decisions += (ending.sentence(scaling, options),)
+        elif saddle is None:
+            decisions += (NO_TIME_TO_LOOK,)
     parameters = ending.point.parameters
     if relations:
         parameters = make_exact(parameters, relations, scaling)
@@ -178,8 +172,9 @@ def _fitted(
         trace=ending.trace,
         decisions=scaling.decisions + decisions,
         missingness=Missingness.of(summary),
-        missing_information=information if diagnostics else MissingInformation(np.nan),
         starts=starts,
+        point=ending.point,
+        data=summary,
     )
 
 
@@ -198,43 +193,6 @@ def _checkpoints(
     return keep
 
 
-def _information(
-    rows: WeightedRows,
-    ending: Ending,
-    columns: tuple[str, ...],
-    options: Options,
-    diagnostics: bool,
-) -> MissingInformation:
-    """What is missing at the maximum: nothing without missing cells, unknown without a maximum.
-
-    Without `diagnostics` only whether it is a maximum is certain.
-    """
-    if rows.n_cells == rows.n * len(columns):
-        return MissingInformation(0.0)
-    if ending.status is not Status.CONVERGED:
-        return MissingInformation(np.nan)
-
-    def em_map(at: Parameters) -> Parameters:
-        return m_step(e_step(rows, *at), at[0], ending.prior_rows)
-
-    def objective(at: Parameters) -> float:
-        return (e_step(rows, *at).loglik - penalty(at[1], ending.prior_rows)) / rows.n
-
-    found = missing_information(
-        em_map,
-        objective,
-        ending.point.parameters,
-        ending.point.image,
-        ending.prior_rows / rows.n,
-        columns,
-        lambda: options.out_of_time,
-        closely=diagnostics,
-    )
-    if found.at_a_saddle and ending.point.smallest_eigenvalue < SADDLE_EIGENVALUE:
-        return MissingInformation(np.nan, evaluations=found.evaluations)
-    return found
-
-
 def _all_constant(scaling: Standardisation, summary: PatternSummary) -> EMResult:
     return EMResult(
         model=scaling.model((np.zeros(0), np.zeros((0, 0)))),
@@ -247,7 +205,7 @@ def _all_constant(scaling: Standardisation, summary: PatternSummary) -> EMResult
         trace=(),
         decisions=scaling.decisions,
         missingness=Missingness.of(summary),
-        missing_information=MissingInformation(0.0),
+        data=summary,
     )
 
 

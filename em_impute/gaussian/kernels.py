@@ -61,7 +61,7 @@ def centre(
 def fill(
     X: Floats,
     patterns: Bools,
-    counts: Ints,
+    counts: Floats,
     starts: Ints,
     covariance: Floats,
     precision: Floats,
@@ -80,7 +80,7 @@ def fill(
     X : ndarray of shape (n, p)
         What `centre` made; is overwritten.
     patterns : ndarray of shape (s, p), bool
-    counts : ndarray of shape (s,), int64
+    counts : ndarray of shape (s,)
         Rows that each pattern stands for.
     starts : ndarray of shape (s + 1,), int64
         As in `centre`.
@@ -230,18 +230,9 @@ def _fill_by_observed_block(
     Whitening both sides keeps the answer symmetric and costs sqrt(condition) digits, not more.
     """
     k, m = len(shown), len(hidden)
-    log_det = 0.0
-    for i in range(k):
-        for j in range(i + 1):
-            rest = covariance[shown[i], shown[j]]
-            for h in range(j):
-                rest -= factor[i, h] * factor[j, h]
-            if j < i:
-                factor[i, j] = rest / factor[j, j]
-        if not rest > 0.0:
-            return np.nan, 0.0
-        factor[i, i] = math.sqrt(rest)
-        log_det += math.log(rest)
+    definite, log_det = _factorise(covariance, shown, factor)
+    if not definite:
+        return np.nan, 0.0
     for h in range(m):
         for i in range(k):
             rest = covariance[shown[i], hidden[h]]
@@ -270,13 +261,13 @@ def _fill_by_observed_block(
 
 
 @_compiled
-def inverse_triangles(patterns: Bools, counts: Ints, covariance: Floats, out: Floats) -> None:
+def inverse_triangles(patterns: Bools, counts: Floats, covariance: Floats, out: Floats) -> None:
     """Set row `s` of `out` to the lower triangle of ``sqrt(n_s) Sigma_OO^-1``, of all columns.
 
     Parameters
     ----------
     patterns : ndarray of shape (s, p), bool
-    counts : ndarray of shape (s,), int64
+    counts : ndarray of shape (s,)
         ``n_s``.
     covariance : ndarray of shape (p, p)
     out : ndarray of shape (s, p (p + 1) / 2)
@@ -292,3 +283,178 @@ def inverse_triangles(patterns: Bools, counts: Ints, covariance: Floats, out: Fl
         for i in range(k):
             for j in range(i + 1):
                 out[s, shown[i] * (shown[i] + 1) // 2 + shown[j]] = -root * block[i, j]
+
+
+@_compiled
+def information_triangles(
+    X: Floats,
+    weights: Floats,
+    patterns: Bools,
+    counts: Floats,
+    starts: Ints,
+    covariance: Floats,
+    inverses: Floats,
+    curvatures: Floats,
+    slopes: Floats,
+) -> None:
+    """Set what the observed information sums over patterns, with ``W = Sigma_OO^-1``.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, p)
+        Centred weighted rows, zero where missing, as `centre` makes them.
+    weights : ndarray of shape (n,)
+    patterns : ndarray of shape (s, p), bool
+    counts : ndarray of shape (s,)
+    starts : ndarray of shape (s + 1,), int64
+    covariance : ndarray of shape (p, p)
+    inverses, curvatures : ndarray of shape (s, p (p + 1) / 2)
+        Zero; set to the lower triangles of ``W`` and of ``2 W S W - n_s W``, with the scatter ``S``
+        about the mean.
+    slopes : ndarray of shape (s, p)
+        Zero; set to ``W t``, with the sum ``t`` of the rows less the mean.
+    """
+    p = len(covariance)
+    block, scatter = np.empty((p, p)), np.empty((p, p))
+    row, vector, slope = np.empty(p), np.empty(p), np.empty(p)
+    shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
+    for s in range(len(patterns)):
+        k = _split(patterns[s], shown, hidden)
+        _sweep(covariance, shown[:k], block, vector)
+        for i in range(k):
+            slope[i] = 0.0
+            for j in range(i + 1):
+                block[i, j] = -block[i, j]
+                block[j, i] = block[i, j]
+                scatter[i, j] = 0.0
+        for r in range(starts[s] - starts[0], starts[s + 1] - starts[0]):
+            for i in range(k):
+                row[i] = X[r, shown[i]]
+            for i in range(k):
+                total = 0.0
+                for j in range(k):
+                    total += block[i, j] * row[j]
+                vector[i] = total
+                slope[i] += weights[r] * total
+                for j in range(i + 1):
+                    scatter[i, j] += total * vector[j]
+        for i in range(k):
+            slopes[s, shown[i]] = slope[i]
+            for j in range(i + 1):
+                place = shown[i] * (shown[i] + 1) // 2 + shown[j]
+                inverses[s, place] = block[i, j]
+                curvatures[s, place] = 2.0 * scatter[i, j] - counts[s] * block[i, j]
+
+
+@_compiled
+def draw_missing(
+    X: Floats,
+    product: Floats,
+    patterns: Bools,
+    counts: Floats,
+    starts: Ints,
+    precision: Floats,
+    random: np.random.Generator,
+    cross: Floats,
+) -> bool:
+    """Draw the missing cells of weighted rows in place, as if row by row.
+
+    With ``K_MM = L L^T`` a draw is ``L^-T (z - L^-1 (x K)_M)``. The rows of a pattern are ``Q Z``,
+    of which only the k weighted rows `Z` are at hand, and the columns of `Q` are orthonormal. Of
+    independent noise `E` in the missing cells, ``Q^T E`` is as independent, and goes into the
+    weighted rows; what is left of ``E^T E`` is a Wishart matrix with ``n_s - k`` degrees of
+    freedom.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, p)
+        Centred weighted rows, zero where missing, as `centre` makes them.
+    product : ndarray of shape (n, p)
+        ``X K``.
+    patterns : ndarray of shape (s, p), bool
+    counts : ndarray of shape (s,)
+    starts : ndarray of shape (s + 1,), int64
+    precision : ndarray of shape (p, p)
+        ``K = Sigma^-1``.
+    random : Generator
+    cross : ndarray of shape (p, p)
+        What is left of the noise is added to its lower triangle.
+
+    Returns
+    -------
+    bool
+        False where a block is not positive definite.
+    """
+    p = len(precision)
+    factor, root, drawn = np.empty((p, p)), np.empty((p, p)), np.empty(p)
+    shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
+    for s in range(len(patterns)):
+        m = p - _split(patterns[s], shown, hidden)
+        if m == 0 or counts[s] == 0:
+            continue
+        definite, _ = _factorise(precision, hidden[:m], factor)
+        if not definite:
+            return False
+        first, last = starts[s] - starts[0], starts[s + 1] - starts[0]
+        for r in range(first, last):
+            for i in range(m):
+                total = product[r, hidden[i]]
+                for j in range(i):
+                    total -= factor[i, j] * drawn[j]
+                drawn[i] = total / factor[i, i]
+            for i in range(m):
+                drawn[i] = random.standard_normal() - drawn[i]
+            _solve_upper(factor, drawn, m)
+            for i in range(m):
+                X[r, hidden[i]] = drawn[i]
+        free = int(counts[s]) - (last - first)
+        columns = min(free, m)
+        for j in range(columns):
+            # Bartlett (1933): the factor of a Wishart matrix, column by column.
+            for i in range(m):
+                drawn[i] = random.standard_normal() if i > j else 0.0
+            drawn[j] = math.sqrt(random.chisquare(free - j))
+            _solve_upper(factor, drawn, m)
+            for i in range(m):
+                root[i, j] = drawn[i]
+        for i in range(m):
+            for j in range(i + 1):
+                total = 0.0
+                for h in range(columns):
+                    total += root[i, h] * root[j, h]
+                cross[hidden[i], hidden[j]] += total
+    return True
+
+
+@_compiled
+def _factorise(matrix: Floats, columns: Ints, factor: Floats) -> tuple[bool, float]:
+    """Set the lower triangle of `factor` to Cholesky's factor of ``matrix[columns, columns]``.
+
+    Returns
+    -------
+    (bool, float)
+        Whether that is positive definite, and its log-determinant.
+    """
+    log_det = 0.0
+    for i in range(len(columns)):
+        for j in range(i + 1):
+            rest = matrix[columns[i], columns[j]]
+            for h in range(j):
+                rest -= factor[i, h] * factor[j, h]
+            if j < i:
+                factor[i, j] = rest / factor[j, j]
+        # Written so that NaN is not above zero either.
+        if not rest > 0.0:
+            return False, 0.0
+        factor[i, i] = math.sqrt(rest)
+        log_det += math.log(rest)
+    return True, log_det
+
+
+@_compiled
+def _solve_upper(factor: Floats, vector: Floats, m: int) -> None:
+    """Set the first `m` of `vector` to ``L^-T`` times themselves."""
+    for i in range(m - 1, -1, -1):
+        vector[i] /= factor[i, i]
+        for j in range(i):
+            vector[j] -= factor[i, j] * vector[i]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import cho_solve
 from scipy.special import chdtrc
 
 from em_impute.gaussian.arrays import Bools, Floats
 from em_impute.gaussian.fit import fit_gaussian
 from em_impute.gaussian.linalg import SINGULAR_EIGENVALUE, cholesky_factor, in_own_units
 from em_impute.gaussian.model import GaussianModel, require_model
-from em_impute.gaussian.patterns import PatternSummary
-from em_impute.gaussian.result import ConvergenceWarning, Status
+from em_impute.gaussian.patterns import PatternSummary, require_unweighted
+from em_impute.gaussian.status import ConvergenceWarning, Status
 from em_impute.gaussian.table import listed
 from em_impute.gaussian.threads import one_blas_thread
 
@@ -45,6 +46,9 @@ class LittleTest:
         Missingness patterns that were compared.
     left_out : int
         Rows that are alone in their pattern and were left out; 0 where they were compared, too.
+    by_column : tuple of (str, float)
+        What each column that varies contributes to the statistic, the largest first; they add up to
+        it.
     """
 
     statistic: float
@@ -52,6 +56,7 @@ class LittleTest:
     p_value: float
     n_patterns: int
     left_out: int = 0
+    by_column: tuple[tuple[str, float], ...] = ()
 
 
 @one_blas_thread()
@@ -71,6 +76,10 @@ def little_mcar_test(data: PatternSummary | Any, model: GaussianModel | None = N
     alone, ``d^2`` would be the number of observed cells, whatever the truth. Where more than 10
     rows and 5% of them, or more than half, are alone, they are left out, the mean of the others is
     estimated afresh given the model's covariance, and ``df = sum |O| - (columns that are shown)``.
+
+    `by_column` divides the statistic: a column's part is the sum over the patterns of n_s times
+    its difference times its entry of ``Sigma_OO^-1 (mean_s - mu_O)`` (Pratt 1987). So a column
+    that differs only because a related one does gets about 0, by chance also less.
 
     Parameters
     ----------
@@ -104,6 +113,7 @@ def little_mcar_test(data: PatternSummary | Any, model: GaussianModel | None = N
     True
     """
     summary = data if isinstance(data, PatternSummary) else PatternSummary.from_array(data)
+    require_unweighted(summary, "test of missing completely at random")
     if model is None:
         model = _fitted(summary)
     require_model("model", model)
@@ -119,17 +129,30 @@ def little_mcar_test(data: PatternSummary | Any, model: GaussianModel | None = N
             raise ValueError(TOO_SPARSE)
     else:
         n_alone = 0
-    statistic = _statistic(summary, model, shown, compared, afresh=n_alone > 0)
+    contributions = _contributions(summary, model, shown, compared, afresh=n_alone > 0)
+    statistic = float(contributions.sum())
     seen = shown[compared].any(axis=0).sum() if n_alone else varying.sum()
     df = int(shown[compared].sum() - seen)
-    p_value = float(chdtrc(df, statistic)) if df else np.nan
-    return LittleTest(statistic, df, p_value, int(compared.sum()), n_alone)
+    return LittleTest(
+        statistic,
+        df,
+        float(chdtrc(df, statistic)) if df else np.nan,
+        int(compared.sum()),
+        n_alone,
+        largest_first(np.array(model.columns, dtype=object)[varying], contributions[varying]),
+    )
+
+
+def largest_first(columns: Iterable[str], contributions: Floats) -> tuple[tuple[str, float], ...]:
+    """Names of columns with what each contributes, the largest first."""
+    named = zip(columns, contributions.tolist(), strict=True)
+    return tuple(sorted(named, key=lambda one: -one[1]))
 
 
 def _fitted(summary: PatternSummary) -> GaussianModel:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # an error says it
-        result = fit_gaussian(summary, tol=1e-8, max_iter=10_000, diagnostics=False)
+        result = fit_gaussian(summary, tol=1e-8, max_iter=10_000)
     if result.status is not Status.CONVERGED:
         why = result.message.removesuffix(result.status.advice).strip()
         raise ValueError(
@@ -139,10 +162,10 @@ def _fitted(summary: PatternSummary) -> GaussianModel:
     return result.model
 
 
-def _statistic(
+def _contributions(
     summary: PatternSummary, model: GaussianModel, shown: Bools, compared: Bools, afresh: bool
-) -> float:
-    """The squared distance of the means of the patterns that are compared from the model's mean.
+) -> Floats:
+    """What each column adds to the squared distance of the patterns' means from the model's mean.
 
     Or, `afresh`, from the mean that is nearest to them.
     """
@@ -150,23 +173,26 @@ def _statistic(
     rows, weights, pattern_of_row = summary.weighted_rows(model.mean, scale)
     sums = np.zeros(summary.patterns.shape)
     np.add.at(sums, pattern_of_row, weights[:, None] * rows)
-    p, total = len(scale), 0.0
-    information, score = np.zeros((p, p)), np.zeros(p)
+    p = len(scale)
+    contributions, score = np.zeros(p), np.zeros(p)
+    information, by_sums = np.zeros((p, p)), np.zeros((p, p))
     for s in np.flatnonzero(compared):
         observed = np.flatnonzero(shown[s])
         block = correlation[np.ix_(observed, observed)]
         factor = _definite_factor(block, [model.columns[j] for j in observed])
-        whitened = solve_triangular(factor, sums[s, observed], lower=True, check_finite=False)
-        total += float(whitened @ whitened) / summary.counts[s]
+        own = sums[s, observed]
+        solved = cho_solve((factor, True), own, check_finite=False)
+        contributions[observed] += own * solved / summary.counts[s]
         if afresh:
-            root = solve_triangular(factor, np.eye(len(observed)), lower=True, check_finite=False)
-            information[np.ix_(observed, observed)] += summary.counts[s] * (root.T @ root)
-            score[observed] += root.T @ whitened
+            precision = cho_solve((factor, True), np.eye(len(observed)), check_finite=False)
+            information[np.ix_(observed, observed)] += summary.counts[s] * precision
+            by_sums[np.ix_(observed, observed)] += own[:, None] * precision
+            score[observed] += solved
     if afresh:
         seen = np.flatnonzero(information.diagonal())
         nearest = np.linalg.solve(information[np.ix_(seen, seen)], score[seen])
-        total -= float(nearest @ score[seen])
-    return total
+        contributions -= by_sums[:, seen] @ nearest
+    return contributions
 
 
 def _definite_factor(correlation: Floats, names: list[str]) -> Floats:

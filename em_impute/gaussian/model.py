@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -13,8 +13,10 @@ import numpy as np
 
 from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.conditional import Conditional, conditional
+from em_impute.gaussian.delta import shifts
 from em_impute.gaussian.draws import conditional_noise, standard_normals
-from em_impute.gaussian.keys import Keys
+from em_impute.gaussian.holes import Holes
+from em_impute.gaussian.keys import Keys, Words, row_words
 from em_impute.gaussian.linalg import in_own_units
 from em_impute.gaussian.table import Table, listed, require_distinct, require_finite
 
@@ -112,20 +114,23 @@ class GaussianModel:
             One entry per missing cell, in row-major order; rows and columns are those of `X`.
         """
         table = Table.of(X)
-        cells, places = self._conditional(self._cells(table)), table.places(self.columns)
+        cells, places = self._conditional(self.holes(table)), table.places(self.columns)
         if places is None:
             return cells
         columns = places[cells.columns]
         order = np.lexsort((columns, cells.rows))
         return Conditional(cells.rows, columns[order], cells.mean[order], cells.sd[order])
 
-    def impute(self, X: Any) -> Floats:
+    def impute(self, X: Any, *, delta: Mapping[str, float] | None = None) -> Floats:
         """Copy of `X` with every missing cell replaced by its conditional mean.
 
         Parameters
         ----------
         X : array_like or DataFrame of shape (n_rows, n_columns)
             NaN, None, NA or masked where missing. The columns of a frame are found by name.
+        delta : mapping of str to float, optional
+            By how many of its standard deviations in this model the missing cells of a column are
+            shifted, to see what follows if they differ from the observed ones.
 
         Returns
         -------
@@ -133,9 +138,19 @@ class GaussianModel:
             In the order of the columns of `X`. Observed cells come back bit by bit.
         """
         table = Table.of(X)
-        return self._given_back(self._filled(self._cells(table)), table)
+        holes = self.holes(table)
+        cells = self._shifted(self._conditional(holes).mean, holes, delta)
+        return self.given_back(holes.filled(cells), table)
 
-    def draw(self, X: Any, seed: int, keys: Keys | None = None, imputation: int = 1) -> Floats:
+    def draw(
+        self,
+        X: Any,
+        seed: int,
+        keys: Keys | None = None,
+        imputation: int = 1,
+        *,
+        delta: Mapping[str, float] | None = None,
+    ) -> Floats:
         """Copy of `X` with every missing cell drawn from its distribution given the observed ones.
 
         The missing cells of a row are drawn jointly. A draw depends only on the model, the row's
@@ -154,12 +169,15 @@ class GaussianModel:
             the draws are those of the job.
         imputation : int, default=1
             Another number, from 1, gives an independent draw of every cell.
+        delta : mapping of str to float, optional
+            As for `impute`. A column that it does not name is drawn as without it.
 
         Raises
         ------
         ValueError
-            If there are not as many keys as rows, a key is missing, `imputation` is below 1, or
-            the covariance is that of no distribution.
+            If there are not as many keys as rows, a key is missing, `imputation` is below 1,
+            `delta` names another column or is not finite, or the covariance is that of no
+            distribution.
         TypeError
             If a key is of another kind.
         """
@@ -167,23 +185,51 @@ class GaussianModel:
             if not isinstance(number, Integral):
                 raise ValueError(f"{name} must be a whole number, got {number!r}.")
         table = Table.of(X)
-        matrix = self._cells(table)
-        missing = np.isnan(matrix)
-        normals = standard_normals(missing, self.columns, seed, keys, imputation)
-        filled = self._filled(matrix)
-        filled[missing] += conditional_noise(missing, self.covariance, normals)
-        return self._given_back(filled, table)
+        holes = self.holes(table)
+        drawn = self.draw_cells(holes, seed, row_words(keys, len(holes.X)), imputation, delta)
+        return self.given_back(holes.filled(drawn), table)
 
-    def _cells(self, table: Table) -> Floats:
-        """The cells of a table in the order of the model's columns."""
+    def draw_cells(
+        self,
+        holes: Holes,
+        seed: int,
+        words: Words,
+        imputation: int = 1,
+        delta: Mapping[str, float] | None = None,
+    ) -> Floats:
+        """The cells that `draw` fills the holes of a table with, where these are known.
+
+        Parameters
+        ----------
+        holes : Holes
+            With the columns in the order of the model's.
+        seed : int
+        words : ndarray of shape (n_rows,), uint64
+            What `row_words` makes of the keys of the rows.
+        imputation : int, default=1
+        delta : mapping of str to float, optional
+
+        Returns
+        -------
+        ndarray of shape (n_missing,)
+            In row-major order.
+        """
+        at = holes.rows, holes.columns
+        normals = standard_normals(at, self.columns, seed, words, imputation)
+        cells = self._conditional(holes).mean
+        cells += conditional_noise(holes, self.covariance, normals)
+        return self._shifted(cells, holes, delta)
+
+    def holes(self, table: Table) -> Holes:
+        """The holes of a table whose columns come in the order of the model's."""
         # Row behind row, as each is worked on.
         matrix = np.asarray(table.in_order_of(self.columns), dtype=np.float64, order="C")
         require_finite(matrix, self.columns)
-        return matrix
+        return Holes.of(matrix)
 
-    def _conditional(self, matrix: Floats) -> Conditional:
+    def _conditional(self, holes: Holes) -> Conditional:
         with np.errstate(over="ignore", invalid="ignore"):
-            cells = conditional(matrix, self.mean, self.covariance)
+            cells = conditional(holes, self.mean, self.covariance)
         if len(infinite := np.unique(cells.columns[~np.isfinite(cells.mean)])):
             raise ValueError(
                 f"Missing cells of {listed([self.columns[j] for j in infinite])} would be filled "
@@ -191,25 +237,43 @@ class GaussianModel:
             )
         return cells
 
-    def _filled(self, matrix: Floats) -> Floats:
-        filled, cells = np.array(matrix), self._conditional(matrix)
-        filled[cells.rows, cells.columns] = cells.mean
-        return filled
+    def _shifted(self, cells: Floats, holes: Holes, delta: Mapping[str, float] | None) -> Floats:
+        if delta is None:
+            return cells
+        return cells + shifts(delta, self.columns, self.sd)[holes.columns]
 
-    def _given_back(self, filled: Floats, table: Table) -> Floats:
+    def given_back(self, filled: Floats, table: Table) -> Floats:
         """Cells that are in the order of the model's columns in that of the table's."""
         places = table.places(self.columns)
         return filled if places is None else filled[:, np.argsort(places)]
 
-    def save(self, path: str | Path) -> None:
-        """Write the model to a JSON file; every float comes back bit by bit."""
-        content = {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
+    def to_dict(self) -> dict[str, Any]:
+        """Columns, mean and covariance as lists, of which `from_dict` makes the model again."""
+        return {
             "columns": list(self.columns),
             "mean": self.mean.tolist(),
             "covariance": self.covariance.tolist(),
         }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """The model that `to_dict` was called on.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If something is missing, of another kind, or does not hold together; also if the
+            covariance is that of no distribution.
+        """
+        if not all(isinstance(name, str) for name in content["columns"]):
+            raise ValueError("expected column names to be text")
+        model = cls(_numbers(content["mean"]), _numbers(content["covariance"]), content["columns"])
+        _require_semidefinite(model)
+        return model
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to a JSON file; every float comes back bit by bit."""
+        content = {"format": FORMAT, "version": FORMAT_VERSION, **self.to_dict()}
         Path(path).write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
 
     @classmethod
@@ -225,15 +289,9 @@ class GaussianModel:
             content: Any = json.loads(Path(path).read_text(encoding="utf-8"))
             if (content["format"], content["version"]) != (FORMAT, FORMAT_VERSION):
                 raise ValueError(f"expected format {FORMAT} version {FORMAT_VERSION}")
-            if not all(isinstance(name, str) for name in content["columns"]):
-                raise ValueError("expected column names to be text")
-            model = cls(
-                _numbers(content["mean"]), _numbers(content["covariance"]), content["columns"]
-            )
-            _require_semidefinite(model)
+            return cls.from_dict(content)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not a model that can be read: {error}") from error
-        return model
 
 
 def require_model(name: str, given: object) -> None:

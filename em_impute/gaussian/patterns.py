@@ -7,14 +7,16 @@ for all rows of a pattern.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
 from em_impute.gaussian.arrays import Bools, Floats, Ints
 from em_impute.gaussian.cells import Numbers
 from em_impute.gaussian.condense import TYPICAL_ROWS, Condensed, NotFinite, nearest_to_mean
+from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.gaussian.stored import read_stored, write_stored
 from em_impute.gaussian.table import Table, default_names, listed, require_distinct, require_finite
 from em_impute.gaussian.threads import one_blas_thread
@@ -86,6 +88,63 @@ class PatternSummary:
         names = table.names or default_names(table.values.shape[1])
         return cls(names if columns is None else columns)._add(table)
 
+    @classmethod
+    @one_blas_thread()
+    def from_moments(
+        cls,
+        columns: Sequence[str],
+        origin: Floats,
+        patterns: Bools,
+        counts: Ints,
+        means: Floats,
+        scatters: Floats,
+    ) -> Self:
+        """Summary of rows that were summed up elsewhere, such as in a database.
+
+        Half of the digits of what nearly determines each other are lost in a scatter, as they are
+        in every matrix of cross-products; `from_array` keeps them.
+
+        Parameters
+        ----------
+        columns : sequence of str
+        origin : ndarray of shape (n_columns,)
+            What the means are relative to: values near the columns' means, so that a large offset
+            costs no digits. NaN for a column that no pattern shows.
+        patterns : ndarray of shape (n_patterns, n_columns), bool
+            The distinct patterns, True where the cell is observed.
+        counts : ndarray of shape (n_patterns,), int64
+            Rows per pattern.
+        means : ndarray of shape (n_patterns, n_columns)
+            Mean of each pattern's rows, less `origin`; of any value where missing.
+        scatters : ndarray of shape (n_patterns, n_columns, n_columns)
+            Sums of the products of deviations from the pattern's means; likewise.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit each other, a pattern comes twice or without a row, or a number
+            that is used is not finite.
+        """
+        summary, (s, p) = cls(columns), np.shape(patterns)
+        shapes = [np.shape(part) for part in (origin, counts, means, scatters)]
+        if p != summary.n_columns or shapes != [(p,), (s,), (s, p), (s, p, p)]:
+            raise ValueError(
+                f"For {s} patterns of {summary.n_columns} columns the origin, counts, means and "
+                f"scatters have the shapes {', '.join(map(str, shapes))}, which do not fit."
+            )
+        distinct, rank = distinct_patterns(patterns)
+        if len(distinct) < s or (counts < 1).any():
+            raise ValueError("Each pattern comes once, with a count of at least 1.")
+        order = np.argsort(rank)
+        with np.errstate(invalid="ignore"):
+            condensed = Condensed.of_moments(distinct, counts[order], means[order], scatters[order])
+        if not (
+            np.isfinite(condensed.rows).all() and np.isfinite(origin[patterns.any(axis=0)]).all()
+        ):
+            raise ValueError("Origin, means and scatters must be finite where cells are observed.")
+        summary._shift, summary._condensed = np.array(origin, dtype=np.float64), condensed
+        return summary
+
     def update(self, X: Any) -> Self:
         """Add rows, in place; returns the summary itself.
 
@@ -109,7 +168,7 @@ class PatternSummary:
             with np.errstate(invalid="ignore", over="ignore"):
                 for chunk in _chunks(X):
                     shift = np.where(np.isnan(shift), _typical_values(chunk), shift)
-                    condensed = condensed.merged(Condensed.of(chunk, shift))
+                    condensed = Condensed.together([condensed, Condensed.of(chunk, shift)])
         except NotFinite:
             require_finite(X, self.columns)
             raise ValueError(self._too_large(X)) from None
@@ -121,23 +180,67 @@ class PatternSummary:
         involved = np.flatnonzero(largest >= min(LARGEST_SQUARED, largest.max()))
         return too_large([self.columns[j] for j in involved])
 
-    @one_blas_thread()
     def __add__(self, other: PatternSummary) -> PatternSummary:
         """Summary of the rows of both, exactly (to rounding)."""
         if not isinstance(other, PatternSummary):
             return NotImplemented
-        if self.columns != other.columns:
-            raise ValueError(
-                "Only summaries of the same columns in the same order can be added, "
-                f"got {list(self.columns)} and {list(other.columns)}."
-            )
-        total = PatternSummary(self.columns)
-        total._shift = np.where(np.isnan(self._shift), other._shift, self._shift)
-        mine, theirs = (
-            one._condensed.moved(np.nan_to_num(total._shift - one._shift)) for one in (self, other)
+        return self.together([self, other])
+
+    @classmethod
+    @one_blas_thread()
+    def together(cls, summaries: Sequence[PatternSummary]) -> Self:
+        """Summary of the rows of one summary or more, as adding them gives it, in one pass.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or they are of other columns.
+        """
+        if not summaries:
+            raise ValueError("There is no summary to put together.")
+        total = cls(summaries[0].columns)
+        for one in summaries:
+            if one.columns != total.columns:
+                raise ValueError(
+                    "Only summaries of the same columns in the same order can be added, "
+                    f"got {list(total.columns)} and {list(one.columns)}."
+                )
+            total._shift = np.where(np.isnan(total._shift), one._shift, total._shift)
+        total._condensed = Condensed.together(
+            [one._condensed.moved(np.nan_to_num(total._shift - one._shift)) for one in summaries]
         )
-        total._condensed = mine.merged(theirs)
         return total
+
+    def weighted(self, weight: float) -> Self:
+        """Summary of the same rows, each of which counts `weight` times in an estimate.
+
+        A fit to it maximises the weighted log-likelihood, the sum over rows of
+        ``w log N(x_O; mu_O, Sigma_OO)``. The rows and their number stay what they are.
+
+        Parameters
+        ----------
+        weight : float
+            Above 0; on top of the weights that the rows have already.
+
+        Raises
+        ------
+        ValueError
+            If it is not a number above 0.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> old = PatternSummary.from_array(np.array([[1.0], [3.0]]))
+        >>> new = PatternSummary.from_array(np.array([[8.0]]))
+        >>> (old.weighted(0.25) + new).observed_mean.round(6).tolist()
+        [6.0]
+        """
+        if not (np.isfinite(weight) and weight > 0):
+            raise ValueError(f"A weight is a number above 0, got {weight!r}.")
+        weighted = type(self)(self.columns)
+        weighted._shift = self._shift
+        weighted._condensed = self._condensed.weighted(float(weight))
+        return weighted
 
     @property
     def patterns(self) -> Bools:
@@ -148,6 +251,16 @@ class PatternSummary:
     def counts(self) -> Ints:
         """Rows per pattern."""
         return self._condensed.counts
+
+    @property
+    def masses(self) -> Floats:
+        """Sum of the weights of each pattern's rows; their number where rows have no weights."""
+        return self._condensed.masses
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether a row counts more or less than once."""
+        return not np.array_equal(self.masses, self.counts)
 
     @property
     def n_rows(self) -> int:
@@ -179,8 +292,8 @@ class PatternSummary:
     @one_blas_thread()
     def observed_moments(self) -> tuple[Floats, Floats]:
         """`observed_mean` and `observed_sd`, in one pass over the summary."""
-        counts = self.observed_counts
-        n = np.where(counts > 0, counts, np.nan)
+        masses = self.masses @ self.patterns.astype(np.float64)
+        n = np.where(masses > 0, masses, np.nan)
         weights, rows = self._condensed.weights, self._condensed.rows
         mean = weights @ rows / n
         centred = np.multiply.outer(weights, -mean)
@@ -210,7 +323,7 @@ class PatternSummary:
         means = np.full((len(patterns), self.n_columns), np.nan)
         for k, s in enumerate(patterns):
             mine, shown = slice(starts[k], ends[k]), self.patterns[s]
-            centred = condensed.weights[mine] @ condensed.rows[mine] / self.counts[s]
+            centred = condensed.weights[mine] @ condensed.rows[mine] / self.masses[s]
             means[k, shown] = (self._shift + centred)[shown]
         return means
 
@@ -242,7 +355,14 @@ class PatternSummary:
 
     def save(self, path: str | Path) -> None:
         """Write the summary to a NumPy ``.npz`` file; `load` reads it back bit by bit."""
-        write_stored(path, self.columns, self._shift, self._condensed)
+        with Path(path).open("wb") as file:
+            write_stored(file, self.columns, self._shift, self._condensed)
+
+    def to_bytes(self) -> bytes:
+        """The summary as the bytes of the file that `save` writes, to be sent elsewhere."""
+        file = BytesIO()
+        write_stored(file, self.columns, self._shift, self._condensed)
+        return file.getvalue()
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -254,7 +374,16 @@ class PatternSummary:
             If the file was written by a newer version, is no summary, or one that does not hold
             together.
         """
-        columns, shift, condensed = read_stored(path)
+        return cls._read(path, str(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """The summary that `to_bytes` was called on, bit by bit; errors as of `load`."""
+        return cls._read(BytesIO(content), "What was given")
+
+    @classmethod
+    def _read(cls, file: str | Path | BinaryIO, name: str) -> Self:
+        columns, shift, condensed = read_stored(file, name)
         summary = cls(columns)
         summary._shift, summary._condensed = shift, condensed
         return summary
@@ -273,6 +402,15 @@ def too_large(columns: Sequence[str]) -> str:
         "are beyond floating point. Divide the column by a power of ten, or see whether such a "
         "cell is meant to be missing."
     )
+
+
+def require_unweighted(summary: PatternSummary, what: str) -> None:
+    """Raise a ValueError if rows have weights, of which `what` knows nothing."""
+    if summary.is_weighted:
+        raise ValueError(
+            f"The rows have weights, which say how much a row counts and not how many rows there "
+            f"are, so there is no {what}. Fit the rows without weights for that."
+        )
 
 
 def _chunks(X: Numbers) -> Iterator[Numbers]:

@@ -8,7 +8,7 @@ from em_impute.gaussian.e_step import WeightedRows
 from em_impute.gaussian.em import climb
 from em_impute.gaussian.parameters import Parameters, Standardisation
 from em_impute.gaussian.relations import Relation, find_relations
-from em_impute.gaussian.result import Status
+from em_impute.gaussian.status import Status
 from em_impute.gaussian.stopping import Ending, Options
 
 # What prior_rows="auto" tries when there is no maximum, in pseudo-rows per row. The first is for
@@ -58,7 +58,7 @@ def climb_with_smallest_prior(
         relations,
         (
             f"Without a prior the likelihood has no maximum: {reason}. A ridge prior worth "
-            f"{ending.prior_rows:.3g} rows ({100 * share:g}% of {rows.n}) was added.",
+            f"{ending.prior_rows:.3g} rows ({100 * share:g}% of {rows.n:.10g}) was added.",
             *(relation.sentence(names) for relation in relations),
         ),
     )

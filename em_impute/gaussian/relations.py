@@ -46,14 +46,14 @@ class Relation:
     coefficients : ndarray of shape (k,)
         On the original scale.
     constant : float
-    n_rows : int
-        Rows that show them all.
+    n_rows : float
+        Rows that show them all, or the sum of their weights.
     """
 
     columns: Ints
     coefficients: Floats
     constant: float
-    n_rows: int
+    n_rows: float
 
     def sentence(self, names: Sequence[str]) -> str:
         """The relation in words; `names` are those of the columns that vary."""
@@ -63,8 +63,9 @@ class Relation:
         else:
             rest = _terms(-self.coefficients[1:], quoted[1:], self.constant)
             equation = f"{quoted[0]} = {rest}"
+        number = f"{self.n_rows:.10g} " if float(self.n_rows).is_integer() else ""
         return (
-            f"{equation} in each of the {self.n_rows} rows that show these columns: filled cells "
+            f"{equation} in each of the {number}rows that show these columns: filled cells "
             "keep to it."
         )
 
@@ -130,11 +131,11 @@ def make_exact(
 
 @dataclass(frozen=True)
 class _Shown:
-    """The rows that show some columns: a factor (k, k) of their scatter, mean, and number."""
+    """The rows that show some columns: a factor (k, k) of their scatter, mean, sum of weights."""
 
     factor: Floats
     mean: Floats
-    n: int
+    n: float
 
 
 def _involved(rows: WeightedRows, covariance: Floats) -> Iterator[Ints]:
@@ -166,13 +167,13 @@ def _suspects(covariance: Floats) -> Iterator[tuple[Ints, Floats]]:
 
 def _rows_that_show(rows: WeightedRows, columns: Ints) -> _Shown:
     """What the rows say of these columns that show all of them."""
-    parts, n, k = [], 0, len(columns)
+    parts, n, k = [], 0.0, len(columns)
     for part in rows.parts:
         mine = part.patterns[:, columns].all(axis=1)
         chosen = np.repeat(mine, np.diff(part.starts))
         parts.append((part.rows[chosen][:, columns], part.weights[chosen]))
-        n += int(part.counts[mine].sum())
-    mean = sum((weights @ z for z, weights in parts), np.zeros(k)) / max(n, 1)
+        n += part.counts[mine].sum()
+    mean = sum((weights @ z for z, weights in parts), np.zeros(k)) / (n or 1.0)
     factor = np.zeros((0, k))
     for z, weights in parts:
         centred = z - np.multiply.outer(weights, mean)

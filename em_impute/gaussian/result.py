@@ -1,90 +1,31 @@
-"""What a fit returns: `EMResult`, its `Status`, the `Iteration` records of its trace, a summary."""
+"""What a fit returns: `EMResult`, with a summary of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from em_impute.gaussian.e_step import WeightedRows
+from em_impute.gaussian.estimates import Regression, estimates, regression
 from em_impute.gaussian.information import MissingInformation
+from em_impute.gaussian.maximum import missing_information
 from em_impute.gaussian.model import GaussianModel
+from em_impute.gaussian.parameters import Point, Standardisation
 from em_impute.gaussian.patterns import PatternSummary
+from em_impute.gaussian.status import Iteration, Status
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # A summary shows at most these.
 MOST_PATTERNS = 10
 MOST_NAMES = 6
 MOST_CORRELATIONS = 12
-
-
-class ConvergenceWarning(UserWarning):
-    """The fit ended, but not at a maximum; the message says what to do."""
-
-
-class Status(Enum):
-    """How a fit ended."""
-
-    CONVERGED = "converged"
-    MAX_ITERATIONS = "max_iterations"
-    TIME_LIMIT = "time_limit"
-    SINGULAR = "singular"
-    SADDLE = "saddle"
-
-    @property
-    def advice(self) -> str:
-        """What to do about it."""
-        return _ADVICE[self]
-
-
-_ADVICE = {
-    Status.CONVERGED: "Nothing needs to be done.",
-    Status.MAX_ITERATIONS: (
-        "Raise max_iter, or go on from here with start=result.model; if the distance hardly "
-        "shrinks, a small prior (prior_rows) makes the maximum better determined."
-    ),
-    Status.TIME_LIMIT: "Raise time_limit, or go on from here with start=result.model.",
-    Status.SINGULAR: (
-        "Leave out or combine one of these columns, or use a prior "
-        '(prior_rows="auto"; in a job, prior: auto).'
-    ),
-    Status.SADDLE: (
-        "Further starts (n_starts=5; in a job, n_starts: 5) find the maxima beside it, and keep "
-        "the highest."
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """One evaluation of the EM map.
-
-    Attributes
-    ----------
-    number : int
-        0 for the start.
-    loglik : float
-        Observed-data log-likelihood at this point, on the original scale; -inf where the
-        covariance was not positive definite.
-    objective : float
-        What must not decrease: `loglik`, with the prior's penalty where there is a prior.
-    distance : float
-        Estimated distance to the maximum: the largest remaining change of a mean in standard
-        deviations or of a covariance in correlation units; inf while it cannot be estimated.
-    step : {"start", "em", "accelerated", "rejected"}
-        How the point was reached. A rejected point lowered the objective and was abandoned.
-    smallest_eigenvalue : float
-        Of the correlation matrix there: how near to singular it is.
-    """
-
-    number: int
-    loglik: float
-    objective: float
-    distance: float
-    step: str
-    smallest_eigenvalue: float
 
 
 @dataclass(frozen=True)
@@ -168,10 +109,13 @@ class EMResult:
         What the program decided by itself, a sentence each.
     missingness : Missingness
         Rows and patterns of the data.
-    missing_information : MissingInformation
-        How well the data determine the estimate.
     starts : Starts or None
         How several starts compare; None with one.
+    data : PatternSummary or None
+        What the model was fitted to, for `estimates` and `regress`. Copies and pickles go without
+        it: it holds rows of the table where a pattern has few.
+    point : Point or None
+        Where the fit ended, among the standardised columns that vary; None where none does.
     """
 
     model: GaussianModel
@@ -184,8 +128,28 @@ class EMResult:
     trace: tuple[Iteration, ...]
     decisions: tuple[str, ...]
     missingness: Missingness
-    missing_information: MissingInformation
     starts: Starts | None = None
+    data: PatternSummary | None = field(default=None, repr=False, compare=False)
+    point: Point | None = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"data": None, "point": None}
+
+    @cached_property
+    def missing_information(self) -> MissingInformation:
+        """How well the data determine the estimate; unknown where the fit did not converge.
+
+        It is found when it is first asked for, by up to 30 evaluations of the EM map, which can
+        take longer than the fit. A copy knows it if it was asked for before.
+        """
+        if not self.missingness.n_missing or not self.model.covariance.any():
+            return MissingInformation(0.0)
+        ended = self.status in (Status.CONVERGED, Status.SADDLE)
+        if not ended or self.data is None or self.point is None:
+            return MissingInformation(np.nan)
+        scaling = Standardisation.of(self.data)
+        rows = WeightedRows.of(self.data, scaling.varying, scaling.centre, scaling.scale)
+        return missing_information(rows, self.point, self.prior_rows, scaling.varying_names)
 
     @property
     def worst_fraction(self) -> float:
@@ -217,6 +181,80 @@ class EMResult:
         # The sentences are longer than a notebook is wide.
         return f'<pre style="white-space: pre-wrap">{escape(self.summary())}</pre>'
 
+    def estimates(
+        self,
+        level: float = 0.95,
+        *,
+        columns: Sequence[str] | None = None,
+        rows: Any = None,
+    ) -> pd.DataFrame:
+        """Means, variances, covariances and correlations, with their standard errors.
+
+        The errors are those of the observed information, right where cells are missing at random
+        (Kenward & Molenberghs 1998). Intervals are symmetric for means and covariances, for
+        variances on the scale of their logarithm, for correlations on that of Fisher's z.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Of the intervals.
+        columns : sequence of str, optional
+            Parameters of these columns only; by default of all that vary. Of more than 100 some
+            have to be named.
+        rows : array_like or DataFrame of shape (n_rows, n_columns), optional
+            The table that was fitted, for robust errors (the sandwich): they hold, in large
+            samples, where the columns are not normal, too.
+
+        Returns
+        -------
+        DataFrame
+            With the columns ``parameter, estimate, std_error, conf_low, conf_high, fmi``. The last
+            is the fraction of missing information: how much of what complete rows would tell of
+            the parameter is not there.
+
+        Raises
+        ------
+        ValueError
+            If the fit did not end at a maximum, if the data do not determine a combination of
+            parameters, which is named, or if the result is a copy without its data.
+        """
+        return estimates(self._fitted_to(), self.model, self.prior_rows, level, columns, rows)
+
+    def regress(
+        self,
+        response: str,
+        predictors: Sequence[str],
+        level: float = 0.95,
+        *,
+        rows: Any = None,
+    ) -> Regression:
+        """Regress one column on others, by all rows, whichever of them they show.
+
+        What is called a regression by full information maximum likelihood: slopes, intercept and
+        R^2 follow from the estimated means and covariances, their errors by the delta method.
+
+        Parameters
+        ----------
+        response : str
+        predictors : sequence of str
+        level : float, default 0.95
+            Of the intervals.
+        rows : array_like or DataFrame of shape (n_rows, n_columns), optional
+            The table that was fitted, for robust errors.
+
+        Raises
+        ------
+        ValueError
+            As `estimates` does.
+        """
+        data = self._fitted_to()
+        return regression(data, self.model, self.prior_rows, response, predictors, level, rows)
+
+    def _fitted_to(self) -> PatternSummary:
+        if not self.converged:
+            raise ValueError(f"Standard errors are those of a maximum. {self.message}")
+        return data_of(self)
+
     def summary(self) -> str:
         """The fit on a page: data, ending, estimates."""
         return "\n".join(
@@ -228,6 +266,22 @@ class EMResult:
                 *_estimates(self.model),
             ]
         )
+
+
+def data_of(result: EMResult) -> PatternSummary:
+    """What a result was fitted to.
+
+    Raises
+    ------
+    ValueError
+        If the result is a copy, which comes without it.
+    """
+    if result.data is None:
+        raise ValueError(
+            "This result is a copy that came without the data that it was fitted to; fit the "
+            "model again, and ask that result."
+        )
+    return result.data
 
 
 def _data(seen: Missingness, columns: Sequence[str]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.e_step import Part, WeightedRows
 from em_impute.gaussian.linalg import inverse_and_log_det
 from em_impute.gaussian.parameters import Parameters, Point, position_if_definite
+from em_impute.gaussian.triangle import triangle
 
 # A step multiplies matrices of (patterns, d) and solves for d covariances. With more products, or
 # more covariances than those of 12 columns, EM's steps are cheaper all together.
@@ -84,11 +85,7 @@ class Scoring:
 
 def scoring_pays(rows: WeightedRows) -> bool:
     """Whether a step is cheap here; without all pairs of columns it cannot be made at all."""
-    p = len(rows.pairs)
-    d = p * (p + 1) // 2
-    n_patterns = sum(len(part.patterns) for part in rows.parts)
-    cheap = d <= MOST_COVARIANCES and n_patterns * d * d <= MOST_PRODUCTS
-    return cheap and not rows.unseen.any()
+    return rows.within(MOST_COVARIANCES, MOST_PRODUCTS) and not rows.unseen.any()
 
 
 def scoring_step(rows: WeightedRows, at: Parameters, image: Parameters) -> Parameters | None:
@@ -113,19 +110,21 @@ def scoring_step(rows: WeightedRows, at: Parameters, image: Parameters) -> Param
         None where the information is not positive definite, to rounding.
     """
     (mean, covariance), n, p = at, rows.n, len(at[0])
-    i, j, twice, first, second = _vech(p)
+    i, j, times, _ = triangle(p)
+    first, second = _products(p)
     inverses = np.vstack(rows.map(lambda part: _inverses(part, covariance, p)))
     products = inverses.T @ inverses
     of_mean = np.zeros((p, p))
     roots = np.sqrt(np.concatenate([part.counts for part in rows.parts]))
     of_mean[i, j] = of_mean[j, i] = roots @ inverses
+    twice = np.multiply.outer(times, times)
     of_covariance = 0.25 * twice * (products[first] + products[second])
     # With n times the EM step, d, the gradients are Sigma^-1 d and 1/2 Sigma^-1 D Sigma^-1.
     shift = image[0] - mean
     change = image[1] + np.multiply.outer(shift, shift) - covariance
     precision = inverse_and_log_det(covariance)[0]
     gradient = 0.5 * n * (precision @ change @ precision)
-    slope = np.where(i == j, 1.0, 2.0) * gradient[i, j]
+    slope = times * gradient[i, j]
     _, of_shift, singular = lapack.dposv(of_mean, n * (precision @ shift))
     _, of_change, flat = lapack.dposv(of_covariance, slope)
     if singular or flat:
@@ -144,15 +143,9 @@ def _inverses(part: Part, covariance: Floats, p: int) -> Floats:
 
 
 @lru_cache(maxsize=8)
-def _vech(p: int) -> tuple[Ints, Ints, Floats, tuple[Ints, Ints], tuple[Ints, Ints]]:
-    """The pairs (i, j) of the lower triangle, how often they stand in Sigma, and products of them.
-
-    For two pairs, (i, j) and (k, l), the products are those at (ik, jl) and at (il, jk).
-    """
-    i, j = np.tril_indices(p)
-    number = np.zeros((p, p), dtype=np.int64)
-    number[i, j] = number[j, i] = np.arange(len(i))
-    times = np.where(i == j, 1.0, 2.0)
+def _products(p: int) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
+    """For each two covariances, (i, j) and (k, l), those at (ik, jl), and at (il, jk)."""
+    i, j, _, number = triangle(p)
     ik, jl = number[i[:, None], i], number[j[:, None], j]
     il, jk = number[i[:, None], j], number[j[:, None], i]
-    return i, j, np.multiply.outer(times, times), (ik, jl), (il, jk)
+    return (ik, jl), (il, jk)

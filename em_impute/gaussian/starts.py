@@ -11,7 +11,8 @@ from em_impute.gaussian.e_step import WeightedRows
 from em_impute.gaussian.em import climb
 from em_impute.gaussian.linalg import SINGULAR_EIGENVALUE, correlation_of
 from em_impute.gaussian.parameters import Parameters, largest_difference
-from em_impute.gaussian.result import Starts, Status
+from em_impute.gaussian.result import Starts
+from em_impute.gaussian.status import Status
 from em_impute.gaussian.stopping import Ending, Options, unheard
 
 # The start's correlations are drawn towards zero until no eigenvalue is below this.
@@ -65,7 +66,9 @@ def climb_from_further_starts(
     """
     silent = replace(options, on_iteration=unheard, keep=unheard)
     p = len(first.point.parameters[0])
-    starts = (_overdispersed(np.random.default_rng([k, rows.n, p]), p) for k in range(1, n_starts))
+    starts = (
+        overdispersed(np.random.default_rng([k, int(rows.n), p]), p) for k in range(1, n_starts)
+    )
     endings = [first, *(climb(rows, start, first.prior_rows, silent) for start in starts)]
     best = max(endings, key=lambda e: (e.status is Status.CONVERGED, e.point.objective))
     others = [ending for ending in endings if ending is not best]
@@ -90,7 +93,7 @@ def climb_from_further_starts(
     )
 
 
-def _overdispersed(rng: np.random.Generator, p: int) -> Parameters:
+def overdispersed(rng: np.random.Generator, p: int) -> Parameters:
     """A start that is further from the observed moments than the maximum can be expected to be."""
     directions = rng.normal(size=(p, p + 2))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)

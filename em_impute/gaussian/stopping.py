@@ -10,7 +10,7 @@ import numpy as np
 
 from em_impute.gaussian.acceleration import Method
 from em_impute.gaussian.parameters import Parameters, Point, Standardisation
-from em_impute.gaussian.result import Iteration, Status
+from em_impute.gaussian.status import Iteration, Status
 
 # Absolute rounding error of the EM map.
 MAP_ROUNDING = 1e-13

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zipfile import BadZipFile
 
 import numpy as np
@@ -19,13 +19,14 @@ FIELDS = ("columns", "patterns", "counts", "shift", "rows", "weights", "pattern_
 
 
 def write_stored(
-    path: str | Path, columns: Sequence[str], shift: Floats, condensed: Condensed
+    file: BinaryIO, columns: Sequence[str], shift: Floats, condensed: Condensed
 ) -> None:
-    """Write a summary to a NumPy ``.npz`` file.
+    """Write a summary as a NumPy ``.npz`` file.
 
     Parameters
     ----------
-    path : str or Path
+    file : binary file
+        Open for writing.
     columns : sequence of str
         Names of the columns.
     shift : ndarray of shape (n_columns,)
@@ -33,31 +34,41 @@ def write_stored(
     condensed : Condensed
         The rows.
     """
-    with Path(path).open("wb") as file:
-        np.savez(
-            file,
-            version=np.array(FORMAT_VERSION),
-            columns=np.array(columns, dtype=str),
-            patterns=condensed.patterns,
-            counts=condensed.counts,
-            shift=shift,
-            rows=condensed.rows,
-            weights=condensed.weights,
-            pattern_of_row=condensed.pattern_of_row,
-        )
+    fields: dict[str, Any] = {
+        "version": np.array(FORMAT_VERSION),
+        "columns": np.array(columns, dtype=str),
+        "patterns": condensed.patterns,
+        "counts": condensed.counts,
+        "shift": shift,
+        "rows": condensed.rows,
+        "weights": condensed.weights,
+        "pattern_of_row": condensed.pattern_of_row,
+    }
+    # Without weights of rows the file is as it was before there were any.
+    if not np.array_equal(condensed.masses, condensed.counts):
+        fields["masses"] = condensed.masses
+    np.savez(file, **fields)
 
 
-def read_stored(path: str | Path) -> tuple[tuple[str, ...], Floats, Condensed]:
+def read_stored(
+    file: str | Path | BinaryIO, name: str
+) -> tuple[tuple[str, ...], Floats, Condensed]:
     """The columns, the shift and the rows of a summary, as `write_stored` takes them.
+
+    Parameters
+    ----------
+    file : str, Path or binary file
+    name : str
+        What it is called in errors.
 
     Raises
     ------
     ValueError
         If the file is no summary of this version, or its fields do not fit each other.
     """
-    what = f"{path} is not a pattern summary of format version {FORMAT_VERSION}"
+    what = f"{name} is not a pattern summary of format version {FORMAT_VERSION}"
     try:
-        fields = _fields(path)
+        fields = _fields(file)
     except (BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError):
         raise ValueError(f"{what}.") from None
     wrong = next(_mistakes(fields), None)
@@ -67,11 +78,13 @@ def read_stored(path: str | Path) -> tuple[tuple[str, ...], Floats, Condensed]:
     return names, fields.pop("shift"), Condensed(**fields)
 
 
-def _fields(path: str | Path) -> dict[str, NDArray[Any]]:
-    with np.load(path, allow_pickle=False) as file:
-        if int(file["version"]) != FORMAT_VERSION:
+def _fields(file: str | Path | BinaryIO) -> dict[str, NDArray[Any]]:
+    with np.load(file, allow_pickle=False) as stored:
+        if int(stored["version"]) != FORMAT_VERSION:
             raise ValueError
-        return {name: file[name] for name in FIELDS}
+        fields = {name: stored[name] for name in FIELDS}
+        fields["masses"] = stored["masses"] if "masses" in stored else fields["counts"] * 1.0
+        return fields
 
 
 def _mistakes(fields: dict[str, NDArray[Any]]) -> Iterator[str]:
@@ -85,6 +98,7 @@ def _mistakes(fields: dict[str, NDArray[Any]]) -> Iterator[str]:
         "rows": ("f", (m, p)),
         "weights": ("f", (m,)),
         "pattern_of_row": ("i", (m,)),
+        "masses": ("f", (s,)),
     }
     for name, (kind, shape) in kinds.items():
         found = fields[name]
@@ -106,7 +120,10 @@ def _mistakes(fields: dict[str, NDArray[Any]]) -> Iterator[str]:
         yield "shift has a number that is not finite"
     if rows[~patterns[owner]].any():
         yield "rows has cells where none is observed"
+    masses = fields["masses"]
+    if not (np.isfinite(masses).all() and (masses > 0).all()):
+        yield "masses has one that is not above 0"
     if (weights < 0).any() or not np.allclose(
-        np.bincount(owner, weights**2, minlength=s), counts, rtol=1e-6
+        np.bincount(owner, weights**2, minlength=s), masses, rtol=1e-6, atol=0.0
     ):
         yield "weights is not that of as many rows as counts says"

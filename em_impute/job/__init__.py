@@ -7,7 +7,9 @@ A key of a section is a field of the section's class, and what its value may be 
 - `columns`: the part of each column.
 - `options`: `model`, `imputation`, `self_test`, `report` and `keep_runs`.
 - `checks`: the expectations of Great Expectations.
+- `engine`: where its passes over the table are carried out.
 - `schedule`: when the job runs by itself; `rhythms` sees that it ever does.
+- `state`: where the rows of earlier runs are kept, summed up.
 - `job`: the sections together, and the keys outside of any: `name`, `batch_rows` and the like.
 
 `types` has what all of them are made of, `dates` the place of ``{date}`` in names, `confinement`
@@ -26,9 +28,11 @@ from em_impute.job.database import (
     split_database_url,
     split_table,
 )
+from em_impute.job.engine import EngineOptions
 from em_impute.job.job import BATCH_ROWS, Job, job_schema
 from em_impute.job.mistakes import CannotRun, JobError, Problem
 from em_impute.job.options import (
+    IMPUTATION,
     LEVEL_LIMITS,
     MASK,
     Imputation,
@@ -39,10 +43,12 @@ from em_impute.job.options import (
 from em_impute.job.reading import load_job, parse_job
 from em_impute.job.schedule import Schedule
 from em_impute.job.source import CsvOptions, DatabaseSource, FileSource
+from em_impute.job.state import State
 from em_impute.job.target import DatabaseTarget, FileTarget
 
 __all__ = [
     "BATCH_ROWS",
+    "IMPUTATION",
     "LEVEL_LIMITS",
     "MASK",
     "CannotRun",
@@ -53,6 +59,7 @@ __all__ = [
     "Database",
     "DatabaseSource",
     "DatabaseTarget",
+    "EngineOptions",
     "FileSource",
     "FileTarget",
     "FromBlock",
@@ -67,6 +74,7 @@ __all__ = [
     "Schedule",
     "SelfTestOptions",
     "Severity",
+    "State",
     "database_file",
     "holds_password",
     "job_schema",

@@ -30,7 +30,7 @@ class Logit(Section):
 
 def _transform(value: object, handler: ValidatorFunctionWrapHandler) -> object:
     with suppress(ValidationError):
-        transform: Transform = handler(value)
+        transform: TransformOption = handler(value)
         if isinstance(transform, str) or transform.logit[0] < transform.logit[1]:
             return transform
     raise ValueError(f"expected {', '.join(_PLAIN_TRANSFORMS)}, or for example {{logit: [0, 100]}}")
@@ -67,7 +67,9 @@ def _at_least_two(levels: tuple[str, ...]) -> tuple[str, ...]:
     return levels
 
 
-Transform = Annotated[Literal["log", "log1p", "sqrt", "cbrt"] | Logit, WrapValidator(_transform)]
+TransformOption = Annotated[
+    Literal["log", "log1p", "sqrt", "cbrt"] | Logit, WrapValidator(_transform)
+]
 Bounds = Annotated[tuple[Number | None, Number | None], WrapValidator(_bounds)]
 Rounded = Annotated[Annotated[bool, Strict()] | Names, WrapValidator(_rounded)]
 Levels = Annotated[Names, AfterValidator(_at_least_two), Field(json_schema_extra={"minItems": 2})]
@@ -97,7 +99,7 @@ class Columns(Section):
         description="Columns that divide the rows into groups, each with a model of its own.",
         examples=[["station"]],
     )
-    transform: dict[str, Transform] = Field(
+    transform: dict[str, TransformOption] = Field(
         {},
         description="Columns that the model sees transformed: by log, log1p, sqrt, cbrt or logit.",
         examples=[{"Ozone": "log", "humidity": {"logit": [0, 100]}}],

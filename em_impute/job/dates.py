@@ -46,6 +46,15 @@ def on_day(table: _Table, day: date) -> _Table:
     )
 
 
+def date_in(table: Section, day: date) -> str:
+    """Return how a date is written in what names a source, such as 2024-05 for a month's file.
+
+    Two dates with one answer have one source.
+    """
+    places = (place for text in _texts(table).values() for place in _DATE.finditer(text))
+    return " ".join(dict.fromkeys(_with_date(place[0], day) for place in places))
+
+
 def _texts(table: Section) -> dict[str, str]:
     """What names a table, by field: where a date may stand."""
     named = {key: getattr(table, key, None) for key in ("path", "table", "query")}

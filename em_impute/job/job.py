@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from pydantic import (
 from em_impute.job.checks import Checks
 from em_impute.job.columns import Columns
 from em_impute.job.dates import is_dated, on_day
+from em_impute.job.engine import Engine, EngineOptions
 from em_impute.job.mistakes import CannotRun, Places, dotted
 from em_impute.job.options import (
     Imputation,
@@ -27,6 +29,12 @@ from em_impute.job.options import (
 )
 from em_impute.job.schedule import Schedule, Schedules
 from em_impute.job.source import Source
+from em_impute.job.state import (
+    State,
+    require_known_weights,
+    require_partitions,
+    require_room,
+)
 from em_impute.job.target import DatabaseTarget, FileTarget, Target, require_another_target
 from em_impute.job.types import Count, Names, Number, Section
 
@@ -70,6 +78,17 @@ class Job(Section):
         description="The table to write.", examples=[{"path": "out/airquality.parquet"}]
     )
     report: ReportOptions = Field(ReportOptions(), description="What the report watches.")
+    engine: Engine = Field(
+        EngineOptions(),
+        description="Where the table is summed up and filled: local, dask, or a mapping.",
+        examples=["dask", {"name": "dask", "workers": 2}],
+    )
+    state: State | None = Field(
+        None,
+        description="Where the rows of earlier runs are kept, summed up, so that a run reads only "
+        "what is new; default: nowhere.",
+        examples=[{"path": "state/airquality", "window": "90 days"}],
+    )
     batch_rows: Count = Field(
         BATCH_ROWS,
         ge=1,
@@ -96,6 +115,7 @@ class Job(Section):
     )
 
     _places: Places = PrivateAttr(default_factory=Places)
+    _from: _From = PrivateAttr(default_factory=lambda: _From())
 
     @field_validator("target")
     @classmethod
@@ -117,6 +137,22 @@ class Job(Section):
                 "name the columns that identify a row there"
             )
         return target
+
+    @field_validator("state")
+    @classmethod
+    def _state_is_of_rows(cls, state: State | None, info: ValidationInfo) -> State | None:
+        known = info.data
+        if state is None or not {"source", "target", "columns", "imputation"} <= set(known):
+            return state
+        require_room(state, known["source"], known["target"])
+        require_partitions(known["source"])
+        require_known_weights(state, known["imputation"])
+        if known["columns"].group_by:
+            raise ValueError(
+                "a state keeps the rows of all groups together; remove columns.group_by, or the "
+                "state"
+            )
+        return state
 
     @property
     def schedules(self) -> tuple[Schedule, ...]:
@@ -152,17 +188,32 @@ class Job(Section):
     def at(self, day: date) -> Self:
         """The job of one day: with its date in the place of ``{date}`` in source and target.
 
+        The job of one day gives that of another one, too.
+
         Raises
         ------
         CannotRun
             If the target would be the source on that day.
         """
-        source, target = on_day(self.source, day), on_day(self.target, day)
+        of_any_day = self.of_any_day
+        source, target = on_day(of_any_day.source, day), on_day(of_any_day.target, day)
         try:
             require_another_target(source, target)
         except ValueError as error:
             raise CannotRun(f"{self.place('target')}: target: on {day} {error}") from None
-        return self.model_copy(update={"source": source, "target": target})
+        job = self.model_copy(update={"source": source, "target": target})
+        job._from = _From(day, of_any_day)
+        return job
+
+    @property
+    def day(self) -> date | None:
+        """The day that this is the job of; None for a job that `at` has not given."""
+        return self._from.day
+
+    @property
+    def of_any_day(self) -> Job:
+        """The job that `at` has given this from; the job itself of one that it has not."""
+        return self._from.job or self
 
     def place(self, *loc: str | int) -> str:
         """Return where a part of the job is written.
@@ -182,6 +233,14 @@ class Job(Section):
         if self._places.file is None:
             return dotted(loc)
         return self._places.describe(self._places.position(loc))
+
+
+@dataclass(frozen=True)
+class _From:
+    """Where the job of one day is from, which makes it no other job than one that is written so."""
+
+    day: date | None = field(default=None, compare=False)
+    job: Job | None = field(default=None, compare=False)
 
 
 def job_schema() -> dict[str, Any]:

@@ -21,6 +21,12 @@ from em_impute.job.types import Count, Number, Section
 
 MASK = "em_impute_mask"
 """The column that tells the imputed cells of each row."""
+IMPUTATION = "imputation"
+"""The column that tells which of several imputations a row is of, from 1 on."""
+# How many imputations there are where a job does not say, and where standard errors decide.
+DRAWS, MOST_NEEDED_DRAWS = 20, 201
+# So many versions of a table that a larger number is a slip.
+MOST_DRAWS = 1000
 # More cells than this share cannot be hidden from a fit.
 _LARGEST_REFIT_SHARE = 0.5
 
@@ -65,13 +71,48 @@ class ModelOptions(Section):
     )
 
 
+def _draws(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    with suppress(ValidationError):
+        return handler(value)
+    raise ValueError(
+        f"expected auto, or the number of imputations, a whole number from 2 to {MOST_DRAWS:,}"
+    )
+
+
+Draws = Annotated[
+    Literal["auto"] | Annotated[Count, Field(ge=2, le=MOST_DRAWS)], WrapValidator(_draws)
+]
+
+# More standard deviations than these were meant as units of the column.
+_LARGEST_DELTA = 10.0
+Delta = Annotated[Number, Field(ge=-_LARGEST_DELTA, le=_LARGEST_DELTA)]
+
+
 class Imputation(Section):
     """What a missing cell is filled with."""
 
-    method: Literal["mean", "draw"] = Field(
+    method: Literal["mean", "draw", "multiple"] = Field(
         "mean",
         description="mean: the expected value given what the row does show; draw: a draw from "
-        "that distribution.",
+        "that distribution; multiple: several draws, each with a model of its own, told by the "
+        "column imputation.",
+    )
+    draws: Draws | None = Field(
+        None,
+        description="How many imputations, with `method: multiple`; auto: as many as keep "
+        "standard errors within 5% of what more would give; default: 20.",
+        examples=[20],
+    )
+    posterior: Literal["augmentation", "ml"] | None = Field(
+        None,
+        description="Where the models of several imputations come from: augmentation (default): "
+        "drawn from their posterior; ml: all are the estimate, which has pooling rules of its own.",
+    )
+    max_sweeps: Count | None = Field(
+        None,
+        ge=1,
+        description="Most sweeps of a chain that draws the models; default: 20,000.",
+        examples=[20_000],
     )
     seed: Count = Field(
         1, ge=0, description="What the draws begin from: the same seed gives the same draws."
@@ -81,6 +122,43 @@ class Imputation(Section):
         strict=True,
         description="Add the column em_impute_mask, which tells the imputed cells of each row.",
     )
+    delta: dict[str, Delta] = Field(
+        {},
+        description="By how many of its standard deviations every imputed cell of a column is "
+        "shifted, to see what follows if missing cells differ from observed ones.",
+        examples=[{"income": -0.2}],
+    )
+
+    @property
+    def is_multiple(self) -> bool:
+        """Whether the filled table has each row several times."""
+        return self.method == "multiple"
+
+    @property
+    def most_draws(self) -> int:
+        """How many versions of each row the filled table has at most."""
+        if not self.is_multiple:
+            return 1
+        return MOST_NEEDED_DRAWS if self.draws == "auto" else self.draws or DRAWS
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether cells are filled with draws."""
+        return self.method != "mean"
+
+    @model_validator(mode="after")
+    def _several_are_asked_for(self) -> Self:
+        of_several = {
+            "draws": self.draws,
+            "posterior": self.posterior,
+            "max_sweeps": self.max_sweeps,
+        }
+        asked_for = [name for name, value in of_several.items() if value is not None]
+        if asked_for and not self.is_multiple:
+            raise ValueError(
+                f"{asked_for[0]} is about several imputations: add `method: multiple`, or remove it"
+            )
+        return self
 
 
 NUMBER_LIMITS = ("max_rmse_ratio", "min_coverage_95", "max_pit_distance")

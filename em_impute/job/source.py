@@ -70,12 +70,12 @@ def _some_sql(query: str) -> str:
 
 
 OneCharacter = Annotated[str, AfterValidator(_one_character)]
-Encoding = Annotated[str, AfterValidator(_known_encoding)]
+TextEncoding = Annotated[str, AfterValidator(_known_encoding)]
 Spellings = Annotated[
     tuple[Annotated[str, BeforeValidator(_as_spelled)], ...],
     WithJsonSchema({"type": "array", "items": {"type": ["string", "number"]}}),
 ]
-Missing = Annotated[Spellings | dict[str, Spellings], WrapValidator(_missing)]
+MissingSpellings = Annotated[Spellings | dict[str, Spellings], WrapValidator(_missing)]
 _MISSING = Field(
     (),
     description="What stands for a missing cell besides nothing, NA and null: a list for all "
@@ -95,7 +95,7 @@ class CsvOptions(Section):
     thousands: Literal[",", ".", " ", "'", "_", "\u00a0", "\u202f"] | None = Field(
         None, description="What stands between groups of three digits.", examples=["."]
     )
-    encoding: Encoding = Field(
+    encoding: TextEncoding = Field(
         "utf-8", description="The encoding of the text.", examples=["cp1252", "utf-16"]
     )
     header: Annotated[bool, Strict()] | SomeNames = Field(
@@ -133,7 +133,7 @@ class FileSource(TableFile):
         description="How CSV files are written: delimiter, decimal comma, encoding and the like.",
         examples=[{"delimiter": ";", "decimal": ","}],
     )
-    missing: Missing = _MISSING
+    missing: MissingSpellings = _MISSING
 
     @property
     def is_text(self) -> bool:
@@ -164,7 +164,7 @@ class DatabaseSource(Database):
         description="Instead of a table: the query whose rows are read.",
         examples=["select id, price from sales.orders where year = 2026"],
     )
-    missing: Missing = _MISSING
+    missing: MissingSpellings = _MISSING
 
     def __str__(self) -> str:
         what = "a query" if self.table is None else f"the table {self.table}"

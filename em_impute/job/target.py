@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from em_impute.job.database import Database, TableName, file_or_database
+from em_impute.job.legible import quoted_if_odd
 from em_impute.job.source import DatabaseSource, FileSource
 from em_impute.job.table_file import Format, Location, TableFile
 from em_impute.job.types import Count, Names, Number
@@ -66,8 +67,8 @@ class FileTarget(TableFile):
     def _is_seen_by_readers(cls, names: Names | None) -> Names | None:
         if hidden := [name for name in names or () if name.startswith((".", "_"))]:
             raise ValueError(
-                f"{hidden[0]}: readers pass over folders whose names begin with . or _; rename the "
-                "column in the source"
+                f"{quoted_if_odd(hidden[0])}: readers pass over folders whose names begin with . "
+                "or _; rename the column in the source"
             )
         return names
 
@@ -122,7 +123,7 @@ Target = Annotated[
 def require_another_target(source: object, target: FileTarget | DatabaseTarget) -> None:
     """Raise a ValueError if the target is the source, which would be overwritten."""
     match source, target:
-        case FileSource(path=Path() as path), FileTarget() if _overlap(path, Path(target.path)):
+        case FileSource(path=Path() as path), FileTarget() if overlap(path, Path(target.path)):
             raise ValueError(
                 "this is the source's own file or folder, which would be overwritten; choose "
                 "another path"
@@ -135,7 +136,7 @@ def require_another_target(source: object, target: FileTarget | DatabaseTarget) 
                 )
 
 
-def _overlap(source: Path, target: Path) -> bool:
+def overlap(one: Path, other: Path) -> bool:
     """Whether one is the other, or lies in it."""
-    one, other = (Path(os.path.realpath(path)) for path in (source, target))
+    one, other = (Path(os.path.realpath(path)) for path in (one, other))
     return one == other or one in other.parents or other in one.parents

@@ -54,6 +54,7 @@ from em_impute.tables import progress, targets
 from em_impute.tables.databases.logins import read_blocks_with
 from em_impute.tables.groups import Fitted
 from em_impute.tables.run_folder import RunFolder, open_run_folder
+from em_impute.tables.state.gathering import not_kept
 from em_impute.tables.writing import publications
 from em_impute.tables.writing.staged import Published, Staged
 
@@ -256,6 +257,12 @@ def publish(run: Run, staged: Staged) -> Published:
     return steps.publish(run, staged, get_run_logger())
 
 
+@_step("update state")
+def update_state(run: Run, found: Found) -> None:
+    """Add the rows of a run that has published to its job's state."""
+    found.not_kept = steps.update_state(run.job, found.fitted, get_run_logger())
+
+
 @_step("report")
 def report(run: Run, found: Found) -> Outcome:
     """Leave what was found: checks, numbers, report and manifest on disk, artifacts in Prefect.
@@ -272,6 +279,17 @@ def report(run: Run, found: Found) -> Outcome:
         parts.make("events", lambda: artifacts.announce(numbers, found.stopped, page, parts), None)
 
     return ending.report(run, found, get_run_logger(), show)
+
+
+def kept_in_state(run: Run, found: Found) -> None:
+    """Add the rows of a run that has published to its state; a fault of that is a warning."""
+    if run.job.state is None or found.published is None:
+        return
+    try:
+        update_state(run, found)
+    except Exception as fault:
+        found.not_kept = not_kept(run.job.state.folder, type(fault).__name__)
+        get_run_logger().warning(found.not_kept)
 
 
 def reported(run: Run, found: Found) -> Outcome:

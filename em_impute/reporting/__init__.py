@@ -1,10 +1,11 @@
 """The run's report, in the order it is made.
 
-`records` says what a report holds; `columns`, `distributions`, `fit`, `missingness`, `matrices` and
-`drift` compute its numbers, once; `verdict` puts them into a sentence. `plots` and
-`self_test_plots` draw the numbers, and `pictures` says what each picture shows; `render` lays
-numbers and pictures out as a page (HTML), an artifact (markdown) or a table, by templates that
-format and nothing else; `brief` is the report in a line.
+`records` says what a report holds; `columns`, `distributions`, `fit`, `missingness`, `matrices`,
+`means`, `sensitivity`, `imputations`, `rows_of_model` and `drift` compute its numbers, once;
+`verdict` puts them into a sentence.
+`plots` and `self_test_plots` draw the numbers, and `pictures` says what each picture shows;
+`render` lays numbers and pictures out as a page (HTML), an artifact (markdown) or a table, by
+templates that format and nothing else; `brief` is the report in a line.
 
 What the records are called:
 
@@ -20,6 +21,8 @@ Distribution, LevelCounts
     Observed and imputed cells of a column of numbers, by bins; of a category, by levels.
 Fit, GroupRow
     How EM went on all rows (made of an `EMResult`), and on a group of them (of a `GroupFit`).
+RowsOfModel
+    Of how many rows the model is, and how many of them a job's state has kept.
 CheckRow
     One check with its result (made of a `CheckResult`).
 SelfTest

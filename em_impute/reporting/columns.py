@@ -7,13 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from em_impute.gaussian import GaussianModel, PatternSummary
+from em_impute.gaussian.arrays import Floats
 from em_impute.reporting.records import Column, ImputedCells, Role
 from em_impute.tables.digest import Digest, Moments, finite
-
-Floats = NDArray[np.float64]
 
 
 def describe_columns(

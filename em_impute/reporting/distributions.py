@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.reporting.columns import digest
 from em_impute.reporting.records import Column, Distribution
 from em_impute.tables.digest import Digest
@@ -17,7 +17,6 @@ MIN_BINS, MAX_BINS = 8, 40
 # Beyond the one, differences of numbers may overflow; within the other, numbers are one.
 LARGE, SMALL = 2.0**1000, 1e-290
 
-Floats = NDArray[np.float64]
 Portions = Callable[[], Iterable[Mapping[str, Floats]]]
 """Reads the cells of some columns, from the first, in portions; a cell is a finite number."""
 
@@ -61,7 +60,7 @@ def describe_distributions(
 
 def _histograms(
     portions: Iterable[Mapping[str, Floats]], edges: Mapping[str, Floats]
-) -> dict[str, NDArray[np.int64]]:
+) -> dict[str, Ints]:
     counts = {name: np.zeros(len(edges[name]) - 1, dtype=np.int64) for name in edges}
     scales = {name: _scale(*edges[name][[0, -1]]) for name in edges}
     for portion in portions:

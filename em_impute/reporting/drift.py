@@ -14,20 +14,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from em_impute.gaussian import GaussianModel
+from em_impute.gaussian.arrays import Bools, Floats, Ints
 from em_impute.tables.digest import finite
 
 NIGHTS = 1000
 MAX_SENTENCES = 20
 # Correlations nearer to 1 than this are as good as 1.
 HIGHEST_CORRELATION = 1.0 - 1e-9
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from em_impute.job.legible import in_markdown, legible
+from em_impute.reporting.missingness import McarTest
 from em_impute.reporting.records import Column, Fit
+from em_impute.reporting.sensitivity import ShiftedMean
 from em_impute.self_test.scores import NumberScores
 from em_impute.tables.digest import Moments
 
@@ -15,6 +18,8 @@ MARKDOWN_CELL = 160
 MARKDOWN_CELL_WORD = 30
 MARKDOWN_TEXT = 2_000
 MARKDOWN_WORD = 72
+# Below this p-value the page names the columns behind it, at most so many.
+REJECTED, MOST_NAMED = 0.05, 3
 
 
 def count(value: int) -> str:
@@ -43,6 +48,11 @@ def error_decimals(scores: NumberScores) -> int:
     """Decimals that show the error of the mean to three digits."""
     places = _three_digits(scores.by_mean.rmse)
     return 2 if places is None else places
+
+
+def shift_decimals(row: ShiftedMean) -> int:
+    """Decimals that show to three digits how far a mean moves with one sd."""
+    return _three_digits(row.sd * row.missing_share) or 0
 
 
 def _three_digits(value: float | None) -> int | None:
@@ -76,6 +86,29 @@ def lower_or_higher(ratio: float) -> str:
 def p_value(p: float) -> str:
     """What follows the letter p in a sentence."""
     return "below 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def mcar_sentence(test: McarTest) -> str:
+    """A test of cells missing completely at random and, where it rejects, what drives it."""
+    if test.statistic is None or test.p_value is None:
+        return test.why_not
+    found = (
+        f"{test.name}'s test: χ² {number(test.statistic, 1)} with {test.df:,} degrees of "
+        f"freedom, p {p_value(test.p_value)}"
+    )
+    if test.left_out:
+        found += f", without {test.left_out:,} rows that are alone in their pattern"
+    if test.p_value < REJECTED:
+        found += f". Most of it comes from {_largest(test.by_column)}"
+        if len(test.by_missing) > 1:
+            found += f"; from the missing cells of {_largest(test.by_missing)}"
+    return f"{found}."
+
+
+def _largest(contributions: Sequence[tuple[str, float]]) -> str:
+    return ", ".join(
+        f"{short(name)} ({number(part, 1)})" for name, part in contributions[:MOST_NAMED]
+    )
 
 
 def seconds(value: float) -> str:
@@ -165,9 +198,11 @@ FILTERS = {
         significant,
         decimals,
         error_decimals,
+        shift_decimals,
         signed,
         lower_or_higher,
         p_value,
+        mcar_sentence,
         seconds,
         megabytes,
         rate,

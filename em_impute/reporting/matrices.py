@@ -7,20 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from em_impute.gaussian import GaussianModel
+from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.reporting.missingness import PORTION, Counted, missing_cells
 
 MATRIX_COLUMNS = 40
 # With more columns than this, those that are alike stand next to each other.
 FEW_COLUMNS = 12
 MAX_PAIRS = 10
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

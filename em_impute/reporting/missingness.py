@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+
+from em_impute.gaussian.arrays import Bools, Floats, Ints
 
 MAX_PATTERNS = 25
 MAX_PATTERN_COLUMNS = 40
@@ -21,10 +22,6 @@ MAP_COLUMNS = 200
 FEWEST_ROWS = 5
 # Patterns are counted up in portions of so many, which bounds the memory that is needed.
 PORTION = 2**16
-
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 class Counted(Protocol):
@@ -127,16 +124,33 @@ class MissingnessMap:
 
 
 @dataclass(frozen=True)
-class CompletelyAtRandom:
-    """Little's test of cells missing completely at random, chi-squared with `df` degrees.
+class McarTest:
+    """A test of cells missing completely at random, or why there is none.
 
-    Without the `left_out` rows that are alone in their pattern.
+    Attributes
+    ----------
+    name : str
+        Whose it is: "Little" or "Aleksić".
+    statistic, p_value : float or None
+        Chi-squared with `df` degrees of freedom, and its p-value; None where there is no test.
+    df : int
+    left_out : int
+        Rows that are alone in their pattern and take no part.
+    by_column, by_missing : tuple of (str, float)
+        What columns contribute to the statistic by their values, and by their missing cells, the
+        largest first.
+    why_not : str
+        Why the data allow no test, as a sentence; empty where they do.
     """
 
-    statistic: float
-    df: int
-    p_value: float
+    name: Literal["Little", "Aleksić"]
+    statistic: float | None = None
+    df: int = 0
+    p_value: float | None = None
     left_out: int = 0
+    by_column: tuple[tuple[str, float], ...] = ()
+    by_missing: tuple[tuple[str, float], ...] = ()
+    why_not: str = ""
 
 
 def missing_cells(counted: Counted) -> Ints:

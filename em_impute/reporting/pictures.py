@@ -11,6 +11,8 @@ from markupsafe import Markup
 
 from em_impute.reporting import plots, self_test_plots, style
 from em_impute.reporting.formatting import escape_markdown
+from em_impute.reporting.imputations import Trace
+from em_impute.reporting.means import Means
 from em_impute.reporting.missingness import Patterns
 from em_impute.reporting.parts import Parts
 from em_impute.reporting.records import Distribution, Fit, LevelCounts, Report
@@ -24,6 +26,8 @@ IN_THE_PAGE = (
     "patterns",
     "missingness",
     "together",
+    "means",
+    "chains",
     "correlations",
     "errors",
     "coverage",
@@ -35,9 +39,12 @@ IN_THE_ARTIFACT = (
     "patterns",
     "missingness",
     "distributions",
+    "means",
+    "chains",
     "errors",
     "coverage",
     "pits",
+    "calibrations",
     "correlations",
     "together",
 )
@@ -67,7 +74,7 @@ def of_page(report: Report, parts: Parts) -> dict[str, Markup]:
     def drawn(picture: _Picture) -> Markup:
         # matplotlib escaped the names that it drew, and the elements were parsed and written as
         # XML.
-        return Markup(as_svg(picture.draw(), picture.name, picture.words()))
+        return Markup(as_svg(_figure(picture, parts), picture.name, picture.words()))
 
     note = Markup('<p class="alarm">This picture could not be drawn.</p>')
     return _Drawn(
@@ -80,7 +87,7 @@ def of_artifact(report: Report, parts: Parts) -> dict[str, Markup]:
     """The pictures of the artifact, the most important first."""
 
     def drawn(picture: _Picture) -> Markup:
-        return _embedded(as_png(picture.draw()), picture.words())
+        return _embedded(as_png(_figure(picture, parts)), picture.words())
 
     note = Markup("This picture could not be drawn.")
     return {
@@ -91,6 +98,13 @@ def of_artifact(report: Report, parts: Parts) -> dict[str, Markup]:
     }
 
 
+def _figure(picture: _Picture, parts: Parts) -> Any:
+    """The figure, drawn once if the page and the artifact both have it."""
+    if picture.name in IN_THE_PAGE:
+        return parts.once(f"figure {picture.name}", picture.draw)
+    return picture.draw()
+
+
 def _of_the_page(report: Report) -> Iterator[_Picture]:
     known = {picture.name: picture for picture in _of_both(report)}
     yield from (known[name] for name in IN_THE_PAGE if name in known)
@@ -99,12 +113,18 @@ def _of_the_page(report: Report) -> Iterator[_Picture]:
             f"column{i}", partial(plots.distribution, item), partial(_distribution_in_words, item)
         )
     if test := report.self_test:
-        for i, scores in enumerate(self_test_plots.uneven_first(test)):
+        for i, scores in enumerate(uneven := self_test_plots.uneven_first(test)):
             misfit = scores.column in test.misfits
             yield _Picture(
                 f"pit{i}",
                 partial(self_test_plots.pit, scores, misfit),
                 partial(_pit_in_words, scores),
+            )
+        for i, scores in enumerate(self_test_plots.calibrated(uneven)):
+            yield _Picture(
+                f"calibration{i}",
+                partial(self_test_plots.calibration, scores),
+                partial(_calibration_in_words, scores),
             )
 
 
@@ -115,7 +135,7 @@ def _of_the_artifact(report: Report) -> Iterator[_Picture]:
 
 def _of_both(report: Report) -> Iterator[_Picture]:
     """The pictures of a report but for those of single columns."""
-    outcome, test = report.verdict.outcome, report.self_test
+    outcome = report.verdict.outcome
     colour = style.VERDICT_COLOURS[outcome]
     yield _Picture("verdict", lambda: plots.bar(colour), lambda: outcome)
     if fit := report.fit:
@@ -126,6 +146,11 @@ def _of_both(report: Report) -> Iterator[_Picture]:
         yield _Picture("missingness", lambda: plots.missingness(holes), lambda: _MAP_IN_WORDS)
     if both := report.together:
         yield _Picture("together", lambda: plots.together(both), lambda: _TOGETHER_IN_WORDS)
+    if means := report.means:
+        yield _Picture("means", lambda: plots.means(means), lambda: _means_in_words(means))
+    if (several := report.imputations) and several.traces:
+        traces = several.traces
+        yield _Picture("chains", lambda: plots.chains(traces), lambda: _chains_in_words(traces))
     if matrix := report.correlations:
         yield _Picture(
             "correlations", lambda: plots.correlations(matrix), lambda: _CORRELATIONS_IN_WORDS
@@ -136,17 +161,29 @@ def _of_both(report: Report) -> Iterator[_Picture]:
             lambda: plots.distributions(panels),
             lambda: _distributions_in_words(panels),
         )
-    if test and test.numbers and test.rmse_ratio is not None:
+    if (test := report.self_test) and test.numbers:
+        yield from _of_the_self_test(test)
+
+
+def _of_the_self_test(test: SelfTest) -> Iterator[_Picture]:
+    """The pictures of the self-test but for those of single columns."""
+    if test.rmse_ratio is not None:
         yield _Picture(
             "errors", lambda: self_test_plots.errors(test), lambda: _errors_in_words(test)
         )
-    if test and test.numbers and test.coverage.at_95 is not None:
+    if test.coverage.at_95 is not None:
         yield _Picture(
             "coverage", lambda: self_test_plots.coverage(test), lambda: _coverage_in_words(test)
         )
         yield _Picture(
             "pits", lambda: self_test_plots.pits(test), lambda: "PIT histograms by column."
         )
+        if shown := self_test_plots.calibrated(self_test_plots.uneven_first(test, PANELS)):
+            yield _Picture(
+                "calibrations",
+                lambda: self_test_plots.calibrations(shown),
+                lambda: "Observed against predicted means of test cells by column.",
+            )
 
 
 def _embedded(png: bytes, alt: str) -> Markup:
@@ -167,6 +204,14 @@ def _patterns_in_words(patterns: Patterns) -> str:
         f"The {len(patterns.rows)} most frequent missingness patterns of "
         f"{patterns.total_patterns:,}, by column, with the number of rows of each."
     )
+
+
+def _means_in_words(means: Means) -> str:
+    return f"Estimated means of {len(means.rows)} columns with their 95% intervals."
+
+
+def _chains_in_words(traces: Sequence[Trace]) -> str:
+    return f"The course of {len(traces)} parameters in {len(traces[0].chains)} chains."
 
 
 def _distribution_in_words(item: Distribution | LevelCounts) -> str:
@@ -191,4 +236,12 @@ def _coverage_in_words(test: SelfTest) -> str:
 def _pit_in_words(scores: NumberScores) -> str:
     return f"Histogram of the PIT of {scores.spread_cells:,} test cells: " + ", ".join(
         f"{count:,}" for count in scores.pit
+    )
+
+
+def _calibration_in_words(scores: NumberScores) -> str:
+    shares = ", ".join(f"{b.within / b.cells:.0%}" for b in scores.calibration)
+    return (
+        f"Observed against predicted means of {scores.spread_cells:,} test cells in "
+        f"{len(scores.calibration)} bins; in the 90% intervals: {shares}."
     )

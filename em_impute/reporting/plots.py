@@ -13,9 +13,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
+from em_impute.gaussian.arrays import Floats
+from em_impute.reporting.imputations import Trace
 from em_impute.reporting.matrices import Correlations, Together
+from em_impute.reporting.means import Means
 from em_impute.reporting.missingness import MissingnessMap, Patterns
 from em_impute.reporting.records import Distribution, Evaluation, Fit, LevelCounts
 from em_impute.reporting.style import (
@@ -34,6 +36,7 @@ from em_impute.reporting.style import (
 )
 
 MAX_MARKERS = 60
+LONGEST_TITLE = 60
 # In more columns than these, a matrix has no numbers and a map no names.
 MAX_NUMBERED = 10
 MAX_MAP_NAMES = 50
@@ -107,6 +110,44 @@ def correlations(item: Correlations) -> Figure:
         Normalize(-1, 1),
         lambda r, _: f"{r:.2f}".replace("-", "\u2212"),
     )
+
+
+@matplotlib.rc_context(STYLE)
+def means(item: Means) -> Figure:
+    """Draw estimated means and their intervals, in sd from the means of the observed cells."""
+    figure = Figure(figsize=(WIDTH, 0.26 * len(item.rows) + 0.75), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0.0, color=GREY, linewidth=0.8, dashes=(4, 3))
+    for place, row in enumerate(item.rows):
+        low, middle, high = map(row.in_sd, (row.low, row.estimate, row.high))
+        axes.plot([low, high], [place, place], color=IMPUTED, linewidth=1.4, solid_capstyle="butt")
+        axes.plot([middle], [place], "o", color=IMPUTED, markersize=5)
+    places = range(len(item.rows))
+    axes.set_yticks(places, [label(row.column) for row in item.rows])
+    axes.set_ylim(len(item.rows) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("mean of all rows, in sd from the mean of the observed cells")
+    axes.spines["left"].set_visible(False)
+    shares = axes.secondary_yaxis("right")
+    shares.set_yticks(places, [whole_percent(row.fmi) for row in item.rows])
+    shares.tick_params(length=0)
+    shares.spines["right"].set_visible(False)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def chains(traces: Sequence[Trace]) -> Figure:
+    """Draw the course of parameters, a line for each chain."""
+    figure = Figure(figsize=(WIDTH, 1.15 * len(traces) + 0.5), layout="constrained")
+    panels = figure.subplots(len(traces), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, item in zip(panels, traces, strict=True):
+        for values in item.chains:
+            axes.plot(item.sweeps, values, color=IMPUTED, linewidth=0.6, alpha=0.5)
+        axes.set_title(label(item.parameter, LONGEST_TITLE))
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+    panels[-1].set_xlabel("sweep after the burn-in")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    return figure
 
 
 @matplotlib.rc_context(STYLE)
@@ -255,7 +296,7 @@ def _draw_counts(axes: Axes, patterns: Patterns) -> None:
 
 
 def _matrix(
-    values: NDArray[np.float64],
+    values: Floats,
     rows: Sequence[str],
     columns: Sequence[str],
     colours: ListedColormap,

@@ -13,18 +13,21 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_type_hints
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from em_impute.gaussian.arrays import Floats
 from em_impute.reporting.drift import Drift
+from em_impute.reporting.imputations import Imputations
 from em_impute.reporting.matrices import Correlations, Together
-from em_impute.reporting.missingness import CompletelyAtRandom, MissingnessMap, Patterns
+from em_impute.reporting.means import Means
+from em_impute.reporting.missingness import McarTest, MissingnessMap, Patterns
 from em_impute.reporting.parts import Failure
+from em_impute.reporting.rows_of_model import RowsOfModel
+from em_impute.reporting.sensitivity import Sensitivity
 from em_impute.self_test.scores import SelfTest
 from em_impute.tables.digest import Moments
 
 T = TypeVar("T")
-Floats = NDArray[np.float64]
 
 Ending = Literal["published", "published with warnings", "not published"]
 Role = Literal["impute", "predictor", "key", "passthrough"]
@@ -232,11 +235,12 @@ class Report:
     """All that a report says.
 
     `columns` holds every column of the table, in its order; `drawn` says whether the imputed cells
-    are draws, not means. `not_tested` says why the data allow no test of `completely_at_random`,
-    where they do not. `warnings` are the sentences behind the verdict, the most important first;
-    some of them are `decisions`, too. `self_test` is None where no cell was hidden. `manifest` has
-    names and values of what the run was made of. `failures` are the parts of it that could not be
-    made; `unsettled` says that nobody knows whether the target holds the table.
+    are draws, not means. `mcar_tests` are those of cells missing completely at random. `warnings`
+    are the sentences behind the verdict, the most important first; some of them are `decisions`,
+    too. `self_test` is None where no cell was hidden. `manifest` has names and values of what the
+    run was made of. `failures` are the parts of it that could not be made; `unsettled` says that
+    nobody knows whether the target holds the table. What is said of imputed cells is about the
+    first of several `imputations`. `rows_of_model` is None where those are the table's own.
     """
 
     job: str
@@ -256,8 +260,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     missingness: MissingnessMap | None = None
     together: Together | None = None
-    completely_at_random: CompletelyAtRandom | None = None
-    not_tested: str = ""
+    mcar_tests: tuple[McarTest, ...] = ()
     groups: Groups | None = None
     correlations: Correlations | None = None
     drift: Drift | None = None
@@ -268,6 +271,10 @@ class Report:
     self_test: SelfTest | None = None
     failures: tuple[Failure, ...] = ()
     unsettled: bool = False
+    means: Means | None = None
+    imputations: Imputations | None = None
+    sensitivity: Sensitivity | None = None
+    rows_of_model: RowsOfModel | None = None
 
     @property
     def published(self) -> bool:

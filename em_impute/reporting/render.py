@@ -30,7 +30,7 @@ from em_impute.reporting.formatting import (
 from em_impute.reporting.missingness import FEWEST_ROWS
 from em_impute.reporting.parts import Failure, Parts
 from em_impute.reporting.records import CheckRow, Column, ImputedCells, Report
-from em_impute.reporting.self_test_plots import uneven_first
+from em_impute.reporting.self_test_plots import calibrated, uneven_first
 from em_impute.self_test.scores import NumberScores, SelfTest
 
 SHOWN_COLUMNS = 40
@@ -191,6 +191,7 @@ def _sections(report: Report, parts: Parts) -> dict[str, Any]:
         "group_means": parts.make("means by pattern", lambda: _group_means(report), None),
         "changes": parts.make("largest changes", lambda: _largest_changes(report), changes),
         "imputed": sorted(report.imputed, key=lambda cells: -cells.count)[:SHOWN_COLUMNS],
+        "calibrated": calibrated(uneven_first(report.self_test)) if report.self_test else (),
     }
 
 

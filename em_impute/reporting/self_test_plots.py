@@ -43,7 +43,7 @@ def pit(scores: NumberScores, misfit: bool) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def pits(test: SelfTest, most: int = 12, across: int = 3) -> Figure:
+def pits(test: SelfTest, most: int = 12) -> Figure:
     """Draw `pit` for several columns on one sheet, titled with their names.
 
     Parameters
@@ -51,26 +51,54 @@ def pits(test: SelfTest, most: int = 12, across: int = 3) -> Figure:
     test : SelfTest
     most : int
         Columns that are drawn, the most uneven ones.
-    across : int
-        Columns that are drawn next to each other.
     """
-    shown = uneven_first(test, most)
+    figure, panels = _sheet(uneven_first(test, most), 1.2)
+    for axes, scores in panels:
+        _draw_pit(axes, scores, scores.column in test.misfits)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def calibration(scores: NumberScores) -> Figure:
+    """Draw what the test cells of one column are over what they are predicted to be, in bins."""
+    figure = Figure(figsize=(1.8, 1.8), layout="constrained")
+    _draw_calibration(figure.subplots(), scores)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def calibrations(shown: Sequence[NumberScores]) -> Figure:
+    """Draw `calibration` for several columns on one sheet, titled with their names."""
+    figure, panels = _sheet(shown, 1.8)
+    for axes, scores in panels:
+        _draw_calibration(axes, scores)
+    return figure
+
+
+def _sheet(
+    shown: Sequence[NumberScores], height: float, across: int = 3
+) -> tuple[Figure, list[tuple[Axes, NumberScores]]]:
+    """Axes for several columns, titled with their names."""
     across = min(across, len(shown))
     down = math.ceil(len(shown) / across)
-    figure = Figure(figsize=(WIDTH, 1.2 * down), layout="constrained")
-    grid = figure.subplots(down, across, squeeze=False).flat
-    for axes, scores in zip(grid, shown, strict=False):
-        _draw_pit(axes, scores, scores.column in test.misfits)
-        axes.set_title(label(scores.column, 16))
-    for axes in list(figure.axes)[len(shown) :]:
+    figure = Figure(figsize=(WIDTH, height * down), layout="constrained")
+    grid = list(figure.subplots(down, across, squeeze=False).flat)
+    for axes in grid[len(shown) :]:
         axes.set_axis_off()
-    return figure
+    for axes, scores in zip(grid, shown, strict=False):
+        axes.set_title(label(scores.column, 16))
+    return figure, list(zip(grid, shown, strict=False))
 
 
 def uneven_first(test: SelfTest, most: int = MAX_TESTED) -> list[NumberScores]:
     """The columns that have a PIT, the furthest from uniform first, at most so many."""
     known = [scores for scores in test.numbers if scores.pit_distance is not None]
     return sorted(known, key=lambda scores: -(scores.pit_distance or 0.0))[:most]
+
+
+def calibrated(shown: Sequence[NumberScores]) -> list[NumberScores]:
+    """Those of the columns that have two bins or more."""
+    return [scores for scores in shown if len(scores.calibration) > 1]
 
 
 def _draw_errors(axes: Axes, worst: Sequence[NumberScores]) -> None:
@@ -131,3 +159,16 @@ def _draw_pit(axes: Axes, scores: NumberScores, misfit: bool) -> None:
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
+
+
+def _draw_calibration(axes: Axes, scores: NumberScores) -> None:
+    bins = scores.calibration
+    ends = [end for b in bins for end in (b.predicted, b.observed)]
+    axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color=GREY, linewidth=0.8)
+    for b in bins:
+        colour = ALARM if b.too_few_within else IMPUTED
+        axes.plot([b.predicted] * 2, [b.low, b.high], color=GREY, alpha=0.45, linewidth=2.5)
+        axes.plot([b.predicted], [b.observed], "o", color=colour, markersize=4)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(3))
+    axes.tick_params(labelsize=7)

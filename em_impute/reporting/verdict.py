@@ -13,6 +13,7 @@ def verdict_on(
     warnings: Sequence[str],
     imputed_cells: int,
     target: str,
+    imputations: int = 1,
     left_cells: int = 0,
     unsettled: bool = False,
 ) -> Verdict:
@@ -29,6 +30,8 @@ def verdict_on(
         Cells that were filled.
     target : str
         Where the table went, or would have gone.
+    imputations : int
+        How many times each cell was filled.
     left_cells : int
         Missing cells that were left missing.
     unsettled : bool
@@ -43,7 +46,8 @@ def verdict_on(
     if refusal is not None:
         return Verdict("not published", f"{refusal} The target {target} was not changed.")
     left = f", {left_cells:,} {_were(left_cells)} left missing," if left_cells else ""
-    done = f"{_filled(imputed_cells)}{left} and the table was written to {target}"
+    times = f" {imputations} times" if imputed_cells and imputations > 1 else ""
+    done = f"{_filled(imputed_cells)}{times}{left} and the table was written to {target}"
     if not warnings:
         return Verdict("published", f"{done}; no check warned.")
     if len(warnings) == 1:

@@ -3,5 +3,6 @@
 `run` has the records: a `Run`, what it has `Found`, and the `Outcome`, how it ended. `steps` are
 what it does, in their order; the last of them, `report`, leaves what `measure` makes of it, and the
 `manifest`. `history` and `kept` are about earlier runs. To verify a run is to compute it again
-(`recompute`); to check is to look at a job or a table.
+(`recompute`), and its model can go to a database (`export`); to check is to look at a job or a
+table.
 """

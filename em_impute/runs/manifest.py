@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 from threadpoolctl import threadpool_info
 
 from em_impute.job import CannotRun, Job
+from em_impute.reporting.rows_of_model import RowsOfModel
 from em_impute.tables.run_folder import RunFolder, folders_in
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.whole_files import read_json, written_whole
@@ -59,6 +60,8 @@ class Manifest:
         With their time zone.
     verdict : str
         The outcome in a sentence.
+    rows_of_model : RowsOfModel or None
+        Of which rows the model is, where the job has a state.
     versions, machine : dict of str to str
         What computed it.
     """
@@ -74,6 +77,7 @@ class Manifest:
     started: datetime
     finished: datetime
     verdict: str
+    rows_of_model: RowsOfModel | None = None
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
     machine: dict[str, str] = field(default_factory=lambda: this_machine())
 
@@ -86,7 +90,7 @@ class Manifest:
             "job": self.job.name,
             "job_hash": hashlib.sha256(self.job.model_dump_json().encode()).hexdigest(),
             "definition": definition,
-            "seed": self.job.imputation.seed if self.job.imputation.method == "draw" else None,
+            "seed": self.job.imputation.seed if self.job.imputation.is_drawn else None,
             "source": {
                 "path": self.snapshot.source,
                 "fingerprint": self.snapshot.fingerprint,
@@ -95,6 +99,7 @@ class Manifest:
             },
             "target": self.published and asdict(self.published),
             "cells": self.cells,
+            "rows_of_model": self.rows_of_model and asdict(self.rows_of_model),
             "table": self.table,
             "outputs": self.outputs,
             "versions": self.versions,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from em_impute.gaussian import (
@@ -24,6 +25,8 @@ from em_impute.job.legible import legible
 from em_impute.reporting import matrices, missingness
 from em_impute.reporting.columns import ImputedDigest
 from em_impute.reporting.fit import describe_fit, describe_groups
+from em_impute.reporting.imputations import Imputations, describe_imputations
+from em_impute.reporting.means import MeanEstimate, describe_means, estimate_means
 from em_impute.reporting.parts import Parts, unmade
 from em_impute.reporting.records import (
     CheckRow,
@@ -34,6 +37,8 @@ from em_impute.reporting.records import (
     Verdict,
     kept,
 )
+from em_impute.reporting.rows_of_model import RowsOfModel, describe_rows
+from em_impute.reporting.sensitivity import Sensitivity, describe_sensitivity
 from em_impute.reporting.verdict import verdict_on
 from em_impute.runs.manifest import Manifest
 from em_impute.runs.measure_columns import (
@@ -44,12 +49,14 @@ from em_impute.runs.measure_columns import (
     with_left,
 )
 from em_impute.runs.measure_drift import measure_drift
-from em_impute.runs.measure_missingness import count_missing, little_test, measure_patterns
+from em_impute.runs.measure_missingness import count_missing, mcar_tests, measure_patterns
 from em_impute.runs.run import Found, Loaded, Run
+from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import Roles, assign_roles
 from em_impute.tables.columns.unfilled import Unfilled, find_unfilled, unfilled_in_words
 from em_impute.tables.digest import Digest
-from em_impute.tables.groups import GroupFit
+from em_impute.tables.fill import shifts_in_words
+from em_impute.tables.groups import Fitted, GroupFit
 
 Columns = tuple[Column, ...]
 
@@ -76,7 +83,7 @@ def report_numbers(run: Run, found: Found, parts: Parts | None = None) -> Report
         verdict=_plain_verdict(found),
         rows=found.snapshot.rows if found.snapshot else 0,
         columns=measured.columns,
-        drawn=run.job.imputation.method == "draw",
+        drawn=run.job.imputation.is_drawn,
         unsettled=found.unsettled,
     )
     sections: dict[str, Any] = {
@@ -118,6 +125,7 @@ def with_verdict(report: Report, run: Run, found: Found, parts: Parts) -> Report
             refusal=str(found.stopped_by) if found.stopped_by else None,
             warnings=warnings,
             imputed_cells=_filled_cells(run, found),
+            imputations=found.staged.imputations if found.staged else 1,
             target=report.target,
             left_cells=report.left_cells,
             unsettled=found.unsettled,
@@ -141,8 +149,9 @@ def _filled_cells(run: Run, found: Found) -> int:
     if found.staged:
         return found.staged.cells
     if found.published and run.folder.cells.exists():
-        rows: int = pq.read_metadata(run.folder.cells).num_rows
-        return rows
+        with pq.ParquetFile(run.folder.cells) as ledger:
+            numbers = ledger.read(columns=["imputation"])["imputation"]
+        return int(pc.sum(pc.equal(numbers, 1)).as_py() or 0)
     return 0
 
 
@@ -166,6 +175,17 @@ class _Measured:
         return self._parts.make("pattern summary", load, None)
 
     @cached_property
+    def table_summary(self) -> PatternSummary | None:
+        """That of the run's own table, of which the model's rows may be a part."""
+
+        def load() -> PatternSummary | None:
+            return PatternSummary.load(self.run.folder.table_summary) if self.result else None
+
+        if self.fitted is None or self.fitted.gathered is None:
+            return self.summary
+        return self._parts.make("pattern summary of the table", load, None)
+
+    @cached_property
     def digests(self) -> tuple[dict[str, Digest], dict[str, ImputedDigest]]:
         nothing: tuple[dict[str, Digest], dict[str, ImputedDigest]] = ({}, {})
         return self._parts.make(
@@ -177,15 +197,18 @@ class _Measured:
         def find() -> tuple[Unfilled, ...]:
             if self.snapshot is None or self.roles is None:
                 return ()
-            return tuple(find_unfilled(self.snapshot, self.roles, self.run.job))
+            return tuple(find_unfilled(self.snapshot, self.roles, self.run.job.columns))
 
         nothing: tuple[Unfilled, ...] = ()
         return self._parts.make("cells that stay missing", find, nothing)
 
     @cached_property
-    def at_random(self) -> tuple[missingness.CompletelyAtRandom | None, str]:
+    def mcar_tests(self) -> tuple[missingness.McarTest, ...]:
+        nothing: tuple[missingness.McarTest, ...] = ()
         return self._parts.make(
-            "Little's test", lambda: little_test(self.result, self.summary), (None, "")
+            "tests of missing completely at random",
+            lambda: mcar_tests(self.result, self.summary),
+            nothing,
         )
 
     @cached_property
@@ -195,15 +218,25 @@ class _Measured:
             return kept("columns", with_left(described, self.unfilled))
 
         plain = partial(self._parts.make, "names of the columns", partial(measure, None, None), ())
-        measured = partial(measure, self.roles, self.summary)
+        measured = partial(measure, self.roles, self.table_summary)
         columns: Columns | None = self._parts.make("section columns", measured, None)
         return plain() if columns is None else columns
+
+    @cached_property
+    def means(self) -> tuple[MeanEstimate, ...]:
+        def estimate() -> tuple[MeanEstimate, ...]:
+            if self.result is None or self.summary is None:
+                return ()
+            return estimate_means(self.result, self.summary, {c.name for c in self.columns})
+
+        nothing: tuple[MeanEstimate, ...] = ()
+        return self._parts.make("estimated means", estimate, nothing)
 
     @cached_property
     def counted(self) -> missingness.Counted | None:
         return self._parts.make(
             "counts of the patterns",
-            lambda: count_missing(self.snapshot, self.roles, self.summary),
+            lambda: count_missing(self.snapshot, self.roles, self.table_summary),
             None,
         )
 
@@ -212,18 +245,21 @@ Section = Callable[[_Measured], Any]
 
 SECTIONS: dict[str, Section] = {
     "fit": lambda m: describe_fit(m.result, m.run.job.model.tol) if m.result else None,
-    "patterns": lambda m: measure_patterns(m.snapshot, m.roles, m.summary, m.counted),
+    "patterns": lambda m: measure_patterns(m.snapshot, m.roles, m.table_summary, m.counted),
     "distributions": lambda m: measure_distributions(m.found, m.columns, *m.digests),
     "checks": lambda m: tuple(_checks(m.found)),
-    "decisions": lambda m: tuple(map(legible, m.found.decisions)),
+    "decisions": lambda m: tuple(map(legible, (*_shifts(m), *m.found.decisions))),
     "missingness": lambda m: missingness.describe_map(m.counted) if m.counted else None,
     "together": lambda m: matrices.describe_together(m.counted) if m.counted else None,
-    "completely_at_random": lambda m: m.at_random[0],
-    "not_tested": lambda m: m.at_random[1],
+    "mcar_tests": lambda m: m.mcar_tests,
     "groups": lambda m: describe_groups(
         [_group(fit) for fit in m.fitted.group_fits] if m.fitted else []
     ),
     "correlations": lambda m: _estimated_correlations(m.result, m.summary),
+    "means": lambda m: describe_means(m.means),
+    "sensitivity": lambda m: _sensitivity(m),
+    "imputations": lambda m: _several(m.run, m.fitted),
+    "rows_of_model": lambda m: _rows_of_model(m.run, m.fitted),
     "drift": lambda m: measure_drift(m.run, m.found, m.columns),
     "imputed": lambda m: tuple(
         m.digests[1][c.name].describe(c) for c in m.columns if c.name in m.digests[1]
@@ -275,6 +311,12 @@ def _roles(run: Run, found: Found) -> Roles | None:
     return None
 
 
+def _shifts(measured: _Measured) -> Sequence[str]:
+    """How the job shifts imputed cells, where the run came to fill them."""
+    roles, found = measured.roles, measured.found
+    return shifts_in_words(roles, measured.run.job.imputation) if roles and found.staged else ()
+
+
 def _group(fit: GroupFit) -> GroupRow:
     return GroupRow(
         fit.label, fit.rows, fit.own_model, fit.status, fit.result.n_iter if fit.result else None
@@ -288,6 +330,51 @@ def _estimated_correlations(
         return None
     missing = summary.n_rows - summary.observed_counts
     return matrices.describe_correlations(result.model, missing.tolist())
+
+
+def _sensitivity(measured: _Measured) -> Sensitivity | None:
+    roles, result = measured.roles, measured.result
+    if roles is None or result is None:
+        return None
+    numbers = [
+        (column, encoding.moves_as_one)
+        for column in measured.columns
+        if column.name in roles.impute
+        and isinstance(encoding := roles.encoding(column.name), Numeric)
+        and column.missing
+    ]
+    shown = [column for column, moves_as_one in numbers if moves_as_one]
+    return describe_sensitivity(
+        result.model,
+        {column.name: column.em.mean for column in shown if column.em.mean is not None},
+        _missing_shares(measured, roles, shown),
+        # The intervals are about the means of the model of all rows.
+        () if roles.group_by else measured.means,
+        left_out=len(numbers) - len(shown),
+    )
+
+
+def _missing_shares(
+    measured: _Measured, roles: Roles, columns: Sequence[Column]
+) -> dict[str, float]:
+    """The shares of the columns' cells that are missing, in the rows that the model is of."""
+    summary = measured.summary
+    if measured.fitted is None or measured.fitted.gathered is None or summary is None:
+        return {column.name: column.missing_share for column in columns}
+    observed = summary.observed_counts / max(summary.n_rows, 1)
+    return {c.name: float(1.0 - observed[roles.at(c.name).start]) for c in columns}
+
+
+def _several(run: Run, fitted: Fitted | None) -> Imputations | None:
+    if fitted is None or fitted.drawn is None:
+        return None
+    return describe_imputations(fitted.drawn, run.job.imputation.posterior or "augmentation")
+
+
+def _rows_of_model(run: Run, fitted: Fitted | None) -> RowsOfModel | None:
+    if fitted is None or fitted.gathered is None or run.job.state is None:
+        return None
+    return describe_rows(fitted.gathered, run.job.state)
 
 
 def _checks(found: Found) -> Iterator[CheckRow]:

@@ -11,28 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from em_impute.gaussian import (
-    GaussianModel,
-    PatternSummary,
-)
+from em_impute.gaussian import GaussianModel, PatternSummary
+from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.reporting.columns import ImputedDigest, describe_columns, digest
 from em_impute.reporting.distributions import (
     MAX_DISTRIBUTIONS,
     describe_distributions,
     most_imputed,
 )
-from em_impute.reporting.records import (
-    Column,
-    Distribution,
-    Floats,
-    LevelCounts,
-    Role,
-)
+from em_impute.reporting.records import Column, Distribution, LevelCounts, Role
 from em_impute.runs.run import Found
 from em_impute.tables.columns.categories import Nominal, Ordinal
-from em_impute.tables.columns.numbers import Number, ceil_or_inf, floor_or_inf
+from em_impute.tables.columns.numbers import Numeric, ceil_or_inf, floor_or_inf
 from em_impute.tables.columns.roles import Roles, to_matrix
 from em_impute.tables.columns.transforms import IDENTITY
 from em_impute.tables.columns.unfilled import Unfilled
@@ -124,7 +115,7 @@ def _on_its_own_scale(
 ) -> Column:
     """A column as the table shows it, and as the models that fill it estimate it there."""
     encoding = roles.encoding(column.name)
-    if not isinstance(encoding, Number):
+    if not isinstance(encoding, Numeric):
         return replace(column, observed=Moments(column.observed.count), em=Moments(0))
     if column.name not in roles.model_columns:
         return column
@@ -137,7 +128,7 @@ def _on_its_own_scale(
 
 
 def _estimated_moments(
-    encoding: Number, at: int, models: Sequence[tuple[int, GaussianModel]]
+    encoding: Numeric, at: int, models: Sequence[tuple[int, GaussianModel]]
 ) -> Moments:
     """Of a column for all rows: the models' own moments, mixed by the rows that each fills."""
     rows = np.array([n for n, _ in models])
@@ -157,13 +148,13 @@ def transformed_columns(roles: Roles) -> list[str]:
     return [
         encoding.column
         for encoding in roles.encodings
-        if isinstance(encoding, Number) and encoding.transform is not IDENTITY
+        if isinstance(encoding, Numeric) and encoding.transform is not IDENTITY
     ]
 
 
 def _kurtosis(snapshot: Snapshot, roles: Roles, summary: PatternSummary) -> dict[str, float]:
     """Fourth standardised moments of the columns of numbers, as the model sees them."""
-    names = [n for n in roles.model_columns if isinstance(roles.encoding(n), Number)]
+    names = [n for n in roles.model_columns if isinstance(roles.encoding(n), Numeric)]
     at = [roles.at(name).start for name in names]
     (mean, sd), totals = summary.observed_moments(), np.zeros(len(names))
     mean, sd = mean[at], np.where(sd[at] > 0, sd[at], np.nan)
@@ -186,7 +177,7 @@ def digest_cells(
     if snapshot is None or roles is None or found.fitted is None:
         return {}, {}
     filled = [name for name, cells in staged.imputed if cells] if staged else []
-    filled = [name for name in filled if isinstance(roles.encoding(name), Number)]
+    filled = [name for name in filled if isinstance(roles.encoding(name), Numeric)]
     names = list(dict.fromkeys([*filled, *transformed_columns(roles)]))
     observed = digest(_observed_cells(snapshot, names), names)
     imputed = {
@@ -201,7 +192,7 @@ def digest_cells(
 
 def _bounds(roles: Roles, name: str) -> tuple[float, float] | None:
     encoding = roles.encoding(name)
-    assert isinstance(encoding, Number)
+    assert isinstance(encoding, Numeric)
     low, high = encoding.low, encoding.high
     if (low, high) == (-math.inf, math.inf):
         return None
@@ -230,12 +221,20 @@ def _imputed_cells(staged: Staged | None, names: Sequence[str]) -> Iterator[Cell
 
 def _ledger(
     staged: Staged | None, names: Sequence[str], fields: Sequence[str]
-) -> Iterator[tuple[NDArray[np.int64], pa.RecordBatch]]:
-    """The ledger in batches, and for each cell which of `names` it is in; -1 for another column."""
+) -> Iterator[tuple[Ints, pa.RecordBatch]]:
+    """The ledger in batches, and for each cell which of `names` it is in; -1 for another column.
+
+    Of several imputations the first.
+    """
     if staged is None or not names:
         return
+    left = staged.cells
     with pq.ParquetFile(staged.ledger) as ledger:
-        for batch in ledger.iter_batches(columns=["column", *fields]):
+        for whole in ledger.iter_batches(columns=["column", *fields]):
+            if not left:
+                return
+            batch = whole.slice(0, left)
+            left -= batch.num_rows
             column = batch["column"]
             known = pc.index_in(column.dictionary, pa.array(names, pa.string())).fill_null(-1)
             yield known.to_numpy()[column.indices.to_numpy()].astype(np.int64), batch

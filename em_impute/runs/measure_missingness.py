@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from em_impute.gaussian import (
     EMResult,
+    GaussianModel,
     PatternSummary,
+    aleksic_mcar_test,
     little_mcar_test,
 )
+from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.reporting import missingness
-from em_impute.reporting.records import (
-    Floats,
-)
 from em_impute.runs.measure_columns import transformed_columns
-from em_impute.tables.columns.numbers import Number
+from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import Roles, to_matrix
 from em_impute.tables.snapshot import Snapshot, read_batches
 from em_impute.tables.summarise import count_patterns
@@ -78,7 +77,7 @@ def measure_patterns(
     means = {
         name: on_models_scale[:, roles.at(name).start]
         for name in counted.columns
-        if isinstance(roles.encoding(name), Number) and name not in transformed
+        if isinstance(roles.encoding(name), Numeric) and name not in transformed
     }
     means |= _own_means(snapshot, roles, counted, shown, transformed)
     return missingness.describe_patterns(counted, means=means)
@@ -88,7 +87,7 @@ def _own_means(
     snapshot: Snapshot,
     roles: Roles,
     counted: missingness.Counted,
-    shown: NDArray[np.int64],
+    shown: Ints,
     names: Sequence[str],
 ) -> dict[str, Floats]:
     """Means of columns as the table has them, of the rows of each shown pattern."""
@@ -112,18 +111,41 @@ def _own_means(
     }
 
 
-def little_test(
+def mcar_tests(
     result: EMResult | None, summary: PatternSummary | None
-) -> tuple[missingness.CompletelyAtRandom | None, str]:
-    """Return Little's test, where there is a maximum, or why it has no answer."""
-    if result is None or summary is None or not result.converged or result.prior_rows:
-        return None, ""
+) -> tuple[missingness.McarTest, ...]:
+    """Return the tests of cells missing completely at random; none where no cell is missing."""
+    if summary is None or summary.patterns.all():
+        return ()
+    made = [_aleksic(summary)]
+    if result is not None and result.converged and not result.prior_rows:
+        made.insert(0, _little(summary, result.model))
+    return tuple(test for test in made if test.df or test.why_not)
+
+
+def _little(summary: PatternSummary, model: GaussianModel) -> missingness.McarTest:
     if len(summary.counts) > MOST_TESTED:
-        return None, f"Little's test is not done with more than {MOST_TESTED:,} patterns."
+        why_not = f"Little's test is not done with more than {MOST_TESTED:,} patterns."
+        return missingness.McarTest("Little", why_not=why_not)
     try:
-        test = little_mcar_test(summary, result.model)
+        test = little_mcar_test(summary, model)
     except ValueError as error:
-        return None, str(error)
-    if not test.df:
-        return None, ""
-    return missingness.CompletelyAtRandom(test.statistic, test.df, test.p_value, test.left_out), ""
+        return missingness.McarTest("Little", why_not=str(error))
+    return missingness.McarTest(
+        "Little", test.statistic, test.df, test.p_value, test.left_out, test.by_column
+    )
+
+
+def _aleksic(summary: PatternSummary) -> missingness.McarTest:
+    try:
+        test = aleksic_mcar_test(summary)
+    except ValueError as error:
+        return missingness.McarTest("Aleksić", why_not=str(error))
+    return missingness.McarTest(
+        "Aleksić",
+        test.statistic,
+        test.df,
+        test.p_value,
+        by_column=test.by_column,
+        by_missing=test.by_missing,
+    )

@@ -7,6 +7,7 @@ it is known to be this run's, it is compared too.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,13 +21,15 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from em_impute.checks.invariants import Rows, side_by_side
-from em_impute.gaussian import GaussianModel, PatternSummary
+from em_impute.gaussian import GaussianModel
 from em_impute.job import CannotRun, DatabaseTarget, FileTarget, Job
 from em_impute.job.confinement import OutsideError
 from em_impute.runs import steps
 from em_impute.runs.manifest import installed_versions, read_manifest, this_machine
 from em_impute.tables import summarise
 from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.state.gathering import ModelRows, shape_of
 from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.staged import Staged
 
@@ -64,7 +67,7 @@ def verify(path: Path) -> Verification:
     """
     folder = RunFolder(path)
     recorded = read_manifest(folder)
-    job = _job(recorded)
+    job = job_of(recorded)
     if recorded["target"] is None:
         raise CannotRun("This run published nothing, so there is nothing to verify.")
     if changed := _changed_files(folder, recorded["outputs"]):
@@ -76,13 +79,30 @@ def verify(path: Path) -> Verification:
         snapshot = steps.read(job, again)
         if snapshot.fingerprint != recorded["source"]["fingerprint"]:
             return _without_source(folder, again, job, recorded)
-        table = steps.assigned(snapshot, job)
-        staged = steps.fill(job, table, steps.fit(job, table, again), again)
+        # A state has gone on since; what of it went into the model is in the run's folder.
+        of_state = folder.state.exists() and folder.summary.exists()
+        rows = ModelRows.of_run(folder) if of_state else None
+        job = job.model_copy(update={"state": None})
+        for given in filter(Path.exists, (folder.state, folder.start)):
+            shutil.copy(given, again.path)
+        table = steps.assigned(snapshot, job, shape_of(folder))
+        staged = steps.fill(job, table, steps.fit(job, table, again, rows=rows), again)
         verification = _compare(folder, again, staged, job, recorded)
         if isinstance(job.target, DatabaseTarget):
             return _with_database(verification, staged, job.target, recorded["run"])
     return Verification(
-        verification.agreement, (*verification.sentences, *_target_now(job, recorded))
+        verification.agreement,
+        (*verification.sentences, *_from_the_state(rows, snapshot), *_target_now(job, recorded)),
+    )
+
+
+def _from_the_state(rows: ModelRows | None, snapshot: Snapshot) -> tuple[str, ...]:
+    """Which rows of the model were not read again; one sentence, or none."""
+    if rows is None:
+        return ()
+    return (
+        f"The model is of {rows.summary.n_rows:,} rows, as summary.npz has them; only the table's "
+        f"{snapshot.rows:,} were read again.",
     )
 
 
@@ -96,7 +116,14 @@ def _with_database(
     return Verification(agreement, (*verification.sentences, found.sentence))
 
 
-def _job(recorded: Mapping[str, Any]) -> Job:
+def job_of(recorded: Mapping[str, Any]) -> Job:
+    """The job of a run, by its manifest.
+
+    Raises
+    ------
+    CannotRun
+        If this version does not read it.
+    """
     try:
         return Job.model_validate(recorded["definition"])
     except ValidationError as error:
@@ -135,7 +162,8 @@ def _without_source(
     if not folder.summary.exists():
         return Verification("cannot be verified", sentences)
     then = GaussianModel.load(folder.model)
-    now = summarise.fit_model(PatternSummary.load(folder.summary), job.model).model
+    rows = ModelRows.of_run(folder)
+    now = summarise.fit_model(rows.summary, job.model, start=rows.start).model
     now.save(again.model)
     scale = np.where(then.sd > 0, then.sd, 1.0)
     largest = float(np.max(np.abs(now.mean - then.mean) / scale))

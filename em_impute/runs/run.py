@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from em_impute.checks import Checked
-from em_impute.gaussian import Status
 from em_impute.job import CannotRun, Job
 from em_impute.reporting.brief import Brief
 from em_impute.reporting.parts import Parts, kind_and_place
@@ -127,6 +126,8 @@ class Found:
         What kind of error came up in publishing when the table was at its target.
     left : tuple of str
         Sentences on the cells that stay missing.
+    not_kept : str
+        Why the rows of a run that published are not in its job's state; empty if they are.
     unsettled : bool
         Whether it is not known that the target was not changed.
     outcome : Outcome or None
@@ -143,6 +144,7 @@ class Found:
     stopped_by: Exception | None = None
     afterwards: str = ""
     left: tuple[str, ...] = ()
+    not_kept: str = ""
     unsettled: bool = False
     outcome: Outcome | None = None
 
@@ -172,6 +174,8 @@ class Found:
             *([_APPENDED_BEFORE] if self.published and self.published.before else ()),
             *filter(None, [self.published.warning] if self.published else ()),
             *([f"{_PUBLISHED_ALL_THE_SAME} ({self.afterwards})."] if self.afterwards else ()),
+            *filter(None, [self.not_kept]),
+            *(self.fitted.drawn.warnings if self.fitted and self.fitted.drawn else ()),
             *(s for s in (self.fitted.decisions if self.fitted else ()) if s not in shown),
             *(self.before.warnings if self.before else ()),
         )
@@ -226,10 +230,7 @@ def stop_if_refused(found: Found) -> None:
     Refused
         With the reason.
     """
-    result = found.fitted.result if found.fitted else None
-    if result and result.status is Status.SINGULAR:
-        raise Refused(result.message)
-    for checked in (found.before, found.after, found.tested):
+    for checked in (found.before, found.fitted, found.after, found.tested):
         if checked and checked.refusal:
             raise Refused(checked.refusal)
 
@@ -279,4 +280,5 @@ def manifest(run: Run, snapshot: Snapshot, found: Found, numbers: Report, parts:
         started=run.started,
         finished=datetime.now(UTC),
         verdict=numbers.verdict.sentence,
+        rows_of_model=numbers.rows_of_model,
     )

@@ -17,20 +17,22 @@ import pyarrow as pa
 
 from em_impute import checks
 from em_impute.checks import Checked, CheckResult
-from em_impute.gaussian import EMResult
+from em_impute.gaussian import EMResult, GaussianModel, PatternSummary, Status
 from em_impute.job import Job
 from em_impute.runs.kept import is_overtaken
 from em_impute.runs.run import Loaded, Run
 from em_impute.self_test import limits
 from em_impute.self_test.run import score_hidden_cells
 from em_impute.self_test.scores import SelfTest
+from em_impute.tables import engines, groups, progress, sources, spelling, summarise, targets
 from em_impute.tables import fill as filling
-from em_impute.tables import groups, progress, sources, spelling, summarise, targets
 from em_impute.tables.columns import doubts, misfits
 from em_impute.tables.columns import roles as columns
 from em_impute.tables.columns.encoding import decimals_as_floats
+from em_impute.tables.columns.stored import save_roles
 from em_impute.tables.columns.unfilled import find_unfilled, unfilled_in_words
 from em_impute.tables.groups import Fitted
+from em_impute.tables.imputations import Drawn, draw_models
 from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.sample import sample_rows
@@ -40,6 +42,9 @@ from em_impute.tables.snapshot import (
     read_spelled,
     spelled_columns,
 )
+from em_impute.tables.state.gathering import Gathered, ModelRows, gather, known_shape, remember
+from em_impute.tables.state.kept import require_writable
+from em_impute.tables.state.shape import Shape, with_known_levels
 from em_impute.tables.writing.formats import read_staged
 from em_impute.tables.writing.staged import Published, Staged
 
@@ -47,6 +52,7 @@ Log = logging.Logger | logging.LoggerAdapter[Any]
 Shown = AbstractContextManager[Callable[[EMResult], object]]
 """What shows EM while it is entered, and gives what is to be called with the result."""
 
+WITHOUT_DELTA = "Test cells are filled by the model as it is, without imputation.delta."
 SILENT = logging.Logger(__name__, level=logging.CRITICAL + 1)
 UNSEEN: Shown = nullcontext(lambda _: None)
 
@@ -70,7 +76,10 @@ def load(job: Job, folder: RunFolder, log: Log = SILENT) -> Loaded:
         If the job or its source is wrong.
     """
     checks.verify_checks(job)
-    return assigned(read(job, folder, log), job)
+    known = known_shape(job)  # which refuses another job's state before anything is read
+    if job.state:
+        require_writable(job.state.folder)
+    return assigned(read(job, folder, log), job, known)
 
 
 def read(job: Job, folder: RunFolder, log: Log = SILENT) -> Snapshot:
@@ -102,15 +111,22 @@ def read(job: Job, folder: RunFolder, log: Log = SILENT) -> Snapshot:
     return snapshot
 
 
-def assigned(snapshot: Snapshot, job: Job) -> Loaded:
+def assigned(snapshot: Snapshot, job: Job, known: Shape | None = None) -> Loaded:
     """The snapshot with the part of each of its columns.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    job : Job
+    known : Shape, optional
+        That of the job's state, whose levels of categories count as shown.
 
     Raises
     ------
     JobError
         If a column is not there, or cannot play its part.
     """
-    return Loaded.of(snapshot, columns.assign_roles(snapshot, job))
+    return Loaded.of(snapshot, with_known_levels(columns.assign_roles(snapshot, job), known))
 
 
 def preconditions(
@@ -132,13 +148,13 @@ def preconditions(
     """
     roles = table.roles
     limits.check_limits(table, roles, job)
-    targets.check_schema(filling.filled_schema(table, roles), job.target, roles.key)
-    checks.check_columns(job, [column.name for column in table.columns])
+    targets.check_schema(filling.filled_schema(table, roles), job.target, roles.filled_key)
+    checks.check_columns(job, roles.columns, roles.added)
     checks.check_rows(job, table.rows)
     checks.output_checks(job, roles.impute)
     return (
         *checks.check_preconditions(table.rows, table.columns, roles.model_columns),
-        *checks.misfits(misfits.find_misfits(table, roles, job), table.rows),
+        *checks.misfits(misfits.find_misfits(table, roles, job.columns), table.rows),
         *checks.doubts(doubts.find_doubts(table, roles, job, imputed_before)),
     )
 
@@ -175,8 +191,11 @@ def fit(
     folder: RunFolder,
     log: Log = SILENT,
     shown: Shown = UNSEEN,
+    rows: ModelRows | None = None,
 ) -> Fitted:
     """Estimate the model: one pass over the snapshot, then EM on the summary.
+
+    Of a job with a state the pass is over what is new, and the summary has the rest from there.
 
     Parameters
     ----------
@@ -187,33 +206,94 @@ def fit(
     log : Logger
     shown : context manager
         Entered while EM runs.
+    rows : ModelRows, optional
+        The rows of the model, where they are known already.
     """
     roles = table.roles
+    rows = rows or _gathered(job, table, folder, log)
+    gathered = rows if isinstance(rows, Gathered) else None
+    told = gathered.sentences if gathered else ()
     if not roles.impute:
         log.info("No column is to be imputed, so no model is fitted.")
-        return Fitted(roles, None)
-    summary = summarise.summarise(table, roles)
-    summary.save(folder.summary)
+        drawn = _drawn(job, None, {}, log)
+        return Fitted(roles, None, decisions=told, drawn=drawn, gathered=gathered)
+    rows = rows or ModelRows(_summed_up(job, table, log), None)
+    rows.summary.save(folder.summary)
     log.info(
         "Fitting %s columns; their cells are missing in %s patterns.",
         len(roles.dimensions),
-        f"{len(summary.patterns):,}",
+        f"{len(rows.summary.patterns):,}",
     )
     if folder.checkpoint.exists():
         log.info("Going on from where the fit was interrupted.")
     with shown as ended:
-        on_iteration = progress.iterations(job.model.tol)
-        result = summarise.fit_model(summary, job.model, on_iteration, folder.checkpoint)
+        result = _fit_model(job, rows, folder)
         ended(result)
     result.model.save(folder.model)
+    save_roles(roles, read_schema(table.path), folder.columns)
     models, decisions, fits = groups.fit_groups(table, roles, job.model)
     if roles.group_by:
         groups.save_models(models, folder.groups)
         log.info("Fitted a model to each of %s groups.", len(models))
-    for sentence in (*result.decisions, *decisions):
+    decisions = (*result.decisions, *decisions)
+    for sentence in decisions:
         log.warning(sentence)
     log.log(logging.INFO if result.converged else logging.WARNING, result.message)
-    return Fitted(roles, result, models, (*result.decisions, *decisions), fits)
+    own = [fit.result for fit in fits if fit.result and fit.own_model]
+    drawn = _drawn(job, result, dict(zip(models, own, strict=True)), log)
+    return Fitted(roles, result, models, (*told, *decisions), fits, drawn, gathered)
+
+
+def _summed_up(job: Job, table: Loaded, log: Log) -> PatternSummary:
+    with engines.opened(job.engine) as workers:
+        if workers is not None:
+            log.info("The table is summed up by %s workers of Dask.", len(workers))
+        return summarise.summarise(table, table.roles, workers)
+
+
+def _gathered(job: Job, table: Loaded, folder: RunFolder, log: Log) -> Gathered | None:
+    """The rows of the model where the job has a state: tonight's, and those that it keeps."""
+    if job.state is None or not table.roles.model_columns:
+        return None
+    gathered = gather(job, table, table.roles, folder.path)
+    gathered.save(folder)
+    for sentence in gathered.sentences:
+        log.warning(sentence)
+    log.info(
+        "Summed up %s rows; the state %s has the other %s of the model's %s rows.",
+        f"{gathered.rows_read:,}",
+        job.state.path,
+        f"{gathered.rows_kept:,}",
+        f"{gathered.summary.n_rows:,}",
+    )
+    return gathered
+
+
+def _fit_model(job: Job, rows: ModelRows, folder: RunFolder) -> EMResult:
+    def fitted(start: GaussianModel | None) -> EMResult:
+        on_iteration = progress.iterations(job.model.tol)
+        return summarise.fit_model(
+            rows.summary, job.model, on_iteration, folder.checkpoint, start=start
+        )
+
+    result = fitted(rows.start)
+    # An earlier night's model is a good place to begin, but none to fail from.
+    failed = result.status in (Status.SINGULAR, Status.SADDLE)
+    return fitted(None) if failed and rows.start else result
+
+
+def _drawn(
+    job: Job, result: EMResult | None, groups: dict[str, EMResult], log: Log
+) -> Drawn | None:
+    """The models of several imputations, where the job asks for several."""
+    if not job.imputation.is_multiple:
+        return None
+    drawn = draw_models(result, groups, job.imputation)
+    if drawn.mixing:
+        log.info("Drew the models of %s imputations: %s", len(drawn.models), drawn.mixing.sentence)
+    for sentence in filter(None, (*drawn.warnings, drawn.refusal)):
+        log.warning(sentence)
+    return drawn
 
 
 def fill(job: Job, table: Loaded, fitted: Fitted, folder: RunFolder, log: Log = SILENT) -> Staged:
@@ -229,11 +309,24 @@ def fill(job: Job, table: Loaded, fitted: Fitted, folder: RunFolder, log: Log = 
     log : Logger
     """
     model = fitted.result.model if fitted.result else None
-    staged = filling.fill(
-        table, model, fitted.roles, job.target, folder, job.imputation, fitted.groups
-    )
-    log.info("Filled %s cells of %s rows.", f"{staged.cells:,}", f"{staged.rows:,}")
-    for sentence in unfilled_in_words(find_unfilled(table, fitted.roles, job)):
+    drawn = fitted.drawn.models if fitted.drawn else ()
+    with engines.opened(job.engine) as workers:
+        staged = filling.fill(
+            table,
+            model,
+            fitted.roles,
+            job.target,
+            folder,
+            job.imputation,
+            fitted.groups,
+            drawn,
+            workers,
+        )
+    times = f", {staged.imputations} times" if drawn else ""
+    log.info("Filled %s cells of %s rows%s.", f"{staged.cells:,}", f"{table.rows:,}", times)
+    for sentence in filling.shifts_in_words(fitted.roles, job.imputation):
+        log.info(sentence)
+    for sentence in unfilled_in_words(find_unfilled(table, fitted.roles, job.columns)):
         log.warning(sentence)
     return staged
 
@@ -248,10 +341,12 @@ def self_test(job: Job, table: Loaded, fitted: Fitted, log: Log = SILENT) -> Sel
     fitted : Fitted
     log : Logger
     """
-    tested = score_hidden_cells(table, fitted, job)
+    tested = score_hidden_cells(table, fitted, job.self_test, job.model)
     if tested is None:
         log.info("There is no self-test: it is off, or no cell is to be filled.")
         return None
+    if filling.shifts_in_words(fitted.roles, job.imputation):
+        tested = replace(tested, note=" ".join(filter(None, (WITHOUT_DELTA, tested.note))))
     log.info("Self-test: %s", " ".join(filter(None, (tested.sentence, tested.note))))
     for sentence in filter(None, (tested.refusal, *tested.warnings)):
         log.warning(sentence)
@@ -275,7 +370,7 @@ def check_output(
     spelled = spelled_columns(table)
     written = spelling.spelled(schema) if spelled else schema
     invariants = checks.check_invariants(
-        _before(table, roles.impute),
+        (batch for _ in range(staged.imputations) for batch in _before(table, roles.impute)),
         (
             batch.select([*roles.columns, *spelled.values()])
             for batch in read_staged(staged.path, staged.format, written)
@@ -318,6 +413,31 @@ def publish(run: Run, staged: Staged, log: Log = SILENT) -> Published:
     if published.warning:
         log.warning(published.warning)
     return published
+
+
+def update_state(job: Job, fitted: Fitted | None, log: Log = SILENT) -> str:
+    """Add the rows of a run that has published to its job's state.
+
+    Parameters
+    ----------
+    job : Job
+    fitted : Fitted or None
+    log : Logger
+
+    Returns
+    -------
+    str
+        Why that could not be, a sentence; empty if it was, or the job has no state.
+    """
+    if fitted is None or fitted.gathered is None:
+        return ""
+    result = fitted.result
+    warning = remember(job, fitted.gathered, result.model if result and result.converged else None)
+    if warning:
+        log.warning(warning)
+    else:
+        log.info("The state %s has the rows of this run.", job.state and job.state.path)
+    return warning
 
 
 def _frame(

@@ -1,1 +1,5 @@
-"""A run tests itself: cells are hidden (`cells`), filled (`run`), scored (`scores`) and judged."""
+"""A run tests itself: observed cells are hidden, filled and scored.
+
+`cells` hides them, `run` has them filled, `scores` and `calibration` compare, and `judge` says what
+that means, by the `limits`. `energy` scores the model's draws, column by column.
+"""

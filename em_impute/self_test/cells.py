@@ -27,7 +27,7 @@ from em_impute.gaussian.linalg import runs_of
 from em_impute.job import SelfTestOptions
 from em_impute.tables.columns.categories import Nominal, Ordinal
 from em_impute.tables.columns.encoding import to_numbers
-from em_impute.tables.columns.numbers import Number
+from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.groups import group_rows
 from em_impute.tables.sample import spread_ranks
@@ -336,7 +336,7 @@ class HiddenRows:
                 continue
             encoding, truth, k = self._roles.filling(name), self._truth[cells], at.stop - at.start
             filling = encoding.expected(mean[cells, :k], sd[cells, :k])
-            if not isinstance(encoding, Number):
+            if not isinstance(encoding, Numeric):
                 yield HiddenLevels(name, truth.astype(np.int64), filling.astype(np.int64))
                 continue
             type_ = encoding.filled_type(schema.field(name).type)

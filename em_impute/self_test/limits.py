@@ -11,8 +11,9 @@ from scipy.special import bdtr, ndtri, stdtrit
 
 from em_impute.job import LEVEL_LIMITS, Job, JobError, Problem
 from em_impute.job.mistakes import listed
+from em_impute.job.options import SelfTestOptions
 from em_impute.self_test.scores import LevelScores, NumberScores, overall_coverage, overall_ratio
-from em_impute.tables.columns.numbers import Number
+from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.objections import absence
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.snapshot import Snapshot
@@ -46,13 +47,15 @@ def check_limits(snapshot: Snapshot, roles: Roles, job: Job) -> None:
         raise JobError(problems)
 
 
-def limits_that_apply(snapshot: Snapshot, job: Job) -> dict[str, float | dict[str, float]]:
-    """Return the job's limits without columns that have no missing cell: these are not tested."""
+def limits_that_apply(
+    snapshot: Snapshot, options: SelfTestOptions
+) -> dict[str, float | dict[str, float]]:
+    """Return the limits without columns that have no missing cell: these are not tested."""
     return {
         name: {c: at for c, at in limit.items() if snapshot.profile(c).missing}
         if isinstance(limit, Mapping)
         else limit
-        for name, limit in job.self_test.limits.items()
+        for name, limit in options.limits.items()
     }
 
 
@@ -73,7 +76,7 @@ def _objection(snapshot: Snapshot, roles: Roles, limit: str, column: str) -> str
     )
     if not filled:
         return f"column {column!r} is not filled, so it is not tested; remove the limit."
-    if isinstance(roles.encoding(column), Number) == (limit in LEVEL_LIMITS):
+    if isinstance(roles.encoding(column), Numeric) == (limit in LEVEL_LIMITS):
         kind, other = (
             ("numbers", OF_NUMBERS) if limit in LEVEL_LIMITS else ("categories", OF_LEVELS)
         )

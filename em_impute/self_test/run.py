@@ -1,12 +1,13 @@
 """A run tests itself: observed cells are hidden, filled, and scored, before anything is published.
 
 Which cells, and what the model makes of them, is in `cells`; the scores are in `scores`, and what
-they mean in `judge`, by the `limits`.
+they mean in `judge`, by the `limits`. The score in `energy` hides whole columns instead.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from functools import reduce
 from operator import add
 
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from em_impute.gaussian import EMResult, GaussianModel
-from em_impute.job import Job
+from em_impute.job.options import ModelOptions, SelfTestOptions
 from em_impute.self_test.cells import HiddenLevels, HiddenNumbers, HiddenRows, choose_cells
+from em_impute.self_test.energy import score_draws
 from em_impute.self_test.judge import judge
 from em_impute.self_test.limits import Limits, limits_that_apply
 from em_impute.self_test.scores import (
@@ -26,7 +28,7 @@ from em_impute.self_test.scores import (
     score_levels,
     score_numbers,
 )
-from em_impute.tables.columns.numbers import Number
+from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.digest import Digest
 from em_impute.tables.groups import Fitted, fit_summaries, sum_up_groups
@@ -34,24 +36,28 @@ from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.summarise import fit_model, sum_up
 
 
-def score_hidden_cells(snapshot: Snapshot, fitted: Fitted, job: Job) -> SelfTest | None:
+def score_hidden_cells(
+    snapshot: Snapshot, fitted: Fitted, options: SelfTestOptions, model: ModelOptions
+) -> SelfTest | None:
     """Return how well observed cells are filled that were hidden before.
 
     With ``method: fill`` the fitted models fill them; with ``refit`` models that are fitted again,
-    to the table without them. The table is read twice, in batches.
+    to the table without them. The table is read three times, in batches.
 
     Parameters
     ----------
     snapshot : Snapshot
     fitted : Fitted
-    job : Job
+    options : SelfTestOptions
+    model : ModelOptions
+        How a second fit is made.
 
     Returns
     -------
     SelfTest or None
         None if the job wants none, or no cell is to be filled.
     """
-    options, roles = job.self_test, fitted.roles
+    roles = fitted.roles
     missing = sum(snapshot.profile(name).missing for name in roles.impute)
     if options.method == "off" or fitted.result is None or not missing:
         return None
@@ -61,33 +67,40 @@ def score_hidden_cells(snapshot: Snapshot, fitted: Fitted, job: Job) -> SelfTest
     if len(hidden):
         models = fitted.result.model, fitted.groups
         if options.method == "refit":
-            models, doubt = _refit(rows, fitted.result, roles, job)
+            models, doubt = _refit(rows, fitted, fitted.result, model)
         else:
             rows.gather()
         scores = [_score(cells, visible, options.seed) for cells in rows.predicted(*models)]
-    return judge(
+    judged = judge(
         "refit" if options.method == "refit" else "fill",
         hidden.observed,
         len(hidden.untested),
         [column for column in scores if isinstance(column, NumberScores)],
         [column for column in scores if isinstance(column, LevelScores)],
-        Limits(**limits_that_apply(snapshot, job)),
+        Limits(**limits_that_apply(snapshot, options)),
         doubt,
     )
+    # Models of groups impute a column in as many ways; the score is about one.
+    if roles.group_by:
+        return judged
+    return replace(judged, energy=score_draws(snapshot, roles, fitted.result.model, options.seed))
 
 
 def _refit(
-    rows: HiddenRows, result: EMResult, roles: Roles, job: Job
+    rows: HiddenRows, fitted: Fitted, result: EMResult, model: ModelOptions
 ) -> tuple[tuple[GaussianModel, dict[str, GaussianModel]], str]:
     """Models of the table without the hidden cells, and a sentence if that fit did not end well."""
     models: dict[str, GaussianModel] = {}
-    if roles.group_by:
+    roles = fitted.roles
+    if fitted.gathered:
+        summary = fitted.gathered.with_rows(X for _, X in rows.gather_hiding())
+    elif roles.group_by:
         summaries = sum_up_groups(rows.gather_hiding(), roles)
-        models, _, _ = fit_summaries(summaries, roles, job.model)
+        models, _, _ = fit_summaries(summaries, roles, model)
         summary = reduce(add, summaries.values())
     else:
         summary = sum_up((X for _, X in rows.gather_hiding()), roles.dimensions)
-    again = fit_model(summary, job.model, near=result)
+    again = fit_model(summary, model, near=result)
     doubt = (
         "" if again.converged else f"The self-test's fit without the test cells: {again.message}"
     )
@@ -104,7 +117,7 @@ class _Visible:
 
     def add(self, name: str, cells: NDArray[np.float64]) -> None:
         """Take in more cells of a column: numbers, or the codes of levels."""
-        if isinstance(self._roles.encoding(name), Number):
+        if isinstance(self._roles.encoding(name), Numeric):
             self.numbers[name].add(cells)
             return
         codes, counts = np.unique(cells.astype(np.int64), return_counts=True)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.truncated import truncated_crps, truncated_probability
+from em_impute.self_test.calibration import CalibrationBin, calibrate
 from em_impute.tables.digest import finite
 
 INTERVALS = (0.50, 0.80, 0.95)
@@ -75,6 +76,8 @@ class NumberScores:
         Cells by PIT, in bins of equal width.
     pit_distance : float or None
         Largest distance of the distribution of the PIT from the uniform one (Kolmogorov).
+    calibration : tuple of CalibrationBin
+        Observed against predicted; empty with fewer than ten cells.
     """
 
     column: str
@@ -91,6 +94,7 @@ class NumberScores:
     crps_by_mean: float | None
     pit: tuple[int, ...]
     pit_distance: float | None
+    calibration: tuple[CalibrationBin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,41 @@ class LevelScores:
 
 
 @dataclass(frozen=True)
+class EnergyScore:
+    """The energy-I-score of one column, in standard deviations of its observed cells.
+
+    Attributes
+    ----------
+    column : str
+    observed, missing : int
+        Rows that show the column and that do not, of those that were looked at.
+    predictors : int
+        Columns that it was imputed from.
+    score, alone : float
+        Of the model's draws, and of its normal for all rows; at most 0, the best.
+    weight : float
+        ``observed * missing / rows^2``.
+    """
+
+    column: str
+    observed: int
+    missing: int
+    predictors: int
+    score: float
+    alone: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class EnergyIScore:
+    """The energy-I-score of a model's draws: the weighted mean of those of the columns."""
+
+    score: float
+    alone: float
+    columns: tuple[EnergyScore, ...] = ()
+
+
+@dataclass(frozen=True)
 class SelfTest:
     """What hidden cells say of a run.
 
@@ -147,6 +186,8 @@ class SelfTest:
     warnings : tuple of str
     no_better : tuple of str
         Columns that are filled no better than by their mean, or by their most frequent level.
+    energy : EnergyIScore or None
+        Of the model's draws; None with models of groups, or where too few cells are missing.
     """
 
     method: Literal["fill", "refit"]
@@ -162,6 +203,7 @@ class SelfTest:
     refusal: str | None = None
     warnings: tuple[str, ...] = ()
     no_better: tuple[str, ...] = ()
+    energy: EnergyIScore | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,6 +292,13 @@ def score_numbers(
         _mean(usual.crps(on_scale)),
         tuple(np.histogram(pit, PIT_BINS, (0.0, 1.0))[0].tolist()),
         _distance_from_uniform(pit),
+        calibrate(
+            on_scale[spread],
+            pit,
+            forecasts.mean[spread],
+            forecasts.sd[spread],
+            (forecasts.low, forecasts.high),
+        ),
     )
 
 

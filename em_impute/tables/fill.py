@@ -7,33 +7,44 @@ is a copy of the original's values with the missing ones put in.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 
 from em_impute.gaussian import GaussianModel
 from em_impute.gaussian.arrays import Floats, Ints
-from em_impute.gaussian.draws import conditional_noise, standard_normals, uniforms
+from em_impute.gaussian.delta import shifts
+from em_impute.gaussian.draws import uniforms
+from em_impute.gaussian.holes import Holes
 from em_impute.gaussian.keys import Words
-from em_impute.job import MASK, DatabaseTarget, FileTarget, Imputation
+from em_impute.job import IMPUTATION, MASK, DatabaseTarget, FileTarget, Imputation
 from em_impute.tables import spelling
-from em_impute.tables.columns.categories import Nominal
+from em_impute.tables.columns.categories import Nominal, Ordinal
 from em_impute.tables.columns.encoding import Filling, to_numbers
-from em_impute.tables.columns.numbers import Number
+from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import Roles
+from em_impute.tables.columns.transforms import IDENTITY
+from em_impute.tables.engines import Workers
 from em_impute.tables.groups import group_rows
-from em_impute.tables.ledger import IMPUTATION, ImputedCells, ledger_rows, ledger_schema
+from em_impute.tables.imputations import Models
+from em_impute.tables.ledger import ImputedCells, ledger_rows, ledger_schema
 from em_impute.tables.row_keys import row_keys
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import (
+    Part,
     Snapshot,
     is_missing,
+    parts_of,
     read_schema,
     read_spelled,
     spelled_columns,
 )
-from em_impute.tables.whole_files import sha256
+from em_impute.tables.whole_files import sha256, written_whole
 from em_impute.tables.writing.formats import open_writer
 from em_impute.tables.writing.staged import Staged
 
@@ -49,13 +60,18 @@ def fill(
     folder: RunFolder,
     imputation: Imputation | None = None,
     groups: Mapping[str, GaussianModel] | None = None,
+    drawn: Sequence[Models] = (),
+    workers: Workers | None = None,
 ) -> Staged:
     """Stage `snapshot` with every missing cell of ``roles.impute`` filled, and write the ledger.
 
     By default a cell is filled with its expected value given what its row shows of the model's
     columns; a row that shows nothing gets the means. With ``method: draw`` the cells of a row are
-    drawn from their distribution, keyed by ``roles.key`` or else by the number of the row. Without
-    columns to impute no model is needed, and the table is staged as it is.
+    drawn from their distribution, keyed by ``roles.key`` or else by the number of the row. With
+    ``method: multiple`` that is done once for each of the models in `drawn`, one whole table after
+    the other. A column's `delta` then shifts its cells on the model's scale, by that many standard
+    deviations of the model of all rows. Without columns to impute no model is needed, and the table
+    is staged as it is.
 
     Parameters
     ----------
@@ -71,6 +87,10 @@ def fill(
         By default cells are filled with their means.
     groups : mapping of str to GaussianModel, optional
         The models of groups of rows, by label; `model` is for all others.
+    drawn : sequence of Models, optional
+        With ``roles.multiple``: the models of each imputation, in the place of these.
+    workers : Workers, optional
+        Who fills it, a part each; by default that is done here, with the same bits.
 
     Raises
     ------
@@ -83,42 +103,169 @@ def fill(
     _check_model(model, roles)
     imputation = imputation or Imputation()
     schema = filled_schema(snapshot, roles)
-    ledger_of = ledger_schema(schema, roles, folder)
     staged_format, is_spelled = target.staged_format, bool(spelled_columns(snapshot))
     if is_spelled:
         # Both what the cells hold and how they are written is kept until they are.
         staged_format, schema = "feather", spelling.spelled(schema)
+    filling = _Filling(
+        roles,
+        imputation,
+        schema,
+        ledger_schema(schema, roles, folder, imputation.delta),
+        target.file_format if is_spelled else None,
+    )
     path = folder.staged(staged_format)
-    rows, counts = 0, np.zeros(len(roles.impute), dtype=np.int64)
+    versions = drawn or (Models(model, groups or {}),)
+    counts = np.zeros(len(roles.impute), dtype=np.int64)
     with (
         open_writer(path, staged_format, schema) as table,
-        open_writer(folder.cells, "parquet", ledger_of) as ledger,
+        open_writer(folder.cells, "parquet", filling.ledger_schema) as ledger,
     ):
-        for spelled in read_spelled(snapshot.path):
-            batch = spelled.select(spelling.plain(spelled.schema).names)
-            keys = row_keys(batch, roles.key, rows)
-            filled, cells = _filled(batch, model, groups or {}, roles, imputation, keys)
-            read = spelling.as_read(spelled, roles.impute)
-            columns = [filled.get(name, read.column(name)) for name in batch.schema.names]
-            if roles.mask:
-                columns.append(_mask(cells, batch.num_rows))
-            if is_spelled:
-                columns += _spellings(spelled, columns, cells, roles, target.file_format)
-            table.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-            ledger.write_batch(ledger_rows(batch, cells, roles, rows + 1, ledger_of))
-            rows += batch.num_rows
-            counts += np.array([len(column.rows) for column in cells], dtype=np.int64)
-    imputed = tuple(zip(roles.impute, counts.tolist(), strict=True))
+        for number, models in enumerate(versions, start=1):
+            counts[:] = 0
+            for filled in _filled_batches(filling, snapshot, models, number, folder.path, workers):
+                table.write_batch(filled.rows)
+                ledger.write_batch(filled.ledger)
+                counts += filled.counts
     return Staged(
         path,
         staged_format,
-        rows,
-        int(counts.sum()),
-        sha256(path),
-        folder.cells,
-        imputed,
-        roles.key,
+        rows=snapshot.rows * len(versions),
+        cells=int(counts.sum()),
+        sha256=sha256(path),
+        ledger=folder.cells,
+        imputed=tuple(zip(roles.impute, counts.tolist(), strict=True)),
+        key=roles.filled_key,
+        imputations=len(versions),
     )
+
+
+@dataclass(frozen=True)
+class FilledBatch:
+    """A batch of the filled table.
+
+    Attributes
+    ----------
+    rows, ledger : RecordBatch
+        The batch, and the ledger of its imputed cells.
+    counts : ndarray of shape (n_imputed,), int64
+        Imputed cells of each column of ``roles.impute``.
+    """
+
+    rows: pa.RecordBatch
+    ledger: pa.RecordBatch
+    counts: Ints
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """How a snapshot is filled, here or elsewhere: what all of its batches have in common.
+
+    Attributes
+    ----------
+    roles : Roles
+    imputation : Imputation
+    schema, ledger_schema : Schema
+        Of the filled table and of its ledger.
+    spelled_for : str or None
+        The file format whose spellings the table keeps, if it keeps any.
+    """
+
+    roles: Roles
+    imputation: Imputation
+    schema: pa.Schema
+    ledger_schema: pa.Schema
+    spelled_for: str | None
+
+    def passed(
+        self, snapshot: Path, models: Models, number: int, part: Part | None = None
+    ) -> Iterator[FilledBatch]:
+        """The filled batches of a snapshot, or of a part of it, in their order."""
+        row = part.first_row if part else 0
+        for spelled in read_spelled(snapshot, part=part):
+            yield self._batch(spelled, models, row, number)
+            row += spelled.num_rows
+
+    def _batch(self, spelled: pa.RecordBatch, models: Models, row: int, number: int) -> FilledBatch:
+        roles = self.roles
+        batch = spelled.select(spelling.plain(spelled.schema).names)
+        keys = row_keys(batch, roles.key, row)
+        filled, cells = _filled(batch, models, roles, self.imputation, keys, number)
+        read = spelling.as_read(spelled, roles.impute)
+        columns = [filled.get(name, read.column(name)) for name in batch.schema.names]
+        columns += _added(cells, roles, number, batch.num_rows)
+        if self.spelled_for is not None:
+            columns += _spellings(spelled, columns, cells, roles, self.spelled_for)
+        return FilledBatch(
+            pa.RecordBatch.from_arrays(columns, schema=self.schema),
+            ledger_rows(batch, cells, roles, row + 1, number, self.ledger_schema),
+            np.array([len(column.rows) for column in cells], dtype=np.int64),
+        )
+
+
+def _filled_batches(
+    filling: _Filling,
+    snapshot: Snapshot,
+    models: Models,
+    number: int,
+    folder: Path,
+    workers: Workers | None,
+) -> Iterator[FilledBatch]:
+    """The filled batches of a snapshot; of workers, by way of files that they leave in `folder`."""
+    if workers is None:
+        yield from filling.passed(snapshot.path, models, number)
+        return
+    parts = parts_of(snapshot, len(filling.roles.dimensions))
+    fill_part = partial(
+        _fill_part, filling, snapshot.path.absolute(), models, number, folder.absolute()
+    )
+    for path in workers.map(fill_part, snapshot, parts):
+        with pa.OSFile(str(path)) as file, pa.OSFile(str(_ledger_of(path))) as beside:
+            rows, ledger = pa.ipc.open_stream(file), pa.ipc.open_stream(beside)
+            for batch, cells in zip(rows, ledger, strict=True):
+                counts = np.bincount(
+                    cells.column("column").indices.to_numpy(), minlength=len(filling.roles.impute)
+                )
+                yield FilledBatch(batch, cells, counts)
+        path.unlink()
+        _ledger_of(path).unlink()
+
+
+def _fill_part(
+    filling: _Filling, snapshot: Path, models: Models, number: int, folder: Path, part: Part
+) -> Path:
+    """Fill a part on a worker, into two files; the path of the first."""
+    path = folder / f".filled.{number}.{part.first}.part"
+    # A worker that takes over from one that was lost may meet it, or what it has left.
+    with (
+        written_whole(path, path.with_suffix(f".{uuid4().hex}.part")) as half,
+        written_whole(_ledger_of(path), half.with_suffix(".cells.part")) as half_ledger,
+        pa.ipc.new_stream(half, filling.schema) as rows,
+        pa.ipc.new_stream(half_ledger, filling.ledger_schema) as ledger,
+    ):
+        for filled in filling.passed(snapshot, models, number, part):
+            rows.write_batch(filled.rows)
+            ledger.write_batch(filled.ledger)
+    return path
+
+
+def _ledger_of(path: Path) -> Path:
+    return path.with_suffix(".cells.part")
+
+
+def shifts_in_words(roles: Roles, imputation: Imputation) -> list[str]:
+    """A sentence for each column whose imputed cells are shifted."""
+    sentences = []
+    for name, by in imputation.delta.items():
+        encoding = roles.encoding(name)
+        scale = ""
+        if isinstance(encoding, Ordinal):
+            scale = " on the scale of its scores"
+        elif isinstance(encoding, Numeric) and encoding.transform is not IDENTITY:
+            scale = f" on the scale of its {encoding.transform.name}"
+        if name in roles.impute and by:
+            sentences.append(f"{name}: imputed cells are shifted by {by:g} sd{scale}.")
+    return sentences
 
 
 def _check_model(model: GaussianModel | None, roles: Roles) -> None:
@@ -131,7 +278,10 @@ def _check_model(model: GaussianModel | None, roles: Roles) -> None:
 
 
 def filled_schema(snapshot: Snapshot, roles: Roles) -> pa.Schema:
-    """Schema of the filled table: the snapshot's, with some imputed integers as floating point."""
+    """Schema of the filled table: the snapshot's, with some imputed integers as floating point.
+
+    The columns that it alone has come last.
+    """
     schema = read_schema(snapshot.path)
     floats = []
     for name in roles.impute:
@@ -141,10 +291,10 @@ def filled_schema(snapshot: Snapshot, roles: Roles) -> pa.Schema:
             floats.append(name)
             schema = schema.set(i, schema.field(i).with_type(type_))
     schema = schema.with_metadata(_as_floats_in_pandas(schema.metadata, floats))
-    if not roles.mask:
-        return schema
-    bits = pa.int64() if len(roles.impute) <= MOST_BITS else pa.binary()
-    return schema.append(pa.field(MASK, bits))
+    if roles.mask:
+        bits = pa.int64() if len(roles.impute) <= MOST_BITS else pa.binary()
+        schema = schema.append(pa.field(MASK, bits))
+    return schema.append(pa.field(IMPUTATION, pa.int32())) if roles.multiple else schema
 
 
 def _as_floats_in_pandas(
@@ -169,25 +319,28 @@ def _as_floats_in_pandas(
 
 def _filled(
     batch: pa.RecordBatch,
-    model: GaussianModel | None,
-    groups: Mapping[str, GaussianModel],
+    models: Models,
     roles: Roles,
     imputation: Imputation,
     keys: Words,
+    number: int,
 ) -> tuple[dict[str, pa.Array], list[ImputedCells]]:
     """The imputed columns of the batch with their cells filled, and these cells by column."""
     columns: dict[str, pa.Array] = {}
     cells: list[ImputedCells] = []
-    if model is None or not roles.impute:
+    if models.of_all is None or not roles.impute:
         return columns, cells
-    X, draws = roles.encode(batch), imputation.method == "draw"
+    X, draws = roles.encode(batch), imputation.is_drawn
+    shift = _shift(models.of_all, roles, imputation)
     mean, sd, drawn = np.empty(X.shape), np.empty(X.shape), X.copy()
-    parts = group_rows(batch, roles) if groups else [("", np.arange(batch.num_rows))]
+    parts = group_rows(batch, roles) if models.of_groups else [("", np.arange(batch.num_rows))]
     for label, rows in parts:
-        own = groups.get(label, model)
+        own = models.of_groups.get(label, models.of_all)
         mean[rows], sd[rows] = _moments(own, X[rows])
         if draws:
-            drawn[rows] = _drawn(own, X[rows], roles, imputation.seed, keys[rows])
+            stream = imputation.seed, number
+            drawn[rows] = _drawn(own, X[rows], roles, stream, keys[rows], shift)
+    mean += shift
     for name in roles.impute:
         column, encoding, at = batch.column(name), roles.filling(name), roles.at(name)
         rows = np.flatnonzero(is_missing(column))
@@ -198,6 +351,15 @@ def _filled(
     return columns, cells
 
 
+def _shift(model: GaussianModel, roles: Roles, imputation: Imputation) -> Floats:
+    """How far the cells of each of the model's columns are shifted, on its scale.
+
+    By the standard deviations of all rows, in groups too: a column is shifted as one.
+    """
+    filled = {name: by for name, by in imputation.delta.items() if name in roles.impute}
+    return shifts(filled, model.columns, model.sd)
+
+
 def _moments(model: GaussianModel, X: Floats) -> tuple[Floats, Floats]:
     """Conditional mean and sd of the missing cells, of the shape of `X`, NaN elsewhere."""
     given = model.conditional(X)
@@ -206,26 +368,37 @@ def _moments(model: GaussianModel, X: Floats) -> tuple[Floats, Floats]:
     return mean, sd
 
 
-def _drawn(model: GaussianModel, X: Floats, roles: Roles, seed: int, keys: Words) -> Floats:
-    """`X` with its missing cells drawn.
+def _drawn(
+    model: GaussianModel,
+    X: Floats,
+    roles: Roles,
+    stream: tuple[int, int],
+    keys: Words,
+    shift: Floats,
+) -> Floats:
+    """`X` with its missing cells drawn, by the seed and the number of the imputation, and shifted.
 
     What no normal gives, a level or a number between bounds, is drawn first: column after column,
     from its distribution given what the row shows and what has been drawn. The other cells of the
-    row are drawn jointly given all of that.
+    row are drawn jointly given all of that. A shift moves the cells of its own column only: the
+    others are drawn as without it.
     """
-    X = X.copy()
+    X, shifted, (seed, number) = X.copy(), {}, stream
     for name in roles.impute:
         encoding, at = roles.encoding(name), roles.at(name)
-        if not (isinstance(encoding, Number | Nominal) and encoding.drawn_first):
+        if not (isinstance(encoding, Numeric | Nominal) and encoding.drawn_first):
             continue
         rows = np.flatnonzero(np.isnan(X[:, at]).any(axis=1))
-        cells = np.ones((len(rows), 1), dtype=bool)
-        uniform = uniforms(cells, [name], seed, keys[rows], IMPUTATION)
+        cells = rows, np.zeros(len(rows), dtype=np.int64)
+        uniform = uniforms(cells, [name], seed, keys, number)
         mean, sd = _moments(model, X[rows])
         X[rows, at] = encoding.draw(uniform, mean[:, at], sd[:, at])
-    missing = np.isnan(X)
-    normals = standard_normals(missing, model.columns, seed, keys, IMPUTATION)
-    X[missing] = model.conditional(X).mean + conditional_noise(missing, model.covariance, normals)
+        if shift[at].any():
+            shifted[name] = rows, encoding.draw(uniform, mean[:, at] + shift[at], sd[:, at])
+    holes = Holes.of(X)
+    X = holes.filled(model.draw_cells(holes, seed, keys, number) + shift[holes.columns])
+    for name, (rows, own) in shifted.items():
+        X[rows, roles.at(name)] = own
     return X
 
 
@@ -234,7 +407,7 @@ def _cells(
 ) -> ImputedCells:
     """The cells of a column that has been filled, for the ledger."""
     values = spread = np.full(len(rows), np.nan)
-    if isinstance(encoding, Number):
+    if isinstance(encoding, Numeric):
         values, spread = to_numbers(column.take(pa.array(rows))), encoding.spread(mean, sd)
     return ImputedCells(rows, values, spread, encoding.labels(filling))
 
@@ -254,6 +427,12 @@ def _spellings(
         rows = filled.get(name, np.empty(0, dtype=np.int64))
         spellings.append(spelling.respelled(before, column, rows, file_format))
     return [*spellings, *(spelling.render(c, file_format) for c in columns[len(spellings) :])]
+
+
+def _added(cells: Sequence[ImputedCells], roles: Roles, number: int, n_rows: int) -> list[pa.Array]:
+    """The columns of ``roles.added`` for a batch."""
+    mask = [_mask(cells, n_rows)] if roles.mask else []
+    return [*mask, *([pa.repeat(pa.scalar(number, pa.int32()), n_rows)] if roles.multiple else [])]
 
 
 def _mask(cells: Sequence[ImputedCells], n_rows: int) -> pa.Array:

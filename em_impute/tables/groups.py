@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
+from em_impute.gaussian import EMResult, GaussianModel, PatternSummary, Status
 from em_impute.job import CannotRun, ModelOptions
 from em_impute.tables.columns.encoding import as_labels
 from em_impute.tables.columns.roles import Roles
+from em_impute.tables.imputations import Drawn
 from em_impute.tables.snapshot import Snapshot, read_batches
+from em_impute.tables.state.gathering import Gathered
 from em_impute.tables.summarise import fit_model
 
 # More groups than this are rows told apart, not groups.
@@ -67,6 +69,10 @@ class Fitted:
         What was decided on the way, a sentence each.
     group_fits : tuple of GroupFit
         How the fit of each group went.
+    drawn : Drawn or None
+        The models of several imputations, where several are asked for.
+    gathered : Gathered or None
+        The rows of the model, where the job has a state.
     """
 
     roles: Roles
@@ -74,6 +80,15 @@ class Fitted:
     groups: dict[str, GaussianModel] = field(default_factory=dict)
     decisions: tuple[str, ...] = ()
     group_fits: tuple[GroupFit, ...] = ()
+    drawn: Drawn | None = None
+    gathered: Gathered | None = None
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing can be filled with it; empty if it can."""
+        if self.result and self.result.status is Status.SINGULAR:
+            return self.result.message
+        return self.drawn.refusal if self.drawn else ""
 
 
 def group_rows(batch: pa.RecordBatch, roles: Roles) -> Iterator[tuple[str, NDArray[np.int64]]]:

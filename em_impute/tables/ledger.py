@@ -1,14 +1,15 @@
-"""The cell ledger: one row for each imputed cell, in the order of rows, then of columns.
+"""The cell ledger: one row for each imputed cell, by imputation, row and column.
 
 Its columns: ``row`` (counted from 1), the key's columns, ``column``; ``value`` for numbers and
 ``level`` for categories; ``sd``, the conditional standard deviation on the published scale (null
 for categories); ``pattern``, what its row does not show of the model; and ``imputation``, the
-number of the imputation. The file's metadata name the run and the model.
+number of the imputation. The file's metadata name the run and the model, and the shifts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,6 @@ from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.whole_files import sha256
 
 LEDGER_COLUMNS = ("row", "column", "value", "level", "sd", "pattern", "imputation")
-IMPUTATION = 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class ImputedCells:
     levels: pa.Array
 
 
-def ledger_schema(schema: pa.Schema, roles: Roles, folder: RunFolder) -> pa.Schema:
+def ledger_schema(
+    schema: pa.Schema, roles: Roles, folder: RunFolder, delta: Mapping[str, float]
+) -> pa.Schema:
     """Schema of the ledger of a run; `schema` is that of the filled table.
 
     Parameters
@@ -56,8 +58,15 @@ def ledger_schema(schema: pa.Schema, roles: Roles, folder: RunFolder) -> pa.Sche
     roles : Roles
     folder : RunFolder
         With the model, if there is one.
+    delta : mapping of str to float
+        By how many standard deviations the cells of columns are shifted.
     """
-    model = sha256(folder.model) if folder.model.exists() else ""
+    metadata = {
+        "em_impute.run": folder.path.name,
+        "em_impute.model": sha256(folder.model) if folder.model.exists() else "",
+    }
+    if delta:
+        metadata["em_impute.delta"] = json.dumps(dict(delta))
     return pa.schema(
         [
             ("row", pa.int64()),
@@ -69,7 +78,7 @@ def ledger_schema(schema: pa.Schema, roles: Roles, folder: RunFolder) -> pa.Sche
             ("pattern", pa.string()),
             ("imputation", pa.int32()),
         ],
-        metadata={"em_impute.run": folder.path.name, "em_impute.model": model},
+        metadata=metadata,
     )
 
 
@@ -78,6 +87,7 @@ def ledger_rows(
     cells: Sequence[ImputedCells],
     roles: Roles,
     first_row: int,
+    imputation: int,
     schema: pa.Schema,
 ) -> pa.RecordBatch:
     """The ledger of one batch.
@@ -91,6 +101,8 @@ def ledger_rows(
     roles : Roles
     first_row : int
         Number of the batch's first row, from 1.
+    imputation : int
+        Number of the imputation, from 1.
     schema : Schema
         From `ledger_schema`.
     """
@@ -114,7 +126,7 @@ def ledger_rows(
         ),
         pa.array(sd, from_pandas=True),
         _patterns(batch, roles).take(at),
-        pa.array(np.full(len(order), IMPUTATION, dtype=np.int32)),
+        pa.array(np.full(len(order), imputation, dtype=np.int32)),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 

@@ -66,6 +66,26 @@ class RunFolder:
         return self.path / "model.json"
 
     @property
+    def columns(self) -> Path:
+        """How each column takes part in the model."""
+        return self.path / "columns.json"
+
+    @property
+    def table_summary(self) -> Path:
+        """The pattern summary of the run's own table, where the model is of more rows."""
+        return self.path / "table.npz"
+
+    @property
+    def start(self) -> Path:
+        """The model of an earlier run from which the fit began, where it did."""
+        return self.path / "start.json"
+
+    @property
+    def state(self) -> Path:
+        """What of the job's state went into the model, where the job has one."""
+        return self.path / "state.json"
+
+    @property
     def groups(self) -> Path:
         """The fitted models of groups, where there are any."""
         return self.path / "groups.json"
@@ -106,7 +126,7 @@ class RunFolder:
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each file from which a run can be verified, by name; of those there are."""
-        files = (self.summary, self.model, self.cells)
+        files = (self.summary, self.model, self.cells, self.start, self.state)
         return {file.name: sha256(file) for file in files if file.exists()}
 
     def hold(self) -> None:

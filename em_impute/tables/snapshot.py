@@ -20,6 +20,8 @@ from em_impute.tables import spelling
 from em_impute.tables.progress import rows_passed
 from em_impute.tables.whole_files import sha256, written_whole
 
+# Parts of a snapshot have about so many cells of the model.
+PART_CELLS = 2**22
 TEXT_TYPES = ("string", "large_string", "string_view")
 
 
@@ -84,6 +86,15 @@ class ColumnProfile:
 
 
 @dataclass(frozen=True)
+class SnapshotFile:
+    """One file of a source: its name there, the SHA-256 of its bytes, and its rows."""
+
+    name: str
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """A source as it was when it was read.
 
@@ -101,6 +112,8 @@ class Snapshot:
         What was decided in reading it, a sentence each.
     headless : bool
         Whether what was taken for the names of columns are numbers.
+    files : tuple of SnapshotFile
+        The files that were read, in the order of their rows, where the job has to know.
     """
 
     path: Path
@@ -110,6 +123,7 @@ class Snapshot:
     source: str
     notes: tuple[str, ...] = ()
     headless: bool = False
+    files: tuple[SnapshotFile, ...] = ()
 
     def profile(self, name: str) -> ColumnProfile:
         """Return the profile of one column.
@@ -143,6 +157,42 @@ class Snapshot:
 _SNAPSHOT = TypeAdapter(Snapshot)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Batches of a snapshot that lie one behind the other.
+
+    Attributes
+    ----------
+    first, last : int
+        The first batch, and the one behind the last.
+    first_row : int
+        The number of its first row, from 0.
+    rows : int
+    """
+
+    first: int
+    last: int
+    first_row: int
+    rows: int
+
+
+def parts_of(snapshot: Snapshot, columns: int) -> list[Part]:
+    """Parts of a snapshot with about as many cells each, in so many of its columns.
+
+    They depend on nothing but the snapshot, however many work on them.
+    """
+    with pa.memory_map(str(snapshot.path)) as file:
+        reader = pa.ipc.open_file(file)
+        n = reader.num_record_batches
+        rows = reader.get_batch(0).num_rows if n else 0
+    step = max(1, PART_CELLS // max(1, rows * columns))
+    return [
+        Part(first, last, first * rows, min(last * rows, snapshot.rows) - first * rows)
+        for first in range(0, n, step)
+        for last in [min(first + step, n)]
+    ]
+
+
 # --- Its rows ---------------------------------------------------------------------------------
 
 
@@ -165,15 +215,27 @@ def read_schema(path: Path) -> pa.Schema:
     return spelling.plain(arrow_schema(path))
 
 
-def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+def read_batches(
+    path: Path, columns: Sequence[str] | None = None, part: Part | None = None
+) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a snapshot in the order of its rows; by default with every column.
 
     A cell is missing where it is null or NaN, and nowhere else.
+
+    Parameters
+    ----------
+    path : Path
+    columns : sequence of str, optional
+    part : Part, optional
+        By default all of it.
     """
-    return _read_batches(path, read_schema(path).names if columns is None else list(columns))
+    names = read_schema(path).names if columns is None else list(columns)
+    return _read_batches(path, names, part)
 
 
-def read_spelled(path: Path, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
+def read_spelled(
+    path: Path, columns: Collection[str] | None = None, part: Part | None = None
+) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a snapshot with all that it keeps of its columns, or of some of them.
 
     These are what `read_batches` yields, their spellings, and the texts that stand for missing
@@ -182,18 +244,20 @@ def read_spelled(path: Path, columns: Collection[str] | None = None) -> Iterator
     names = arrow_schema(path).names
     if columns is not None:
         names = [name for name in names if spelling.column_of(name) in columns]
-    return _read_batches(path, names)
+    return _read_batches(path, names, part)
 
 
-def _read_batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _read_batches(path: Path, columns: list[str], part: Part | None) -> Iterator[pa.RecordBatch]:
     # Arrow passes over the bytes of all other columns.
     names = arrow_schema(path).names
     options = pa.ipc.IpcReadOptions(included_fields=sorted(map(names.index, columns)))
     # Not a memory map: its pages would count as this process's memory, up to the whole file.
     with pa.OSFile(str(path)) as file:
         reader = pa.ipc.open_file(file, options=options)
-        rows = 0
-        for i in range(reader.num_record_batches):
+        rows, batches = 0, range(reader.num_record_batches)
+        if part is not None:
+            rows, batches = part.first_row, range(part.first, part.last)
+        for i in batches:
             batch = reader.get_batch(i)
             yield batch.select(columns)
             rows += batch.num_rows

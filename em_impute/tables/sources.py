@@ -22,7 +22,7 @@ from em_impute.tables.reading.kinds import check_names
 from em_impute.tables.reading.missing import Missing
 from em_impute.tables.reading.profiles import Tally
 from em_impute.tables.reading.purpose import ANY, Purpose
-from em_impute.tables.snapshot import Snapshot, is_text
+from em_impute.tables.snapshot import Snapshot, SnapshotFile, is_text
 from em_impute.tables.whole_files import sha256, written_whole
 
 
@@ -69,10 +69,23 @@ def take_snapshot(
                     tally.add(column, first_row=rows + 1)
                 rows += batch.num_rows
                 rows_passed(rows)
+        files = _files(table, str(source)) if purpose.by_file else ()
     profiles = tuple(tally.profile() for tally in tallies)
     fingerprint = f"sha256:{sha256(path)}"
     return Snapshot(
-        path, rows, profiles, fingerprint, str(source), table.notes, headless=table.headless
+        path, rows, profiles, fingerprint, str(source), table.notes, table.headless, files
+    )
+
+
+def _files(table: OpenSource, source: str) -> tuple[SnapshotFile, ...]:
+    """The files whose rows have been read, in their order, by their names within the source."""
+    return tuple(
+        SnapshotFile(
+            file.name.removeprefix(source).lstrip("/") or file.path.name,
+            sha256(file.path),
+            table.rows_of[file.name],
+        )
+        for file in table.files
     )
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from em_impute.gaussian import (
@@ -22,17 +26,91 @@ from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.job import ModelOptions
 from em_impute.tables.columns.roles import Roles
-from em_impute.tables.snapshot import Snapshot, read_batches
+from em_impute.tables.engines import Workers
+from em_impute.tables.snapshot import Part, Snapshot, parts_of, read_batches
 from em_impute.tables.whole_files import written_whole
 
 # Every update goes through the whole summary, so batches are put together up to so many cells.
 GATHERED_CELLS = 2**22
 
+_Rows = TypeVar("_Rows", Floats, pa.RecordBatch)
 
-def summarise(snapshot: Snapshot, roles: Roles) -> PatternSummary:
-    """Sum up the model's columns of a snapshot per missingness pattern: all that EM needs."""
-    batches = read_batches(snapshot.path, roles.model_columns)
+
+def summarise(snapshot: Snapshot, roles: Roles, workers: Workers | None = None) -> PatternSummary:
+    """Sum up the model's columns of a snapshot per missingness pattern: all that EM needs.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    roles : Roles
+    workers : Workers, optional
+        Who does it, a part each; by default it is done here, with the same bits.
+    """
+    parts = parts_of(snapshot, len(roles.dimensions))
+    of_part = partial(_sum_up_part, snapshot.path.absolute(), roles)
+    summaries = map(of_part, parts) if workers is None else workers.map(of_part, snapshot, parts)
+    return sum(summaries, start=PatternSummary(roles.dimensions))
+
+
+def _sum_up_part(path: Path, roles: Roles, part: Part) -> PatternSummary:
+    batches = read_batches(path, roles.model_columns, part)
     return sum_up((roles.encode(batch) for batch in batches), roles.dimensions)
+
+
+def summarise_partitions(
+    snapshot: Snapshot, roles: Roles, sizes: Sequence[int], wanted: Collection[int]
+) -> dict[int, PatternSummary]:
+    """Sum up some of the partitions that the rows of a snapshot are in, each by itself.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    roles : Roles
+    sizes : sequence of int
+        Rows of every partition, in turn.
+    wanted : collection of int
+        Numbers of the partitions to sum up, from 0.
+    """
+    pieces = _by_partition(read_batches(snapshot.path, roles.model_columns), sizes)
+    encoded = ((k, roles.encode(piece)) for k, piece in pieces if k in wanted)
+    found = {k: PatternSummary(roles.dimensions) for k in wanted}
+    return found | _summed_up(encoded, roles.dimensions)
+
+
+def sum_up_partitions(
+    matrices: Iterable[Floats], columns: Sequence[str], sizes: Sequence[int]
+) -> list[PatternSummary]:
+    """Sum up the partitions that rows are in which come in portions.
+
+    Parameters
+    ----------
+    matrices : iterable of ndarray of shape (n, n_columns)
+        The portions.
+    columns : sequence of str
+    sizes : sequence of int
+        Rows of every partition, in turn.
+    """
+    found = _summed_up(_by_partition(matrices, sizes), columns)
+    return [found.get(k) or PatternSummary(columns) for k in range(len(sizes))]
+
+
+def _summed_up(
+    pieces: Iterable[tuple[int, Floats]], columns: Sequence[str]
+) -> dict[int, PatternSummary]:
+    parts = groupby(pieces, key=itemgetter(0))
+    return {k: sum_up((X for _, X in part), columns) for k, part in parts}
+
+
+def _by_partition(portions: Iterable[_Rows], sizes: Sequence[int]) -> Iterator[tuple[int, _Rows]]:
+    """Cut portions of rows where one partition ends and the next begins, with its number."""
+    part, left = -1, 0
+    for portion in portions:
+        while len(portion):
+            while not left:
+                part, left = part + 1, sizes[part + 1]
+            taken = min(left, len(portion))
+            yield part, portion[:taken]
+            portion, left = portion[taken:], left - taken
 
 
 def sum_up(matrices: Iterable[Floats], columns: Sequence[str]) -> PatternSummary:
@@ -93,6 +171,7 @@ def fit_model(
     on_iteration: Callable[[Iteration], None] | None = None,
     checkpoint: Path | None = None,
     near: EMResult | None = None,
+    start: GaussianModel | None = None,
 ) -> EMResult:
     """Fit a model as a job says; the result has the status, so nothing is warned of.
 
@@ -108,8 +187,11 @@ def fit_model(
         Called with each `Iteration`.
     checkpoint : Path, optional
     near : EMResult, optional
+    start : GaussianModel, optional
+        Where the search begins if there is neither a fit that is near nor one to go on from.
     """
-    start = near.model if near else _kept(checkpoint, summary.columns) if checkpoint else None
+    kept = _kept(checkpoint, summary.columns) if checkpoint else None
+    start = near.model if near else kept or start
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         result = fit_gaussian(
@@ -118,7 +200,6 @@ def fit_model(
             max_iter=options.max_iter,
             acceleration=options.acceleration,
             prior_rows=near.prior_rows if near else options.prior,
-            diagnostics=near is None,
             time_limit=options.time_limit,
             n_starts=1 if near else options.n_starts,
             start=start,

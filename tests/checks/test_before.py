@@ -9,7 +9,7 @@ import pytest
 from job_checks import BETWEEN, NOT_NULL, carried_out, check, every_expectation, job
 
 from em_impute.checks import check_columns, check_rows, columns_needed, verify_checks
-from em_impute.job import Check, JobError, load_job
+from em_impute.job import Check, Imputation, JobError, load_job
 
 MISTAKES = {
     "unknown expectation": (
@@ -220,6 +220,13 @@ def test_own_expectation_can_be_used_by_its_name() -> None:
     assert (found.success, found.observed) == (False, "1 of 2 rows unexpected (50.0%)")
 
 
+def test_only_checks_of_the_output_name_columns_that_filling_adds() -> None:
+    unique = check("expect_compound_columns_to_be_unique", column_list=["Day", "imputation"])
+    check_columns(job(after=[unique]), ["Ozone", "Day"], ["imputation"])
+    with pytest.raises(JobError, match="the table has no column imputation, only Ozone, Day"):
+        check_columns(job(unique), ["Ozone", "Day"], ["imputation"])
+
+
 def test_column_that_the_table_lacks_is_told_with_the_nearest() -> None:
     checks = [
         check(NOT_NULL, column="Ozon"),
@@ -239,6 +246,14 @@ def test_column_that_the_table_lacks_is_told_with_the_nearest() -> None:
             (checks[0], "Ozon (did you mean Ozone?)"),
         )
     ]
+
+
+def test_imputations_count_among_the_rows_of_the_output() -> None:
+    several = job(after=[check("expect_column_sum_to_be_between", column="x", min_value=1)])
+    several = several.model_copy(update={"imputation": Imputation(method="multiple", draws=5)})
+    check_rows(several, 400_000)
+    with pytest.raises(JobError, match="of the table's 2,500,000 rows"):
+        check_rows(several, 500_000)
 
 
 @pytest.mark.parametrize(

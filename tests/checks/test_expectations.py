@@ -25,6 +25,7 @@ from em_impute.checks.expectations import (
     ExpectImputedDistributionToMatch,
     ExpectMissingnessToBeMcar,
 )
+from em_impute.gaussian import aleksic_mcar_test
 from em_impute.job import Check, Imputation, Job, JobError
 
 AIR = pd.read_csv(Path(__file__).parents[1] / "reference" / "airquality6.csv")
@@ -86,6 +87,22 @@ def test_a_suite_of_gx_asks_for_mcar(validate: Validate) -> None:
     json.dumps(answer.to_json_dict(), allow_nan=False)
 
 
+def test_a_suite_of_gx_asks_for_mcar_by_the_other_test(validate: Validate) -> None:
+    """Ozone is missing by the month; without a complete column nothing can be said."""
+    expected = ExpectMissingnessToBeMcar(test="aleksic")
+    answer = validate(AIR, expected).result
+    test = aleksic_mcar_test(AIR)
+    assert answer["observed_value"] == pytest.approx(test.p_value)
+    assert answer["details"]["by_missing"] == pytest.approx(dict(test.by_missing))
+    assert expected.observed(answer) == (
+        f"p = {test.p_value:.3g}, Aleksić's test: {test.statistic:.4g} on {test.df} degrees of "
+        "freedom"
+    )
+    check = Check(expectation=MCAR, kwargs={"column_list": ["Ozone", "Solar.R"], "test": "aleksic"})
+    [alone] = check_input(AIR, (check,), ()).results
+    assert alone.observed.startswith("cannot be judged: Aleksić's test needs a column")
+
+
 def test_examples_in_docstrings_run() -> None:
     failures, tried = doctest.testmod(expectations)
     assert tried
@@ -105,8 +122,11 @@ def test_nullable_columns_are_numbers_too(validate: Validate) -> None:
     expected = ExpectMissingnessToBeMcar()
     nullable = AIR.convert_dtypes(dtype_backend="pyarrow")
     assert validate(nullable, expected).result == validate(AIR, expected).result
-    numbered = AIR.set_axis(range(AIR.shape[1]), axis=1)
-    assert validate(numbered, expected).result == validate(AIR, expected).result
+    named = validate(AIR, expected).result
+    numbered = validate(AIR.set_axis(range(AIR.shape[1]), axis=1), expected).result
+    by_name, by_number = (r["details"].pop("by_column") for r in (named, numbered))
+    assert numbered == named
+    assert {AIR.columns[int(label)]: part for label, part in by_number.items()} == by_name
 
 
 @pytest.mark.parametrize("kind", [float, Decimal])
@@ -326,7 +346,7 @@ def test_what_is_wrong_with_them_in_a_job_is_said_before_the_run() -> None:
         f"{MCAR}: column_list must be a list, got text",
         f"{MCAR}: min_p_value must be at most 1, got 2",
         f"{MCAR}: there is no option alpha, only column_list, condition_parser, description, "
-        "min_p_value, notes, row_condition",
+        "min_p_value, notes, row_condition, test",
         f"{MATCH}: without max_ks or max_mean_difference it would check nothing",
         f"{MATCH}: nothing is imputed in the input yet; move it to checks.output, or name a "
         "mask_column",

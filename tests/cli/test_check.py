@@ -28,6 +28,18 @@ def test_check_says_what_would_happen_and_runs_nothing(
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("draws", "words"), [(None, "20 times"), (5, "5 times"), ("auto", "as standard errors need")]
+)
+def test_check_says_how_often_cells_would_be_filled(
+    write_job: WriteJob, draws: object, words: str
+) -> None:
+    several = {"method": "multiple"} | ({"draws": draws} if draws else {})
+    result = em_impute("check", write_job(table(**good_rows()), imputation=several))
+    assert result.exit_code == 0, result.output
+    assert words in result.output
+
+
 def test_check_finds_what_a_run_would_refuse(write_job: WriteJob) -> None:
     result = em_impute("check", write_job("x,y\n"))
     assert result.exit_code == 1

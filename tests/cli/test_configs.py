@@ -18,7 +18,12 @@ from command_line import em_impute
 from conftest import ROOT
 from postgres_server import GUARDED, PASSWORD, PostgresServer
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+from em_impute.job import EngineOptions, load_job
+from em_impute.runs import steps
+from em_impute.tables.run_folder import open_run_folder
+from em_impute.tables.whole_files import sha256
+
+pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
 
 
 def test_quickstart_publishes_the_reference_answer(
@@ -111,6 +116,18 @@ def test_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with duckdb.connect("out/penguins.duckdb") as connection:
         rows = connection.execute("SELECT count(*), count(body_mass_g) FROM penguins_filled")
         assert len(set(rows.fetchall()[0])) == 1
+
+
+def test_dask_draws_what_one_process_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "dask.yaml")
+    assert result.exit_code == 0, result.output
+    job = load_job(ROOT / "configs" / "dask.yaml").model_copy(update={"engine": EngineOptions()})
+    here = open_run_folder(tmp_path, job.name, "here")
+    table = steps.load(job, here)
+    staged = steps.fill(job, table, steps.fit(job, table, here), here)
+    assert staged.sha256 == sha256(Path("out/airquality_dask.parquet"))
 
 
 def test_folder_of_csv_to_partitioned_parquet(

@@ -11,7 +11,7 @@ import pytest
 from command_line import GOOD, em_impute, good_rows, table
 from conftest import EM_IMPUTE, WriteJob
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
 
 
 def test_a_run_is_verified(write_job: WriteJob, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from servers import PrefectServer
 
 from em_impute.tables.writing import formats as staging
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
 
 
 def test_a_run_leaves_its_folder_and_nothing_else(write_job: WriteJob, tmp_path: Path) -> None:
@@ -33,6 +33,7 @@ def test_a_run_leaves_its_folder_and_nothing_else(write_job: WriteJob, tmp_path:
     assert {file.name for file in folder.iterdir()} == {
         "manifest.json",
         "model.json",
+        "columns.json",
         "summary.npz",
         "cells.parquet",
         "checks.json",

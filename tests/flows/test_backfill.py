@@ -17,7 +17,7 @@ from em_impute.flows.impute import impute
 from em_impute.job import CannotRun, Job
 from em_impute.runs.run import Outcome
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
 
 FIRST, LAST = date(2026, 2, 1), date(2026, 2, 4)
 
@@ -130,3 +130,15 @@ def test_a_job_that_is_the_same_every_day_is_no_backfill(job: Job) -> None:
 def test_weeks_and_months(job: Job) -> None:
     state = backfill(job, FIRST, date(2026, 2, 28), every="month", return_state=True)
     assert list(state.result(raise_on_failure=False)) == [FIRST]
+
+
+def test_days_of_a_job_with_a_state_are_run_in_their_order(job: Job) -> None:
+    """Each by a model of itself and those before it; so not several at a time."""
+    with_state = Job.model_validate(job.model_dump(mode="json") | {"state": {"path": "state"}})
+    both = backfill(with_state, FIRST, LAST, parallel=2, return_state=True)
+    assert "run them one at a time, without parallel" in (both.message or "")
+    state, _ = run(with_state)
+    assert state.is_completed()
+    manifests = map(json.loads, (p.read_text() for p in Path("runs/days").glob("*/manifest.json")))
+    rows = {one["date"][-2:]: one["rows_of_model"]["rows"] for one in manifests}
+    assert rows == {"01": 60, "02": 120, "03": 180, "04": 240}

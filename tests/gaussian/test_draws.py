@@ -16,6 +16,7 @@ from scipy import stats
 
 from em_impute.gaussian import GaussianModel
 from em_impute.gaussian.draws import standard_normals
+from em_impute.gaussian.keys import row_words
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +60,7 @@ def test_draws_are_cholesky_factor_times_normals(smallest: float) -> None:
     X = model.mean + np.where(np.isnan(factor_table(40, 6, 0.4, seed=3)), np.nan, 0.0)
     missing = np.isnan(X)
     z = np.zeros_like(X)
-    z[missing] = standard_normals(missing, model.columns, 7, None, 2)
+    z[missing] = standard_normals(np.nonzero(missing), model.columns, 7, row_words(None, 40), 2)
     noise = model.draw(X, seed=7, imputation=2) - model.mean
     for i, m in enumerate(missing):
         expected = np.array(exact_factor(model.covariance, m)) @ z[i, m]
@@ -88,10 +89,10 @@ def test_standardised_draws_are_normal() -> None:
 )
 def test_normals_of_regular_keys_are_normal_and_independent(keys: NDArray[np.int64]) -> None:
     """Neighbouring rows, columns, imputations and seeds: each correlation within 5 errors of 0."""
-    everything = np.ones((len(keys), 3), dtype=bool)
+    everything, words = np.nonzero(np.ones((len(keys), 3))), row_words(keys, len(keys))
 
     def normals(seed: int, imputation: int) -> Floats:
-        z = standard_normals(everything, ("a", "b", "c"), seed, keys, imputation)
+        z = standard_normals(everything, ("a", "b", "c"), seed, words, imputation)
         return z.reshape(-1, 3)
 
     z = normals(seed=0, imputation=1)
@@ -104,9 +105,9 @@ def test_normals_of_regular_keys_are_normal_and_independent(keys: NDArray[np.int
 
 
 def test_no_two_cells_share_their_noise() -> None:
-    everything = np.ones((1000, 20), dtype=bool)
+    everything, words = np.nonzero(np.ones((1000, 20))), row_words(None, 1000)
     columns = [f"c{j}" for j in range(20)]
-    z = [standard_normals(everything, columns, s, None, i) for s in (0, 1) for i in (1, 2)]
+    z = [standard_normals(everything, columns, s, words, i) for s in (0, 1) for i in (1, 2)]
     assert len(np.unique(np.concatenate(z))) == 80_000
 
 
@@ -166,9 +167,12 @@ def test_another_process_draws_the_same() -> None:
     """Python's own hash of text differs from process to process; ours must not."""
     program = (
         "import numpy as np; from em_impute.gaussian.draws import standard_normals;"
-        "print(standard_normals(np.ones((2, 1), bool), ('Größe',), 3, ['a', ('b', 4)], 5).tolist())"
+        "from em_impute.gaussian.keys import row_words;"
+        "cells, words = np.nonzero(np.ones((2, 1))), row_words(['a', ('b', 4)], 2);"
+        "print(standard_normals(cells, ('Größe',), 3, words, 5).tolist())"
     )
-    here = standard_normals(np.ones((2, 1), bool), ("Größe",), 3, ["a", ("b", 4)], 5)
+    cells, words = np.nonzero(np.ones((2, 1))), row_words(["a", ("b", 4)], 2)
+    here = standard_normals(cells, ("Größe",), 3, words, 5)
     root = Path(__file__).parents[2]
     there = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root
@@ -178,7 +182,7 @@ def test_another_process_draws_the_same() -> None:
 
 def test_the_noise_of_a_cell_is_pinned() -> None:
     """A change of these numbers would change what every user's seed means."""
-    z = standard_normals(np.ones((1, 2), bool), ("a", "b"), 1, ["key"], 1)
+    z = standard_normals(np.nonzero(np.ones((1, 2))), ("a", "b"), 1, row_words(["key"], 1), 1)
     np.testing.assert_allclose(z, [-0.5814408892994077, -1.136385460880819], rtol=1e-13)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +13,18 @@ from holed_tables import MURRAY, REFERENCE, factor_table, reference
 from numpy.typing import NDArray
 from scipy.linalg import hadamard
 
-from em_impute.gaussian import ConvergenceWarning, PatternSummary, Status, fit_gaussian
+from em_impute.gaussian import (
+    ConvergenceWarning,
+    PatternSummary,
+    Status,
+    fit,
+    fit_gaussian,
+    information,
+    maximum,
+)
 from em_impute.gaussian.e_step import WeightedRows, e_step
 from em_impute.gaussian.em import m_step
-from em_impute.gaussian.information import (
-    LEAST_EVALUATIONS,
-    MAX_EVALUATIONS,
-    missing_information,
-)
+from em_impute.gaussian.information import MAX_EVALUATIONS, at_a_saddle
 from em_impute.gaussian.parameters import Parameters, Standardisation
 
 Floats = NDArray[np.float64]
@@ -77,6 +83,19 @@ def test_agrees_with_the_numerically_differentiated_map(name: str, prior_rows: f
     loadings = np.sort(np.abs(vector))[::-1]
     found = np.abs([loading for _, loading in result.worst_combination])
     np.testing.assert_allclose(found, loadings[: len(found)] / loadings[0], atol=0.02)
+
+
+@pytest.mark.parametrize("prior_rows", [0.0, 3.0])
+@pytest.mark.parametrize("name", WITH_NORM2)
+def test_the_matrix_and_its_products_with_vectors_say_the_same(
+    name: str, prior_rows: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_matrix = fit_gaussian(summary_of(name), prior_rows=prior_rows, max_iter=10_000)
+    by_vectors = fit_gaussian(summary_of(name), prior_rows=prior_rows, max_iter=10_000)
+    assert by_matrix.missing_information.evaluations == 0
+    monkeypatch.setattr(maximum, "is_small", lambda rows: False)
+    assert by_vectors.missing_information.evaluations > 0
+    assert by_matrix.worst_fraction == pytest.approx(by_vectors.worst_fraction, abs=2e-3)
 
 
 @pytest.mark.parametrize("name", WITH_NORM2)
@@ -139,20 +158,36 @@ def test_nothing_is_missing_without_missing_cells() -> None:
     assert result.missing_information.evaluations == 0
 
 
-def test_it_is_not_known_where_there_is_no_maximum_or_nobody_asked() -> None:
+def test_it_is_not_known_where_there_is_no_maximum_or_the_data_are_gone() -> None:
     with pytest.warns(ConvergenceWarning):
         stopped = fit_gaussian(summary_of("boys"), max_iter=2)
-    asked_not = fit_gaussian(summary_of("boys"), diagnostics=False)
-    for result in (stopped, asked_not):
+    copied = copy(fit_gaussian(summary_of("boys")))
+    for result in (stopped, copied):
         assert np.isnan(result.worst_fraction)
         assert result.missing_information.evaluations == 0
 
 
-def test_the_fit_itself_is_the_same_with_and_without() -> None:
-    X = factor_table(300, 6, 0.3, seed=33)
-    one, other = fit_gaussian(X), fit_gaussian(X, diagnostics=False)
-    assert one.trace == other.trace
-    assert 0 < one.missing_information.evaluations <= MAX_EVALUATIONS
+def test_a_copy_knows_what_was_asked_before() -> None:
+    result = fit_gaussian(summary_of("boys"))
+    known = result.worst_fraction
+    assert copy(result).worst_fraction == known
+
+
+def test_it_is_sought_once_and_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    sought: list[int] = []
+
+    def seek(*given: Any) -> Any:
+        sought.append(1)
+        return original(*given)
+
+    original = information.missing_information
+    monkeypatch.setattr(maximum, "is_small", lambda rows: False)
+    monkeypatch.setattr(maximum.information, "missing_information", seek)
+    result = fit_gaussian(factor_table(300, 6, 0.3, seed=33))
+    assert not sought
+    assert 0 < result.missing_information.evaluations <= MAX_EVALUATIONS
+    assert 0 < result.worst_fraction < 1
+    assert sought == [1]
 
 
 def test_a_saddle_point_is_no_maximum_and_says_so() -> None:
@@ -170,57 +205,87 @@ def test_a_saddle_point_is_no_maximum_and_says_so() -> None:
     assert further.worst_fraction < 1.0
 
 
+@pytest.mark.parametrize("by_matrix", [True, False])
 @pytest.mark.parametrize("k", [0, 3, 12])
 @pytest.mark.parametrize("prior_rows", [0.0, 0.01])
-def test_a_saddle_is_found_in_a_few_evaluations_without_diagnostics(
-    k: int, prior_rows: float
+def test_every_fit_finds_out_whether_it_is_at_a_saddle(
+    k: int, prior_rows: float, by_matrix: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also among further columns that say nothing about the two."""
     signs = hadamard(16)[:, 1 : k + 1].astype(float)
     X = np.vstack([np.hstack([np.tile(row, (16, 1)), signs]) for row in MURRAY])
+    monkeypatch.setattr(WeightedRows, "within", lambda *limits: by_matrix)
     with pytest.warns(ConvergenceWarning, match="saddle point"):
-        result = fit_gaussian(X, diagnostics=False, prior_rows=prior_rows)
+        result = fit_gaussian(X, prior_rows=prior_rows)
     assert result.status is Status.SADDLE
-    assert result.missing_information.evaluations == 0
-    best = fit_gaussian(X, diagnostics=False, n_starts=5)
+    best = fit_gaussian(X, n_starts=5)
     assert best.status is Status.CONVERGED
     assert abs(best.model.correlation[0, 1]) == pytest.approx(0.5, abs=1e-4)
     assert best.loglik > result.loglik
 
 
 @pytest.mark.parametrize("name", WITH_NORM2)
-def test_a_maximum_is_not_taken_for_a_saddle(name: str) -> None:
-    assert fit_gaussian(summary_of(name), diagnostics=False, max_iter=10_000).converged
+def test_a_maximum_is_not_taken_for_a_saddle(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fit_gaussian(summary_of(name), max_iter=10_000).converged
+    monkeypatch.setattr(maximum, "FEW_COVARIANCES", 0)
+    assert fit_gaussian(summary_of(name), max_iter=10_000).converged
 
 
-def test_which_side_of_1_takes_few_evaluations() -> None:
-    """Five where little is missing, and no more than the whole answer where much is."""
-    looked: list[int] = []
-    for missing in (0.1, 0.3, 0.6):
-        ending = fit_gaussian(X := factor_table(400, 8, missing, seed=2), tol=1e-8)
-        rows = WeightedRows.of(PatternSummary.from_array(X), np.arange(8), np.zeros(8), np.ones(8))
-        point = ending.model.mean, ending.model.covariance
+class Linear:
+    """A stand-in for the EM map: linear about 0, with a Jacobian that is known."""
 
-        def em_map(at: Parameters, rows: WeightedRows = rows) -> Parameters:
-            return m_step(e_step(rows, *at), at[0], 0.0)
+    def __init__(self, p: int, others: float, hidden: float) -> None:
+        self.p, self.evaluations, self.edge = p, 0, others
+        # Every eigenvalue is between 0 and `others`, but for one covariance.
+        self.rates = np.linspace(0.0, others, p * p).reshape(p, p)
+        self.rates = (self.rates + self.rates.T) / 2
+        self.rates[0, 1] = self.rates[1, 0] = hidden
+        self.point = np.zeros(p), np.eye(p)
 
-        def objective(at: Parameters, rows: WeightedRows = rows) -> float:
-            return e_step(rows, *at).loglik / rows.n
+    def __call__(self, at: Parameters) -> Parameters:
+        self.evaluations += 1
+        return self.edge / 2 * at[0], np.eye(self.p) + self.rates * (at[1] - np.eye(self.p))
 
-        found = missing_information(
-            em_map,
-            objective,
-            point,
-            em_map(point),
-            0.0,
-            ending.model.columns,
-            lambda: False,
-            closely=False,
+    def objective(self, at: Parameters) -> float:
+        moved = at[1] - np.eye(self.p)
+        return float(
+            np.sum((self.rates - 1.0) * moved**2) / 4 - (1 - self.edge / 2) * at[0] @ at[0]
         )
-        assert found.worst_fraction < 1.0
-        assert found.evaluations <= ending.missing_information.evaluations
-        looked.append(found.evaluations)
-    assert looked[0] == LEAST_EVALUATIONS
+
+    def is_saddle(self) -> bool | None:
+        return at_a_saddle(self, self.objective, self.point, self.point, 0.0, lambda: False)
+
+
+@pytest.mark.parametrize("hidden", [1.02, 1.2, 2.0])
+@pytest.mark.parametrize("others", [0.1, 0.35, 0.6, 0.9])
+@pytest.mark.parametrize("p", [5, 20, 60])
+def test_one_direction_of_many_is_found_to_lead_away(p: int, others: float, hidden: float) -> None:
+    assert Linear(p, others, hidden).is_saddle() is True
+
+
+@pytest.mark.parametrize("p", [5, 20, 60])
+def test_which_side_of_1_takes_few_evaluations_where_little_is_missing(p: int) -> None:
+    spent = []
+    for others in (0.1, 0.35, 0.6, 0.9):
+        em_map = Linear(p, others, others)
+        assert em_map.is_saddle() is False
+        spent.append(em_map.evaluations)
+    assert spent == sorted(spent)
+    assert spent[1] <= 3
+    assert spent[-1] <= MAX_EVALUATIONS
+
+
+def test_without_time_nothing_more_is_evaluated() -> None:
+    em_map = Linear(20, 0.9, 1.2)
+    found = at_a_saddle(em_map, em_map.objective, em_map.point, em_map.point, 0.0, lambda: True)
+    assert (found, em_map.evaluations) == (None, 1)
+
+
+def test_a_fit_says_that_the_time_was_over_before_it_knew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "is_saddle", lambda *given: None)
+    result = fit_gaussian(summary_of("boys"))
+    assert result.converged
+    assert result.decisions[-1] == fit.NO_TIME_TO_LOOK
 
 
 @pytest.mark.parametrize("noise", [1e-4, 1e-5, 1e-6])
@@ -230,7 +295,6 @@ def test_the_way_to_a_singular_covariance_is_not_taken_for_a_saddle(noise: float
     X = np.array([20.0, 30.0, 5.0]) + rng.normal(scale=[5, 7, 1], size=(400, 3))
     X = np.column_stack([X, X.sum(axis=1) + noise * rng.normal(size=400)])
     X[rng.random(X.shape) < 0.1] = np.nan
-    for diagnostics in (True, False):
-        result = fit_gaussian(X, prior_rows="auto", diagnostics=diagnostics)
-        assert result.status is Status.CONVERGED
-        assert not result.worst_fraction > 1.0
+    result = fit_gaussian(X, prior_rows="auto")
+    assert result.status is Status.CONVERGED
+    assert not result.worst_fraction > 1.0

@@ -106,9 +106,9 @@ def test_rows_are_brought_together_before_they_are_gathered(
     assert seen == [True] * 4
     conditional = models.conditional
 
-    def note_too(matrix: Floats, *parameters: Floats) -> Any:
-        seen.append(matrix.flags.c_contiguous)
-        return conditional(matrix, *parameters)
+    def note_too(holes: Any, *parameters: Floats) -> Any:
+        seen.append(holes.X.flags.c_contiguous)
+        return conditional(holes, *parameters)
 
     monkeypatch.setattr(models, "conditional", note_too)
     fit_gaussian(X).model.impute(X)

@@ -95,6 +95,19 @@ def test_with_one_pattern_there_is_nothing_to_test() -> None:
     assert np.isnan(test.p_value)
 
 
+def test_the_contributions_add_up_and_name_the_column_whose_mean_differs() -> None:
+    rng = np.random.default_rng(21)
+    X = rng.normal(size=(500, 4))
+    X[:, 0] += 0.8 * X[:, 1]  # which differs, too, but only by way of the other
+    X[rng.random(500) < 1 / (1 + np.exp(1.0 - 2.0 * X[:, 1])), 3] = np.nan
+    X[rng.random(500) < 0.2, 2] = np.nan
+    test = little_mcar_test(X)
+    assert sum(part for _, part in test.by_column) == pytest.approx(test.statistic)
+    (first, part), *others = test.by_column
+    assert (first, part > 0.8 * test.statistic) == ("x1", True)
+    assert max(abs(other) for _, other in others) < 0.1 * test.statistic
+
+
 # --- Error rates -------------------------------------------------------------------------------
 
 ROUNDS = 400

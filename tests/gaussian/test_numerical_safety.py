@@ -147,7 +147,7 @@ def test_500_columns_of_which_one_block_is_missing_at_times() -> None:
     n, p, k = 2000, 500, 375
     X = factor_table(n, p, 0.0, seed=6)
     X[::5, k:] = np.nan
-    result = fit_gaussian(X, diagnostics=False)
+    result = fit_gaussian(X)
     assert result.status is Status.CONVERGED
     assert_close(result.model, monotone(X, k), 1e-6)
 

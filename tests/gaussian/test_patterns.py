@@ -156,3 +156,47 @@ def test_summaries_of_other_columns_are_not_added() -> None:
         a.update(np.ones((1, 3)))
     with pytest.raises(ValueError, match="differ from each other"):
         PatternSummary(["a", "a"])
+
+
+Moments = tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def moments_of(X: NDArray[np.float64], origin: NDArray[np.float64]) -> Moments:
+    """Patterns, counts, means and scatters, the slow way."""
+    shown = ~np.isnan(X)
+    patterns = np.unique(shown, axis=0)
+    parts = [X[(shown == pattern).all(axis=1)] - origin for pattern in patterns]
+    means = [rows.mean(axis=0) for rows in parts]
+    scatters = [(rows - m).T @ (rows - m) for rows, m in zip(parts, means, strict=True)]
+    return patterns, np.array([len(rows) for rows in parts]), np.array(means), np.array(scatters)
+
+
+def test_moments_that_were_summed_up_elsewhere_are_the_same_summary() -> None:
+    """At an offset of 1e9, with a constant column and one that is another's double."""
+    X = factor_table(400, 6, missing=0.2, seed=12) + 1e9
+    X[:, 4] = np.where(np.isnan(X[:, 4]), np.nan, 7.0)
+    X[:, 5] = 2 * (X[:, 3] - 1e9)
+    origin = np.nanmedian(X, axis=0)
+    columns = list("abcdef")
+    summary = PatternSummary.from_moments(columns, origin, *moments_of(X, origin))
+    assert_same(summary, PatternSummary.from_array(X, columns))
+    assert summary.observed_sd[4] == 0.0
+
+
+def test_rows_are_added_to_moments() -> None:
+    X, origin, columns = factor_table(300, 4, missing=0.2, seed=2), np.zeros(4), list("abcd")
+    summary = PatternSummary.from_moments(columns, origin, *moments_of(X[:200], origin))
+    assert_same(summary.update(X[200:]), PatternSummary.from_array(X, columns))
+
+
+def test_moments_that_do_not_hold_together_are_refused() -> None:
+    origin, columns = np.zeros(3), list("abc")
+    moments = moments_of(factor_table(50, 3, missing=0.2, seed=3), origin)
+    patterns, counts, means, scatters = moments
+    from_moments = PatternSummary.from_moments
+    with pytest.raises(ValueError, match="scatters have the shapes"):
+        from_moments(columns, origin, patterns, counts, means, scatters[:, :2])
+    with pytest.raises(ValueError, match="Each pattern comes once"):
+        from_moments(columns, origin, patterns, counts * 0, means, scatters)
+    with pytest.raises(ValueError, match="must be finite where cells are observed"):
+        from_moments(columns, origin, patterns, counts, means, scatters * np.nan)

@@ -16,7 +16,14 @@ from holed_tables import factor_table
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from em_impute import EMImputer, GaussianModel, PatternSummary, fit_gaussian, little_mcar_test
+from em_impute import (
+    EMImputer,
+    GaussianModel,
+    PatternSummary,
+    aleksic_mcar_test,
+    fit_gaussian,
+    little_mcar_test,
+)
 from em_impute.gaussian.table import Table
 
 NAMES = ["a", "b", "c"]
@@ -24,8 +31,9 @@ NAMES = ["a", "b", "c"]
 DOORS: dict[str, Callable[[Any], Any]] = {
     "from_array": lambda X: PatternSummary.from_array(X).observed_mean,
     "update": lambda X: PatternSummary(NAMES).update(X).observed_mean,
-    "fit_gaussian": lambda X: fit_gaussian(X, diagnostics=False).model.mean,
+    "fit_gaussian": lambda X: fit_gaussian(X).model.mean,
     "little_mcar_test": lambda X: little_mcar_test(X).statistic,
+    "aleksic_mcar_test": lambda X: aleksic_mcar_test(X).statistic,
     "impute": lambda X: MODEL.impute(X),
     "draw": lambda X: MODEL.draw(X, seed=1),
     "conditional": lambda X: MODEL.conditional(X).mean,

@@ -37,13 +37,32 @@ def test_the_self_test_is_on_unless_it_is_off() -> None:
             f"allowed here: {MODEL_KEYS}",
         ),
         (
-            "imputation: {draws: 1}",
-            "4:14: imputation.draws: unknown key; allowed here: method, seed, mask",
+            "imputation: {chains: 1}",
+            "4:14: imputation.chains: unknown key; allowed here: method, draws, posterior, "
+            "max_sweeps, seed, mask, delta",
         ),
         ("imputation: {seed: -1}", "4:20: imputation.seed: expected a number of 0 or more"),
         (
             "imputation: {mask: 3}",
             "4:20: imputation.mask: expected true or false, got a whole number",
+        ),
+        (
+            "imputation: {delta: {income: low}}",
+            "4:30: imputation.delta.income: expected a number, got text",
+        ),
+        (
+            "imputation: {delta: {income: .nan}}",
+            "4:30: imputation.delta.income: expected a finite number; "
+            "for no limit leave the key out",
+        ),
+        (
+            "imputation: {delta: {income: -500}}",
+            "4:30: imputation.delta.income: expected a number of -10 or more",
+        ),
+        (
+            "imputation: {delta: -0.2}",
+            "4:21: imputation.delta: expected a mapping (`key: value`), got a number with a "
+            "decimal point; for example `delta: {income: -0.2}`",
         ),
         ("self_test: maybe", f"4:12: self_test: {SELF_TEST_EXPECTED}"),
         ("self_test: false", f"4:12: self_test: {SELF_TEST_EXPECTED}"),
@@ -122,8 +141,26 @@ def test_the_self_test_is_on_unless_it_is_off() -> None:
             "model: {time_limit: 0}",
             "4:21: model.time_limit: expected a number above 0; for example `time_limit: 600`",
         ),
-        ("imputation: {method: median}", "4:22: imputation.method: expected mean or draw"),
+        (
+            "imputation: {method: median}",
+            "4:22: imputation.method: expected mean, draw or multiple",
+        ),
     ],
 )
 def test_a_mistake_in_an_option_is_explained_at_its_place(text: str, complaint: str) -> None:
     assert complaints(MINIMAL + text) == [complaint]
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ("{method: multiple, draws: 1}", "expected auto, or the number of imputations"),
+        ("{method: multiple, draws: yes}", "expected auto, or the number of imputations"),
+        ("{method: multiple, draws: many}", "a whole number from 2 to 1,000"),
+        ("{draws: 5}", "draws is about several imputations: add `method: multiple`"),
+        ("{method: draw, posterior: ml}", "posterior is about several imputations"),
+        ("{max_sweeps: 5}", "max_sweeps is about several imputations"),
+    ],
+)
+def test_several_imputations_are_asked_for_by_their_method(given: str, complaint: str) -> None:
+    assert complaint in " ".join(complaints(f"{MINIMAL}imputation: {given}"))

@@ -218,7 +218,7 @@ def test_a_job_and_its_login_are_kept_in_prefect(
     asked = ask(prefect_server, document)
     assert json.loads(asked)["data"] == {"url": postgres.guarded_url, "password": "********"}
     folder = outcome.report.parent
-    home = Path(prefect_server.environment["PREFECT_HOME"])
+    kept = prefect_server.kept()
     left = {
         "the block": asked,
         "the log": ask(prefect_server, "logs/filter", {"sort": "TIMESTAMP_DESC"}),
@@ -226,11 +226,12 @@ def test_a_job_and_its_login_are_kept_in_prefect(
         "the flow runs": ask(prefect_server, "flow_runs/filter", {"sort": "START_TIME_DESC"}),
         "the task runs": ask(prefect_server, "task_runs/filter", {}),
         **{str(p): p.read_bytes().decode(errors="replace") for p in folder.iterdir()},
-        **{p.name: p.read_bytes().decode(errors="replace") for p in home.iterdir() if p.is_file()},
+        **{name: data.decode(errors="replace") for name, data in kept.items()},
     }
     assert "kept_in_prefect" in left["the artifacts"] + left["the flow runs"]
     assert "the block em-impute-database/warehouse" in left["the log"]
-    assert {"prefect.db", "server.log"} <= left.keys()
+    assert {"the table block_document", "the table log"} <= left.keys()
+    assert any(name.endswith("server.log") for name in left)
     assert not [name for name, text in left.items() if PASSWORD in text or "s3cret" in text]
 
 

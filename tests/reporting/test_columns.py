@@ -1,4 +1,4 @@
-"""The columns of a report against pandas, and digests of cells that come in portions."""
+"""The columns of a report against pandas."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from em_impute.gaussian import PatternSummary, fit_gaussian
 from em_impute.reporting.columns import describe_columns
 from em_impute.reporting.records import Column, Report
-from em_impute.tables.digest import MAX_KEPT, Digest, Moments
+from em_impute.tables.digest import Moments
 
 
 def column(report: Report, name: str) -> Column:
@@ -54,28 +54,3 @@ def test_column_without_observed_cells_has_no_moments() -> None:
         {"a": "impute", "b": "impute"}, {"a": 0, "b": 2}, 2, summary=summary
     )
     assert empty.observed == Moments(0, None, None)
-
-
-@pytest.mark.parametrize("portions", [1, 13])
-def test_digest_of_more_cells_than_it_keeps(portions: int) -> None:
-    """Moments and range are exact, quartiles those of a part of the cells, however they come."""
-    cells = np.random.default_rng(1).lognormal(10, 1, size=3 * MAX_KEPT)
-    digest = Digest()
-    for portion in np.array_split(cells, portions):
-        digest.add(portion)
-    assert (digest.low, digest.high, digest.whole) == (cells.min(), cells.max(), False)
-    assert digest.moments == Moments(
-        len(cells), pytest.approx(cells.mean(), rel=1e-13), pytest.approx(cells.std(), rel=1e-12)
-    )
-    assert digest.kept.tolist() == cells[::4].tolist()
-    assert np.percentile(digest.kept, [25, 75]) == pytest.approx(
-        np.percentile(cells, [25, 75]), rel=0.02
-    )
-
-
-def test_moments_far_from_zero_keep_their_digits() -> None:
-    cells = 1e9 + np.arange(1000.0) % 7
-    digest = Digest()
-    for portion in np.array_split(cells, 50):
-        digest.add(portion)
-    assert digest.moments.sd == pytest.approx(np.std(cells - 1e9), rel=1e-9)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from em_impute.gaussian.arrays import Floats
 from em_impute.reporting import plots
 from em_impute.reporting.columns import ImputedDigest
 from em_impute.reporting.distributions import (
@@ -18,7 +19,7 @@ from em_impute.reporting.distributions import (
     describe_distributions,
     most_imputed,
 )
-from em_impute.reporting.records import Column, Distribution, Floats, Report
+from em_impute.reporting.records import Column, Distribution, Report
 from em_impute.reporting.svg import as_png, as_svg
 from em_impute.tables.digest import Moments
 

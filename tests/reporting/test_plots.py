@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
+import re
 import warnings
+from collections.abc import Callable
 from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from em_impute.reporting import plots, style
+from em_impute.reporting import plots, render, style
 from em_impute.reporting.missingness import Pattern, Patterns
+from em_impute.reporting.parts import Parts
 from em_impute.reporting.records import Distribution, Evaluation, Fit, Report
 from em_impute.reporting.svg import as_png, as_svg
 
@@ -76,6 +81,34 @@ def test_png_is_opaque_and_light(report: Report) -> None:
     picture = Image.open(io.BytesIO(as_png(plots.trace(report.fit))))
     assert "transparency" not in picture.info
     assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_the_page_and_the_artifact_share_their_figures(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is drawn once, and both look as if they had drawn it for themselves."""
+    apart = render.html(report), render.markdown(report)
+    drawn: list[Fit] = []
+
+    def trace(fit: Fit, draw: Callable[[Fit], Figure] = plots.trace) -> Figure:
+        drawn.append(fit)
+        return draw(fit)
+
+    monkeypatch.setattr(plots, "trace", trace)
+    parts = Parts()
+    together = render.html(report, parts), render.markdown(report, parts=parts)
+    assert drawn == [report.fit]
+    assert together[0] == apart[0]
+    assert render.html(report, parts) == apart[0]
+    for ours, own in zip(*map(pictures_in, (together[1], apart[1])), strict=True):
+        assert ours.size == own.size
+        # Letters are measured a little otherwise for SVG.
+        assert np.abs(np.asarray(ours, float) - np.asarray(own, float)).mean() < 8
+
+
+def pictures_in(markdown: str) -> list[Image.Image]:
+    encoded = re.findall("base64,([A-Za-z0-9+/=]+)", markdown)
+    return [Image.open(io.BytesIO(base64.b64decode(one))).convert("RGB") for one in encoded]
 
 
 def test_bar_has_its_colour_all_over() -> None:

@@ -12,11 +12,20 @@ import pytest
 from markdown_it import MarkdownIt
 
 from em_impute.reporting import render, self_test_plots, style
+from em_impute.reporting.parts import Parts
 from em_impute.reporting.records import Report
 from em_impute.reporting.svg import as_svg
 from em_impute.self_test.judge import judge
 from em_impute.self_test.limits import Limits
-from em_impute.self_test.scores import Forecasts, LevelScores, NumberScores, SelfTest, score_numbers
+from em_impute.self_test.scores import (
+    EnergyIScore,
+    EnergyScore,
+    Forecasts,
+    LevelScores,
+    NumberScores,
+    SelfTest,
+    score_numbers,
+)
 
 HOSTILE = "<img src=x onerror=alert(1)> | `x` **b** ![](http://example.org)"
 
@@ -43,7 +52,11 @@ def scores(column: str, sd: float = 1.0, transform: str = "none", cells: int = 2
 def test() -> SelfTest:
     numbers = [scores("Ozone", transform="log"), scores("Solar.R"), scores(HOSTILE, sd=0.3)]
     levels = [LevelScores("grade", 200, 150, 90)]
-    return judge("refit", 9000, 1, numbers, levels, Limits(min_coverage_95=0.9))
+    judged = judge("refit", 9000, 1, numbers, levels, Limits(min_coverage_95=0.9))
+    columns = tuple(
+        EnergyScore(name, 7321, 1234, 5, -0.4567, -0.5678, 0.1) for name in ("Ozone", HOSTILE)
+    )
+    return dataclasses.replace(judged, energy=EnergyIScore(-0.3456, -0.5432, columns))
 
 
 @pytest.fixture
@@ -78,6 +91,8 @@ def test_pages_say_what_the_test_says(page: object, tested: Report, test: SelfTe
         assert f"{number:.2f}" in text
     assert f"{ozone.coverage.at_95:.1%}" in text
     assert re.search(r"grade\W+200\W+75\.0% 45\.0%", text)
+    assert "Energy-I-score of draws −0.346, of each column alone −0.543" in text
+    assert page is render.markdown or "Ozone 7,321 1,234 5 −0.457 −0.568" in text
     assert "None" not in text
 
 
@@ -97,10 +112,10 @@ def test_a_test_of_nothing_reads_well(page: object, report: Report, empty: SelfT
 
 
 def test_no_name_breaks_the_pages(tested: Report) -> None:
-    html = render.html(tested)
+    parts = Parts()
+    html, markdown = render.html(tested, parts), render.markdown(tested, parts=parts)
     assert "<img" not in html
-    assert html.count("<svg") == len(re.findall("<svg", render.html(tested)))
-    markdown = render.markdown(tested)
+    assert html.count("<svg") == html.count("</svg>")
     tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
     children = [child for token in tokens for child in token.children or ()]
     assert not {"html_block", "html_inline", "code_inline"} & {t.type for t in [*tokens, *children]}
@@ -125,10 +140,12 @@ def test_markdown_shows_the_worst_columns_of_many_and_stays_small(report: Report
     numbers = [scores(f"column {j}" + "x" * (j % 7)) for j in range(200)]
     test = judge("fill", 100_000, 0, numbers, (), Limits())
     many = dataclasses.replace(report, self_test=test)
-    assert "the other 160 are in the table artifact" in render.markdown(many)
-    assert len(render.markdown(many).encode()) < 300_000
-    assert len(render.html(many).encode()) < 3_000_000
-    assert render.html(many).count('id="pit') > 0
+    parts = Parts()
+    html, markdown = render.html(many, parts), render.markdown(many, parts=parts)
+    assert "the other 160 are in the table artifact" in markdown
+    assert len(markdown.encode()) < 300_000
+    assert len(html.encode()) < 3_000_000
+    assert html.count('id="pit') > 0
 
 
 def text_in(svg: str) -> list[str]:
@@ -146,6 +163,24 @@ def test_errors_are_drawn_the_worst_first(test: SelfTest) -> None:
 def test_coverage_is_drawn_with_its_numbers(test: SelfTest) -> None:
     shown = text_in(as_svg(self_test_plots.coverage(test), "c", "Coverage."))
     assert {f"{share:.1%}" for share in test.coverage.shares} <= set(shown)
+
+
+@pytest.mark.parametrize("page", [render.html, render.markdown])
+def test_pages_show_observed_against_predicted(page: object, tested: Report) -> None:
+    assert callable(page)
+    assert "Observed against predicted" in text_of(page(tested))
+    few = judge("fill", 15, 0, [scores("Ozone", cells=15)], (), Limits())
+    assert len(few.numbers[0].calibration) == 1
+    assert "bins of similar predictions" not in page(dataclasses.replace(tested, self_test=few))
+
+
+def test_bins_are_drawn_and_told_in_alarm_where_intervals_are_too_narrow(test: SelfTest) -> None:
+    [narrow] = [scores for scores in test.numbers if scores.column in test.misfits]
+    assert all(b.too_few_within for b in narrow.calibration)
+    for one in test.numbers:
+        drawing = as_svg(self_test_plots.calibration(one), "c", "Bins.")
+        assert ("--alarm" in drawing) == (one is narrow)
+    assert len(self_test_plots.calibrations(test.numbers).axes) == 3
 
 
 def test_a_misfit_is_drawn_in_alarm(test: SelfTest) -> None:

@@ -7,7 +7,6 @@ import inspect
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -23,6 +22,7 @@ from holed_tables import factor_table
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State
+from reports import pictures_left_out
 
 from em_impute.cli import main as cli
 from em_impute.flows.impute import impute
@@ -70,7 +70,7 @@ from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.writing import single_file
 from em_impute.tables.writing.staged import TargetError
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
 
 # What an error may quote, and nothing that is left may.
 CELL = "secret-cell-4711"
@@ -214,19 +214,6 @@ def parts_of(stage: Stage) -> list[str]:
     return list(made)
 
 
-@contextmanager
-def quick_pictures() -> Iterator[None]:
-    """Pictures are not drawn where that is not what is looked at."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "as_svg", lambda *_: "<svg></svg>")
-        patch.setattr(pictures, "as_png", lambda *_: b"png")
-        for module in (plots, self_test_plots):
-            for name, value in list(vars(module).items()):
-                if getattr(value, "__annotations__", {}).get("return") == "Figure":
-                    patch.setattr(module, name, lambda *_, **__: None)
-        yield
-
-
 def in_one_flow(look: Callable[[], dict[str, list[str]]]) -> dict[str, list[str]]:
     """What was wrong, where something was."""
     looked: dict[str, list[str]] = {}
@@ -253,7 +240,7 @@ def test_each_part_of_what_a_run_leaves_fails_by_itself(stage: Stage) -> None:
             assert f"artifact {name}" in parts
         for event in ("published", "drifted"):
             assert f"event {event}" in parts
-        with quick_pictures():
+        with pictures_left_out():
             for part in parts:
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setattr(Parts, "make", failing(part))
@@ -342,7 +329,7 @@ def everywhere() -> tuple[ModuleType, ...]:
 def test_each_function_of_the_report_fails_and_the_verdict_stands(stage: Stage) -> None:
     def look() -> dict[str, list[str]]:
         looked = {}
-        with quick_pictures():
+        with pictures_left_out():
             for name, (places, broken) in functions().items():
                 with pytest.MonkeyPatch.context() as patch:
                     for place, attribute in places:

@@ -66,6 +66,7 @@ def test_manifest_says_what_ran_on_what(
             "narrowed": [],
         },
         "cells": 3,
+        "rows_of_model": None,
         "table": "ef56",
         "outputs": {"model.json": "cd34"},
         "seed": None,

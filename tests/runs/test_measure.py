@@ -18,6 +18,7 @@ from em_impute.gaussian import GaussianModel
 from em_impute.job import Job
 from em_impute.reporting import render
 from em_impute.reporting.brief import in_brief
+from em_impute.reporting.parts import Parts
 from em_impute.reporting.records import Report
 from em_impute.runs.manifest import read_manifest
 from em_impute.runs.measure import report_numbers
@@ -146,8 +147,9 @@ def test_five_hundred_columns(ran: Callable[..., Ran]) -> None:
     _, _, report = ran(frame, model={"max_iter": 2})
     assert len(report.columns) == 500
     assert len(report.imputed) == 100
-    assert len(render.html(report).encode()) < 3_000_000
-    assert len(render.markdown(report).encode()) < 300_000
+    parts = Parts()
+    assert len(render.html(report, parts).encode()) < 3_000_000
+    assert len(render.markdown(report, parts=parts).encode()) < 300_000
 
 
 def test_no_page_shows_a_single_cell(ran: Callable[..., Ran]) -> None:
@@ -258,3 +260,28 @@ def test_a_fit_that_ended_at_a_saddle_is_a_warning_said_once(ran: Callable[..., 
     assert not any("saddle point" in sentence for sentence in found.warnings)
     assert report.fit is not None
     assert report.fit.status == "converged"
+
+
+def test_the_means_by_delta_are_those_of_tables_filled_with_it(ran: Callable[..., Ran]) -> None:
+    frame = table()
+    for delta in (-1.0, 0.5):
+        run, _, report = ran(frame, imputation={"delta": {"plain": delta}}, **OPTIONS)
+        filled = pd.read_parquet(run.job.target.path)
+        shown = report.sensitivity
+        assert shown is not None
+        # Three of the columns of numbers are transformed or bounded.
+        assert ([row.column for row in shown.rows], shown.left_out) == (["plain"], 3)
+        [row] = shown.rows
+        expected = filled["plain"].mean()
+        assert row.means[shown.deltas.index(delta)] == pytest.approx(expected, rel=1e-5)
+
+
+def test_means_of_groups_move_without_an_interval(ran: Callable[..., Ran]) -> None:
+    frame = table(330)[["plain", "steady"]].assign(site=["north"] * 200 + ["south"] * 130)
+    run, _, report = ran(frame, columns={"group_by": ["site"]}, imputation={"delta": {"plain": 1}})
+    assert report.sensitivity is not None
+    [row] = report.sensitivity.rows
+    filled = pd.read_parquet(run.job.target.path)
+    assert row.means[-1] == pytest.approx(filled["plain"].mean(), rel=1e-5)
+    assert row.tipping is None
+    assert report.sensitivity.sentences == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 from holed_tables import factor_table
 
 from em_impute.job import Job, JobError
+from em_impute.reporting import render
 from em_impute.runs import report, steps
 from em_impute.runs.history import past_run
+from em_impute.runs.measure import report_numbers
 from em_impute.runs.run import Found, Run, stop_if_refused
 from em_impute.tables.columns import roles as columns
 from em_impute.tables.run_folder import open_run_folder
@@ -62,6 +65,32 @@ def test_a_job_is_run_and_reported_by_plain_functions(
     brief = past_run(run.folder.path).brief
     assert brief is not None
     assert brief.outcome == outcome.verdict.outcome
+
+
+def test_a_delta_is_told_and_the_self_test_is_of_the_model_without_it(
+    job: Job, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"self_test": {"max_share": 1.0}, "imputation": {"delta": {"x1": -0.2}}}
+    shifting = Job.model_validate(job.model_dump(mode="json") | options)
+    table, log = steps.load(shifting, run.folder), logging.getLogger("steps")
+    fitted = steps.fit(shifting, table, run.folder)
+    found = Found(table, fitted=fitted)
+    with caplog.at_level("INFO", logger="steps"):
+        found.staged = steps.fill(shifting, table, fitted, run.folder, log)
+        found.tested = steps.self_test(shifting, table, fitted, log)
+    sentence = "x1: imputed cells are shifted by -0.2 sd."
+    assert sentence in caplog.messages
+    plain = steps.self_test(
+        shifting.model_copy(update={"imputation": job.imputation}), table, fitted
+    )
+    assert plain is not None
+    note = "Test cells are filled by the model as it is, without imputation.delta."
+    assert found.tested == replace(plain, note=note)
+    numbers = report_numbers(replace(run, job=shifting), found)
+    assert sentence in numbers.decisions
+    assert sentence not in numbers.warnings
+    assert sentence in render.html(numbers)
+    assert note in render.html(numbers)
 
 
 def test_steps_without_a_log_print_nothing(

@@ -46,7 +46,7 @@ def test_columns_that_are_filled_have_limits(
     """One that has no hole tonight, too, which is not tested until it has one."""
     limits = {"max_rmse_ratio": {"amount": 0.9, "full": 0.9}, "min_accuracy": {"sex": 0.5}}
     snapshot, made = checked(take_table, job, limits | {"min_coverage_95": 0.9})
-    assert limits_that_apply(snapshot, made) == {
+    assert limits_that_apply(snapshot, made.self_test) == {
         "max_rmse_ratio": {"amount": 0.9},
         "min_coverage_95": 0.9,
         "min_accuracy": {"sex": 0.5},

@@ -52,7 +52,7 @@ def fitted(snapshot: Snapshot, job: Job) -> Fitted:
 
 def self_tested(folder: Path, frame: pd.DataFrame, **options: Any) -> SelfTest:
     snapshot, job = prepared(folder, frame, **options)
-    found = score_hidden_cells(snapshot, fitted(snapshot, job), job)
+    found = score_hidden_cells(snapshot, fitted(snapshot, job), job.self_test, job.model)
     assert found is not None
     return found
 
@@ -133,7 +133,7 @@ def test_errors_are_those_that_pandas_computes(tmp_path: Path, method: str) -> N
     snapshot, job = prepared(tmp_path, frame, self_test={"method": method, "max_share": 0.1})
     first = fitted(snapshot, job)
     assert first.result is not None
-    test = score_hidden_cells(snapshot, first, job)
+    test = score_hidden_cells(snapshot, first, job.self_test, job.model)
     assert test is not None
     model, seen = first.result.model, frame.copy()
     if method == "refit":
@@ -169,7 +169,7 @@ def test_the_table_s_model_is_left_alone_by_a_refit(tmp_path: Path) -> None:
     first = fitted(snapshot, job)
     assert isinstance(first.result, EMResult)
     before = first.result.model.mean.tobytes(), first.result.model.covariance.tobytes()
-    score_hidden_cells(snapshot, first, job)
+    score_hidden_cells(snapshot, first, job.self_test, job.model)
     assert (first.result.model.mean.tobytes(), first.result.model.covariance.tobytes()) == before
 
 
@@ -334,9 +334,9 @@ def test_nothing_to_impute_is_not_tested(tmp_path: Path) -> None:
     complete = pd.DataFrame({"a": [1.0, 2, 4], "b": [2.0, 1, 5]})
     for columns in ({}, {"impute": ["a"]}):
         snapshot, job = prepared(tmp_path, complete, columns=columns)
-        assert score_hidden_cells(snapshot, fitted(snapshot, job), job) is None
+        assert score_hidden_cells(snapshot, fitted(snapshot, job), job.self_test, job.model) is None
     snapshot, job = prepared(tmp_path, gaussian_rows(50, seed=15), self_test="off")
-    assert score_hidden_cells(snapshot, fitted(snapshot, job), job) is None
+    assert score_hidden_cells(snapshot, fitted(snapshot, job), job.self_test, job.model) is None
 
 
 def test_columns_without_holes_are_left_out(tmp_path: Path) -> None:
@@ -410,7 +410,7 @@ def test_second_fit_that_does_not_end_is_a_warning(tmp_path: Path) -> None:
     first = fitted(snapshot, job)
     assert first.result is not None
     assert first.result.status is Status.MAX_ITERATIONS
-    test = score_hidden_cells(snapshot, first, job)
+    test = score_hidden_cells(snapshot, first, job.self_test, job.model)
     assert test is not None
     assert test.warnings[0].startswith("The self-test's fit without the test cells: ")
     assert test.cells > 0
@@ -443,7 +443,19 @@ def test_scores_do_not_hang_on_threads(tmp_path: Path, monkeypatch: pytest.Monke
 
     snapshot, job = prepared(tmp_path, gaussian_rows(3000, seed=21), self_test={"max_share": 0.3})
     model = fitted(snapshot, job)
-    first = score_hidden_cells(snapshot, model, job)
+    first = score_hidden_cells(snapshot, model, job.self_test, job.model)
     monkeypatch.setattr(threads, "_cores", lambda: 7)
     monkeypatch.setattr(threads, "WORTH_THREADS", 0)
-    assert score_hidden_cells(snapshot, model, job) == first
+    assert score_hidden_cells(snapshot, model, job.self_test, job.model) == first
+
+
+def test_the_energy_score_is_there_without_groups(tmp_path: Path) -> None:
+    frame = gaussian_rows(2_000, seed=12, missing=0.0)
+    holes = np.random.default_rng(13).random(frame.shape) < [0.0, 0.1, 0.1, 0.1, 0.1]
+    frame = frame.mask(holes)
+    energy = self_tested(tmp_path, frame).energy
+    assert energy is not None
+    assert [one.column for one in energy.columns] == list("bcde")
+    assert energy.alone < energy.score < 0
+    frame["group"] = pd.Series(["x", "y"] * 1_000)
+    assert self_tested(tmp_path, frame, columns={"group_by": ["group"]}).energy is None

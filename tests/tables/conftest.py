@@ -86,7 +86,8 @@ def stage(tmp_path: Path) -> Stage:
         ledger = path.with_suffix(".parquet")
         columns = pa.array([name for _, name in cells], pa.string()).dictionary_encode()
         rows = pa.array([row for row, _ in cells], pa.int64())
-        parquet.write_table(pa.table({"row": rows, "column": columns}), ledger, row_group_size=3)
+        told = {"row": rows, "column": columns, "imputation": pa.repeat(1, len(cells))}
+        parquet.write_table(pa.table(told), ledger, row_group_size=3)
         imputed = tuple((name, len(rows)) for name, rows in (filled or {}).items())
         digest = sha256(path)
         return Staged(path, "feather", table.num_rows, len(cells), digest, ledger, imputed)

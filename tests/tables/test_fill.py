@@ -244,18 +244,6 @@ def test_many_batches_are_filled_like_one_array(
     assert rows[-1] == 1 + np.flatnonzero(np.isnan(X[:, [0, 2]]).any(axis=1))[-1]
 
 
-def test_key_columns_may_be_called_like_those_of_the_ledger(
-    folder: RunFolder, take_csv: Take, tmp_path: Path
-) -> None:
-    snapshot = take_csv("row,value,x\nr1,7,\nr2,8,1\n")
-    roles = roles_of(snapshot, "x", key=("row", "value"))
-    staged = fill(snapshot, model_of("x"), roles, FileTarget(path=tmp_path / "y.csv"), folder)
-    assert pq.read_table(staged.ledger).to_pylist() == [
-        {"row": 1, "key.row": "r1", "key.value": 7, "column": "x", "value": 0.5, "level": None}
-        | {"sd": 1.0, "pattern": "80", "imputation": 1}
-    ]
-
-
 def test_pandas_gets_floats_where_it_had_integers(folder: RunFolder, tmp_path: Path) -> None:
     frame = pd.DataFrame({"n": pd.array([1, None, 3], "Int64"), "c": pd.Categorical(list("aba"))})
     frame.to_parquet(tmp_path / "x.parquet")

@@ -6,18 +6,22 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from em_impute.job import FileSource
+from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import (
     Snapshot,
+    SnapshotFile,
     read_batches,
 )
 from em_impute.tables.sources import take_snapshot
-from em_impute.tables.whole_files import DiskFullError
+from em_impute.tables.whole_files import DiskFullError, sha256
 
 Take = Callable[..., Snapshot]
 
@@ -46,3 +50,40 @@ def test_full_disk_leaves_no_half_snapshot(take_csv: Take, folder: RunFolder) ->
     with pytest.raises(DiskFullError, match=r"The disk is full: .*/snapshot\.arrow could not be"):
         take_csv("a\n" + "1\n" * 100_000)
     assert list(folder.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("file_format", ["csv", "csv.gz", "parquet", "feather", "jsonl"])
+def test_the_rows_of_each_file_are_known_where_they_have_to_be(
+    tmp_path: Path, file_format: str
+) -> None:
+    """By the file's name in the folder, in the order of the rows, whatever the batches are."""
+    sizes = {"month=1/a": 70, "month=1/b": 1, "month=2/a": 40}
+    for name, rows in sizes.items():
+        frame = pd.DataFrame({"x": np.arange(rows) / 4, "y": "text"})
+        path = tmp_path / "in" / f"{name}.{file_format}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        match file_format:
+            case "parquet":
+                frame.to_parquet(path)
+            case "feather":
+                frame.to_feather(path)
+            case "jsonl":
+                frame.to_json(path, orient="records", lines=True)
+            case _:
+                frame.to_csv(path, index=False)
+    source = FileSource(path=tmp_path / "in", format=file_format.partition(".")[0])
+    snapshot = take_snapshot(source, tmp_path / "snapshot.arrow", 32, Purpose(by_file=True))
+    expected = [
+        SnapshotFile(
+            f"{name}.{file_format}", sha256(tmp_path / "in" / f"{name}.{file_format}"), rows
+        )
+        for name, rows in sizes.items()
+    ]
+    assert list(snapshot.files) == expected
+    months = pa.Table.from_batches(read_batches(snapshot.path, ["month"]))["month"].to_pylist()
+    assert months == [1] * 71 + [2] * 40
+    snapshot.save(tmp_path / "snapshot.json")
+    again = Snapshot.load(tmp_path / "snapshot.json")
+    assert again is not None
+    assert again.files == snapshot.files
+    assert not take_snapshot(source, tmp_path / "other.arrow").files

@@ -20,7 +20,6 @@ from em_impute.tables import sources, spelling, summarise, targets
 from em_impute.tables.columns import roles as columns
 from em_impute.tables.fill import fill
 from em_impute.tables.reading import csv_text, json_lines
-from em_impute.tables.reading.digits import loses_digits
 from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import open_run_folder
 from em_impute.tables.snapshot import Snapshot, read_spelled, spelled_columns
@@ -286,30 +285,6 @@ def test_any_text_comes_back(tmp_path: Path, cells: list[str | None]) -> None:
         plain = pa.array(["" if c is None and file_format == "csv" else c for c in cells])
         assert back.column(0).to_pylist() == plain.to_pylist()
         assert back.column(1).to_pylist() == written.to_pylist()
-
-
-@pytest.mark.parametrize(
-    ("text", "lost"),
-    [
-        ("123456789012345678.01", True),
-        ("0.12345678901234567890", True),
-        ("-9007199254740993", True),
-        ("9007199254740992", False),
-        ("12.345678901234567", False),  # as pandas writes JSON
-        ("9007199254740993.5", True),
-        ("9" * 5000, True),
-        (f"0.{'1' * 5000}", True),
-        ("0.30000000000000004", False),
-        ("1.000000000000000056e-01", False),  # as numpy.savetxt writes 0.1
-        ("0.1000000000000000055511151231257827", False),
-        ("1.500000000000000000000", False),
-        ("0000000000000000.1", False),
-        ("a text of many letters", False),
-        ("", False),
-    ],
-)
-def test_digits_that_a_float_would_lose(text: str, lost: bool) -> None:
-    assert loses_digits(pa.array([text, None])).to_pylist() == [lost, False]
 
 
 def test_the_cells_that_a_file_of_text_spells_are_read_in_blocks(

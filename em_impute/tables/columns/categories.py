@@ -53,13 +53,25 @@ class _Categories:
         """
         mask, names, type_ = mask_of(len(cells), rows), self.labels(filling), cells.type
         if pa.types.is_dictionary(type_):
-            codes = pc.index_in(names.cast(type_.value_type), cells.dictionary)
+            dictionary = self._with_levels(cells.dictionary)
+            codes = pc.index_in(names.cast(type_.value_type), dictionary)
             indices = pc.replace_with_mask(cells.indices, mask, codes.cast(type_.index_type))
-            return pa.DictionaryArray.from_arrays(indices, cells.dictionary, ordered=type_.ordered)
+            return pa.DictionaryArray.from_arrays(indices, dictionary, ordered=type_.ordered)
         # Arrow cannot replace views of strings.
         plain = pa.large_string() if pa.types.is_string_view(type_) else type_
         filled = pc.replace_with_mask(cells.cast(plain), mask, names.cast(plain))
         return filled.cast(type_)
+
+    def _with_levels(self, dictionary: pa.Array) -> pa.Array:
+        """The dictionary, and behind it the levels that only tables of other nights have shown."""
+        levels = pa.array(self.shown_levels, pa.large_string()).cast(dictionary.type)
+        missing = levels.filter(pc.is_null(pc.index_in(levels, dictionary)))
+        return pa.concat_arrays([dictionary, missing]) if len(missing) else dictionary
+
+    @property
+    def shown_levels(self) -> tuple[str, ...]:
+        """Those that a cell has shown, and that can be filled in."""
+        return self.levels
 
     def labels(self, filling: Floats) -> pa.Array:
         """Names of the levels."""
@@ -137,19 +149,25 @@ class Ordinal(_Categories):
         """Its only column of the model, which has its name."""
         return (self.column,)
 
+    @property
+    def shown_levels(self) -> tuple[str, ...]:
+        """Those that a cell has shown."""
+        return tuple(level for level, n in zip(self.levels, self.counts, strict=False) if n)
+
     @cached_property
     def _shares(self) -> Floats:
         """Share of the cells up to and with each level."""
         return np.cumsum(self.counts) / max(sum(self.counts), 1)
 
     @cached_property
-    def _scores(self) -> Floats:
+    def scores(self) -> Floats:
+        """Of each level; of one without a cell, it may be infinite."""
         before = np.concatenate([[0.0], self._shares[:-1]])
         scores: Floats = ndtri((before + self._shares) / 2.0)
         return scores
 
     @cached_property
-    def _thresholds(self) -> Floats:
+    def thresholds(self) -> Floats:
         """Where one level ends and the next begins, infinite ends included."""
         inner: Floats = ndtri(self._shares[:-1])
         return np.concatenate([[-inf], inner, [inf]])
@@ -157,16 +175,16 @@ class Ordinal(_Categories):
     def encode(self, cells: pa.Array) -> Floats:
         """The scores."""
         codes = self.codes(cells)
-        return np.where(codes < 0, np.nan, self._scores[codes])[:, None]
+        return np.where(codes < 0, np.nan, self.scores[codes])[:, None]
 
     def expected(self, mean: Floats, sd: Floats) -> Floats:
         """The level that is most probable under the conditional of the latent normal."""
         unit = np.maximum(sd, np.finfo(float).tiny)
         with np.errstate(over="ignore"):
-            below = ndtr((self._thresholds - mean) / unit)
+            below = ndtr((self.thresholds - mean) / unit)
         return np.asarray(np.diff(below, axis=1).argmax(axis=1), dtype=np.float64)
 
     def publish(self, drawn: Floats) -> Floats:
         """The level in whose interval the latent normal was drawn."""
-        codes = np.searchsorted(self._thresholds[1:-1], drawn[:, 0], side="right")
+        codes = np.searchsorted(self.thresholds[1:-1], drawn[:, 0], side="right")
         return np.asarray(codes, dtype=np.float64)

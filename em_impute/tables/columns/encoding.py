@@ -1,8 +1,8 @@
 """A column of the table as columns of the model, and the model's answers as cells of the table.
 
-Each kind of column has an `Encoding`: a `Number`, perhaps transformed, bounded or whole; an
-`Instant`; a `Nominal` column, one-hot with its first level dropped; an `Ordinal` one, as scores of
-a latent normal. Observed cells only ever go one way, into the model.
+Each kind of column has an `Encoding`: `Numeric`, perhaps transformed, bounded or whole; `Instant`;
+`Nominal`, one-hot with its first level dropped; `Ordinal`, as scores of a latent normal. Observed
+cells only ever go one way, into the model.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from em_impute.gaussian.arrays import Floats
 from em_impute.tables.columns.encoding import to_numbers
-from em_impute.tables.columns.numbers import Instant, Number
+from em_impute.tables.columns.numbers import Instant, Numeric
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.columns.transforms import IDENTITY
 from em_impute.tables.snapshot import Snapshot, read_batches, read_schema
@@ -172,7 +172,7 @@ def _skewness(x: Floats) -> float:
 
 
 def _looks(snapshot: Snapshot, roles: Roles) -> dict[str, Look]:
-    names = [n for n in roles.model_columns if isinstance(roles.encoding(n), Number)]
+    names = [n for n in roles.model_columns if isinstance(roles.encoding(n), Numeric)]
     looks = {name: Look() for name in names}
     for batch in read_batches(snapshot.path, names) if names else ():
         for name, look in looks.items():
@@ -191,7 +191,7 @@ def _hint(name: str, type_: pa.DataType, roles: Roles, look: Look | None) -> Hin
     if look is None or not look.count:
         return None
     encoding = roles.encoding(name)
-    assert isinstance(encoding, Number)
+    assert isinstance(encoding, Numeric)
     as_given = encoding.transform is IDENTITY and (encoding.low, encoding.high) == (-inf, inf)
     predicts = name in roles.predictors
     tests = (_constant, _time, _counter, _identifier, *((_share, _skewed) if as_given else ()))

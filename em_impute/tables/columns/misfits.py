@@ -13,9 +13,9 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from em_impute.job import Job
+from em_impute.job.columns import Columns
 from em_impute.tables.columns.encoding import to_numbers
-from em_impute.tables.columns.numbers import Number
+from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.columns.transforms import IDENTITY
 from em_impute.tables.row_keys import row_keys
@@ -50,16 +50,17 @@ class Misfits:
     stop: bool
 
 
-def find_misfits(snapshot: Snapshot, roles: Roles, job: Job) -> tuple[Misfits, ...]:
+def find_misfits(snapshot: Snapshot, roles: Roles, columns: Columns) -> tuple[Misfits, ...]:
     """Look for cells that do not fit, in a few passes over some columns.
 
     Parameters
     ----------
     snapshot : Snapshot
     roles : Roles
-    job : Job
+    columns : Columns
+        What the job says of them.
     """
-    return (*_key_misfits(snapshot, roles.key), *_number_misfits(snapshot, roles, job))
+    return (*_key_misfits(snapshot, roles.key), *_number_misfits(snapshot, roles, columns))
 
 
 def _key_misfits(snapshot: Snapshot, key: tuple[str, ...]) -> Iterator[Misfits]:
@@ -95,11 +96,11 @@ def _repeated(snapshot: Snapshot, key: tuple[str, ...]) -> NDArray[np.int64]:
     return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *repeated]))
 
 
-def _number_misfits(snapshot: Snapshot, roles: Roles, job: Job) -> tuple[Misfits, ...]:
+def _number_misfits(snapshot: Snapshot, roles: Roles, columns: Columns) -> tuple[Misfits, ...]:
     """Cells outside of their transform's domain or their bounds."""
-    numbers = [e for e in roles.encodings if isinstance(e, Number) and _limited(e)]
+    numbers = [e for e in roles.encodings if isinstance(e, Numeric) and _limited(e)]
     names = [number.column for number in numbers]
-    tests = [test for number in numbers for test in _tests(number, job)]
+    tests = [test for number in numbers for test in _tests(number, columns)]
     rows = 0
     for batch in read_batches(snapshot.path, names) if names else ():
         for test in tests:
@@ -108,7 +109,7 @@ def _number_misfits(snapshot: Snapshot, roles: Roles, job: Job) -> tuple[Misfits
     return tuple(test.misfits() for test in tests if test.cells)
 
 
-def _limited(number: Number) -> bool:
+def _limited(number: Numeric) -> bool:
     return number.transform is not IDENTITY or (number.low, number.high) != (-inf, inf)
 
 
@@ -132,13 +133,13 @@ class _Test:
         return Misfits(self.column, self.expected, self.cells, self.rows, self.stop)
 
 
-def _tests(number: Number, job: Job) -> Iterator[_Test]:
+def _tests(number: Numeric, columns: Columns) -> Iterator[_Test]:
     name, transform, low, high = number.column, number.transform, number.low, number.high
     if transform is not IDENTITY:
         words = f"{name} {transform.domain}, as {transform.name} needs it"
         yield _Test(name, words, transform.accepts, stop=True)
     if (low, high) != (-inf, inf):
-        stop = job.columns.bounds_violated == "stop"
+        stop = columns.bounds_violated == "stop"
         yield _Test(
             name,
             f"observed {name} {_interval(low, high)}",

@@ -25,7 +25,7 @@ MOST_DIGITS = 15
 
 
 @dataclass(frozen=True)
-class Number:
+class Numeric:
     """A column of numbers.
 
     Attributes
@@ -65,6 +65,11 @@ class Number:
         """If it is bounded."""
         return self.ends != (-inf, inf)
 
+    @property
+    def moves_as_one(self) -> bool:
+        """Whether a shift on the model's scale is, but for rounding, that of every cell."""
+        return self.transform is IDENTITY and not self.drawn_first
+
     @cached_property
     def ends(self) -> tuple[float, float]:
         """The bounds on the model's scale."""
@@ -102,7 +107,7 @@ class Number:
 
     def spread(self, mean: Floats, sd: Floats) -> Floats:
         """Standard deviation of the value, of shape (n,), given those of the model's scale."""
-        if self.transform is IDENTITY and not self.drawn_first:
+        if self.moves_as_one:
             return sd[:, 0]
         with np.errstate(over="ignore", invalid="ignore"):
             return truncated_moments(self.transform.inverse, mean[:, 0], sd[:, 0], *self.ends)[1]
@@ -202,7 +207,7 @@ class Number:
         numbers = type_.to_pandas_dtype()
         if pa.types.is_integer(type_):
             limits = np.iinfo(numbers)
-            low, high = max(low, limits.min), min(high, _largest_float(limits.max))
+            low, high = max(low, limits.min), min(high, largest_float(limits.max))
             return np.clip(values, low, high).astype(numbers)
         clipped = np.clip(values, low, high).astype(numbers)
         # A narrow type may have rounded across a bound.
@@ -246,7 +251,7 @@ def _rounded(values: Floats, scale: int) -> Floats:
     return np.asarray(np.where(short, rounded, values), dtype=np.float64)
 
 
-def _largest_float(integer: int) -> float:
+def largest_float(integer: int) -> float:
     """The largest float that is not above `integer`."""
     nearest = float(integer)
     return float(np.nextafter(nearest, 0.0)) if int(nearest) > integer else nearest

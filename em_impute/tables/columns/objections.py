@@ -14,7 +14,7 @@ from em_impute.job import Job, Problem
 from em_impute.job.mistakes import listed, nearest
 from em_impute.tables.columns.encoding import as_labels
 from em_impute.tables.columns.numbers import ceil_or_inf, ends_of_decimals, floor_or_inf
-from em_impute.tables.columns.options import number_of
+from em_impute.tables.columns.options import numeric_of
 from em_impute.tables.columns.transforms import transform_of
 from em_impute.tables.reading.digits import CODE, LARGEST_EXACT_INTEGER, LONG_CODE, is_number
 from em_impute.tables.reading.missing import Missing, is_blank
@@ -160,6 +160,46 @@ def _no_number_left(job: Job, name: str) -> str:
     return ""
 
 
+# --- Its shift -----------------------------------------------------------------------------------
+
+
+def delta_problems(
+    snapshot: Snapshot, job: Job, model_columns: Collection[str], impute: Collection[str]
+) -> Iterator[Problem]:
+    """Yield what keeps columns from being shifted as ``imputation.delta`` says.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    job : Job
+    model_columns : collection of str
+    impute : collection of str
+        Those of them that are to be filled.
+    """
+    left_to_us = job.columns.impute is None
+    # What is imputed as soon as it has a missing cell may have none tonight.
+    imputed = {*impute, *(model_columns if left_to_us else ())} - {*(job.columns.predictors or ())}
+    for name in job.imputation.delta:
+        if message := absence(snapshot, name) or _no_shift(snapshot, job, name, imputed):
+            place = job.place("imputation", "delta", name)
+            yield Problem(place, f"imputation.delta: {message}")
+
+
+def _no_shift(snapshot: Snapshot, job: Job, name: str, imputed: Collection[str]) -> str:
+    if name not in imputed:
+        return (
+            f"column {name!r} is not imputed, so no cell of it can be shifted; name it in "
+            "columns.impute, or remove it from delta."
+        )
+    levels = job.columns.categories.get(name)
+    if levels == "nominal" or (levels is None and snapshot.profile(name).type == "bool"):
+        return (
+            f"column {name!r} holds categories without an order, which have no lower or higher; "
+            "remove it from delta, or give its levels in their order in columns.categories."
+        )
+    return ""
+
+
 # --- Its cells -----------------------------------------------------------------------------------
 
 
@@ -231,7 +271,7 @@ def _type_objection(snapshot: Snapshot, profile: ColumnProfile) -> str:
 def _integer_objection(snapshot: Snapshot, job: Job, name: str) -> str:
     """Say where an imputed column, floating point once it is filled, would lose an integer."""
     type_ = read_schema(snapshot.path).field(name).type
-    stays = name in job.columns.categories or number_of(job, name, type_).keeps_type
+    stays = name in job.columns.categories or numeric_of(job, name, type_).keeps_type
     if stays or type_ not in (pa.int64(), pa.uint64()):
         return ""
     found = _first_cell(snapshot, name, _is_beyond_floats)

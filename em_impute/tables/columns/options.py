@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from em_impute.job import FileSource, Job, JobError, Problem
 from em_impute.tables.columns.categories import Nominal, Ordinal
 from em_impute.tables.columns.encoding import Encoding, as_labels
-from em_impute.tables.columns.numbers import Instant, Number
+from em_impute.tables.columns.numbers import Instant, Numeric
 from em_impute.tables.columns.transforms import transform_of
 from em_impute.tables.reading.missing import is_blank
 from em_impute.tables.snapshot import Snapshot, read_batches
@@ -41,10 +41,10 @@ def encoding_of(snapshot: Snapshot, job: Job, name: str, type_: pa.DataType) -> 
         return _categories(snapshot, job, name)
     if pa.types.is_temporal(type_):
         return Instant(name)
-    return number_of(job, name, type_)
+    return numeric_of(job, name, type_)
 
 
-def number_of(job: Job, name: str, type_: pa.DataType) -> Number:
+def numeric_of(job: Job, name: str, type_: pa.DataType) -> Numeric:
     """Return how a column of numbers takes part.
 
     Parameters
@@ -58,7 +58,7 @@ def number_of(job: Job, name: str, type_: pa.DataType) -> Number:
     low, high = options.bounds.get(name, (None, None))
     integer = pa.types.is_integer(type_)
     whole = options.round is True or name in (options.round or ()) or (integer and _has_types(job))
-    return Number(
+    return Numeric(
         name,
         transform_of(options.transform.get(name)),
         -inf if low is None else low,

@@ -12,10 +12,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from em_impute.job import MASK, Job, JobError, Problem
+from em_impute.job import IMPUTATION, MASK, Job, JobError, Problem
 from em_impute.tables.columns.encoding import Encoding, Filling, to_numbers
-from em_impute.tables.columns.numbers import Number
-from em_impute.tables.columns.objections import cell_problems, option_problems, role_problems
+from em_impute.tables.columns.numbers import Numeric
+from em_impute.tables.columns.objections import (
+    cell_problems,
+    delta_problems,
+    option_problems,
+    role_problems,
+)
 from em_impute.tables.columns.options import encoding_of
 from em_impute.tables.snapshot import ColumnProfile, Snapshot, is_missing, read_schema
 
@@ -38,6 +43,8 @@ class Roles:
         Columns that divide the rows into groups with a model each.
     mask : bool
         Whether the filled table has one more column, which tells its imputed cells.
+    multiple : bool
+        Whether the filled table has each row several times, told by one more column.
     """
 
     columns: tuple[str, ...]
@@ -47,6 +54,17 @@ class Roles:
     encodings: tuple[Encoding, ...] = ()
     group_by: tuple[str, ...] = ()
     mask: bool = False
+    multiple: bool = False
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Columns that only the filled table has, after the others."""
+        return (*((MASK,) if self.mask else ()), *((IMPUTATION,) if self.multiple else ()))
+
+    @property
+    def filled_key(self) -> tuple[str, ...]:
+        """Columns that identify a row of the filled table."""
+        return (*self.key, IMPUTATION) if self.key and self.multiple else self.key
 
     @cached_property
     def model_columns(self) -> tuple[str, ...]:
@@ -74,7 +92,7 @@ class Roles:
 
     def encoding(self, name: str) -> Encoding:
         """How a column takes part in the model."""
-        return self._encodings.get(name) or Number(name)
+        return self._encodings.get(name) or Numeric(name)
 
     @cached_property
     def _encodings(self) -> dict[str, Encoding]:
@@ -114,17 +132,24 @@ def assign_roles(snapshot: Snapshot, job: Job) -> Roles:
     ------
     JobError
         With every problem at once: columns that the table lacks, columns in the model that are
-        neither numeric nor categories, options that their column cannot have, imputed integers
-        that floating point cannot hold, unknown or too many levels.
+        neither numeric nor categories, options that their column cannot have, a delta of a column
+        that is not imputed, imputed integers that floating point cannot hold, unknown or too many
+        levels.
     """
     problems = [*role_problems(snapshot, job), *option_problems(snapshot, job)]
-    if job.imputation.mask and any(column.name == MASK for column in snapshot.columns):
-        message = f"imputation.mask: the table has a column {MASK!r} already; rename it."
-        problems.append(Problem(job.place("imputation", "mask"), message))
+    names = {column.name for column in snapshot.columns}
+    for option, asked_for, added in (
+        ("mask", job.imputation.mask, MASK),
+        ("method", job.imputation.is_multiple, IMPUTATION),
+    ):
+        if asked_for and added in names:
+            message = f"imputation.{option}: the table has a column {added!r} already; rename it."
+            problems.append(Problem(job.place("imputation", option), message))
     if problems:
         raise JobError(problems)
     roles = _roles(snapshot, job)
-    if problems := list(cell_problems(snapshot, job, roles.model_columns, roles.impute)):
+    parts = roles.model_columns, roles.impute
+    if problems := [*delta_problems(snapshot, job, *parts), *cell_problems(snapshot, job, *parts)]:
         raise JobError(problems)
     roles = replace(roles, encodings=tuple(_encodings(snapshot, job, roles)))
     dimensions = Counter(roles.dimensions)
@@ -175,6 +200,7 @@ def _roles(snapshot: Snapshot, job: Job) -> Roles:
         predictors=tuple(sorted(predictors, key=columns.index)),
         group_by=named.group_by,
         mask=job.imputation.mask,
+        multiple=job.imputation.is_multiple,
     )
 
 

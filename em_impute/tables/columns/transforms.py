@@ -44,6 +44,10 @@ class Transform:
     high: float = inf
     closed: bool = False
 
+    def __reduce__(self) -> tuple[Callable[..., Transform], tuple[str, float, float]]:
+        # Another process has the same functions, and one identity, too.
+        return _named, (self.name, self.low, self.high)
+
     def accepts(self, x: Floats) -> NDArray[np.bool_]:
         """Whether each value is in the domain; NaN is."""
         if self.closed:
@@ -83,3 +87,9 @@ def transform_of(option: str | Logit | None) -> Transform:
         low,
         high,
     )
+
+
+def _named(name: str, low: float, high: float) -> Transform:
+    if name == "logit":
+        return transform_of(Logit(logit=(low, high)))
+    return {IDENTITY.name: IDENTITY, **_NAMED}[name]

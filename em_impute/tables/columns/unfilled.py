@@ -12,7 +12,7 @@ from itertools import groupby
 
 import pyarrow as pa
 
-from em_impute.job import Job
+from em_impute.job.columns import Columns
 from em_impute.tables.columns.options import MOST_LEVELS, has_few_levels
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.snapshot import ColumnProfile, Snapshot, read_schema
@@ -46,18 +46,19 @@ class Unfilled:
         return f"{self.why}; {self.remedy}" if self.remedy else self.why
 
 
-def find_unfilled(snapshot: Snapshot, roles: Roles, job: Job) -> tuple[Unfilled, ...]:
+def find_unfilled(snapshot: Snapshot, roles: Roles, columns: Columns) -> tuple[Unfilled, ...]:
     """The columns whose missing cells a run leaves, in the table's order.
 
     Parameters
     ----------
     snapshot : Snapshot
     roles : Roles
-    job : Job
+    columns : Columns
+        What the job says of them.
     """
     schema = read_schema(snapshot.path)
     return tuple(
-        _unfilled(snapshot, column, schema.field(column.name).type, job)
+        _unfilled(snapshot, column, schema.field(column.name).type, columns)
         for column in snapshot.columns
         if column.missing and column.name not in roles.impute
     )
@@ -91,21 +92,23 @@ def _listed(columns: Sequence[Unfilled]) -> str:
     return f"{before} and {others[-1]}" if others else before
 
 
-def _unfilled(snapshot: Snapshot, column: ColumnProfile, type_: pa.DataType, job: Job) -> Unfilled:
+def _unfilled(
+    snapshot: Snapshot, column: ColumnProfile, type_: pa.DataType, columns: Columns
+) -> Unfilled:
     name, cells = column.name, column.missing
-    if part := _part(name, job):
+    if part := _part(name, columns):
         return Unfilled(name, cells, part)
-    if job.columns.impute is not None:
+    if columns.impute is not None:
         return Unfilled(name, cells, "not named in columns.impute")
     if column.in_folders:
         return Unfilled(name, cells, "in folders' names", "name it in columns.impute to fill it")
     return Unfilled(name, cells, *_by_type(snapshot, name, type_))
 
 
-def _part(name: str, job: Job) -> str:
+def _part(name: str, columns: Columns) -> str:
     """What the job says that a column is for; empty if it does not say."""
     parts = {"key": "a key", "group_by": "it groups the rows", "predictors": "a predictor"}
-    named = (words for part, words in parts.items() if name in (getattr(job.columns, part) or ()))
+    named = (words for part, words in parts.items() if name in (getattr(columns, part) or ()))
     return next(named, "")
 
 

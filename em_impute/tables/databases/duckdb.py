@@ -26,6 +26,7 @@ from em_impute.tables.databases.session import (
     driver,
     infinite,
     kept_locked,
+    literal,
     renamed,
     unreadable,
 )
@@ -46,9 +47,8 @@ def _check_ends(column: pa.Array, field: pa.Field) -> None:
 _LOSSY_IN_DUCKDB = re.compile(r"BIT\b|TIME WITH TIME ZONE|UNION\b|BIGNUM|UHUGEINT|VARIANT|GEOMETRY")
 
 
-def _literal(text: str) -> str:
-    """Write a text in SQL, for the rare statement that takes no bound parameter."""
-    return "'{}'".format(text.replace("'", "''"))
+# By itself it takes most of the machine's. A thread that makes a table needs some 125.
+SPARING_MEGABYTES = 140
 
 
 class DuckDB(Session):
@@ -56,11 +56,14 @@ class DuckDB(Session):
 
     dialect = "duckdb"
 
-    def __init__(self, path: Path, write: bool) -> None:
+    def __init__(self, path: Path, write: bool, sparing: bool = False) -> None:
         self._duckdb = driver("duckdb", "duckdb")
         check_there(path, write)
         self._connection = self._opened(path, write)
         self.run("SET TimeZone = 'UTC'")
+        if sparing:
+            [(threads,)] = self.run("SELECT current_setting('threads')")
+            self.run(f"SET memory_limit = '{SPARING_MEGABYTES * int(threads)}MB'")
         self._restrict()
         self.run("BEGIN TRANSACTION")
 
@@ -83,7 +86,7 @@ class DuckDB(Session):
         self.run("SET python_enable_replacements = false")
         [(free,)] = self.run("SELECT current_setting('enable_external_access')")
         if free and (allowed := roots()):
-            folders = ", ".join(_literal(str(folder)) for folder in allowed)
+            folders = ", ".join(literal(str(folder)) for folder in allowed)
             self.run(f"SET allowed_directories = [{folders}]")
             self.run("SET enable_external_access = false")
         self.run("SET lock_configuration = true")  # a SELECT can switch on a log in any file
@@ -124,6 +127,8 @@ class DuckDB(Session):
             return "a row violates a constraint of the table, such as its primary key"
         if "read-only mode" in message or "configuration has been locked" in message:
             return f"{ONE_SELECT}{at}"
+        if isinstance(error, self._duckdb.OutOfMemoryException):
+            return "DuckDB came to the end of its memory; fill fewer columns, or on more cores"
         if isinstance(error, self._duckdb.PermissionException):
             return f"it reads a file outside of the folders that jobs may use ({ROOT}){at}"
         return f"a value does not fit, or the file is damaged ({type(error).__name__}){at}"

@@ -77,11 +77,12 @@ def _words(names: Sequence[str]) -> int:
 
 def _ledger(staged: Staged, names: Sequence[str]) -> Iterator[tuple[Ints, Ints]]:
     """Rows, from 0, and numbers of columns of the filled cells, in the order of rows."""
-    known = pa.array(names, pa.string())
+    known, rows_of_each = pa.array(names, pa.string()), staged.rows // staged.imputations
     with pq.ParquetFile(staged.ledger) as file:
-        for batch in file.iter_batches(columns=["row", "column"]):
+        for batch in file.iter_batches(columns=["row", "column", "imputation"]):
             columns = pc.index_in(batch["column"].cast(pa.string()), known)
-            yield batch["row"].to_numpy() - 1, columns.cast(pa.int64()).to_numpy()
+            rows = rows_of_each * (batch["imputation"].to_numpy().astype(np.int64) - 1)
+            yield rows + batch["row"].to_numpy() - 1, columns.cast(pa.int64()).to_numpy()
 
 
 def _with_marks(

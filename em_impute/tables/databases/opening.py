@@ -17,14 +17,17 @@ from em_impute.tables.writing.staged import TargetError
 
 
 @contextmanager
-def opened(place: DatabaseSource | DatabaseTarget) -> Iterator[Session]:
-    """A session with a source's or target's database; its refusals as this room's errors."""
+def opened(place: DatabaseSource | DatabaseTarget, sparing: bool = False) -> Iterator[Session]:
+    """A session with a source's or target's database; its refusals as this room's errors.
+
+    A `sparing` one leaves this process most of its memory, where the database is in it.
+    """
     reading = isinstance(place, DatabaseSource)
     fault, done = (SourceError, "read") if reading else (TargetError, "written")
     name = f"{place}"[0].upper() + f"{place}"[1:]
     try:
         login = login_to(place)
-        with _connect(login.url, login.password, write=not reading) as session:
+        with _connect(login.url, login.password, not reading, sparing) as session:
             yield session
     except (DatabaseError, LoginError) as error:
         raise fault(f"{name} cannot be {done}: {error}.") from None
@@ -43,7 +46,7 @@ def opened_once(target: DatabaseTarget) -> Iterator[Session]:
 
 
 @contextmanager
-def _connect(url: str, password: str | None, write: bool) -> Iterator[Session]:
+def _connect(url: str, password: str | None, write: bool, sparing: bool) -> Iterator[Session]:
     """Open a database and begin a transaction.
 
     Raises
@@ -57,7 +60,7 @@ def _connect(url: str, password: str | None, write: bool) -> Iterator[Session]:
         case "postgresql":
             session = PostgreSQL(parts, password, write)
         case "duckdb":
-            session = DuckDB(file_of(parts), write)
+            session = DuckDB(file_of(parts), write, sparing)
         case _:
             session = SQLite(file_of(parts), write)
     try:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from em_impute.job import MASK, DatabaseTarget, split_table
+from em_impute.job import IMPUTATION, DatabaseTarget, split_table
 from em_impute.tables import spelling
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.databases import filled_marks, holding, narrowing
@@ -46,7 +46,7 @@ def rehearse(snapshot: Snapshot, roles: Roles, schema: pa.Schema, target: Databa
         if not table.exists:
             create(session, table, schema)
         bits = filled_marks.marks(roles.impute, len(schema))
-        load = loaded(session, table, schema, target, roles.key, bits)
+        load = loaded(session, table, schema, target, roles.filled_key, bits)
         narrowing.permitted(load, target.narrowing)
         session.check_references(table, {n: load.value(n) for n in load.columns}, roles.impute)
         place = session.stand_in(table)
@@ -63,8 +63,8 @@ def _with_stand_ins(
         batch = spelling.as_read(read, roles.impute)
         columns, words = [], filled_marks.no_marks(roles.impute, batch.num_rows)
         for field in schema:
-            if field.name == MASK:
-                columns.append(pa.nulls(batch.num_rows, field.type))
+            if field.name in roles.added:
+                columns.append(_added(field, batch.num_rows))
                 continue
             column = batch.column(batch.schema.get_field_index(field.name))
             if field.name in stand_ins:
@@ -76,6 +76,13 @@ def _with_stand_ins(
                 column = pa.concat_arrays([column, one]).take(pa.array(there))
             columns.append(column.cast(field.type))
         yield pa.RecordBatch.from_arrays([*columns, *map(pa.array, words)], schema=wider)
+
+
+def _added(field: pa.Field, rows: int) -> pa.Array:
+    """A column that only the filled table has: of the first imputation, with no mask yet."""
+    if field.name == IMPUTATION:
+        return pa.repeat(pa.scalar(1, field.type), rows)
+    return pa.nulls(rows, field.type)
 
 
 def _observed(snapshot: Snapshot, name: str) -> object:

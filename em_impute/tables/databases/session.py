@@ -82,6 +82,11 @@ def quoted(name: str) -> str:
     return '"{}"'.format(name.replace('"', '""'))
 
 
+def literal(text: str) -> str:
+    """Write a text in SQL, where it cannot be a bound parameter."""
+    return "'{}'".format(text.replace("'", "''"))
+
+
 class Session(ABC):
     """A connection with a transaction, which only `commit` makes last.
 

@@ -5,4 +5,7 @@
 over several files); `folders` make one table of them. What is kept of cells depends on the
 `purpose`; which are `missing`, on the job. `digits` says which texts are numbers; `profiles`, with
 `oddities`, what is known of each column.
+
+What stands for a missing cell is a `Missing` here, made of the `MissingSpellings` of a job; how a
+file's text is encoded is a `TextEncoding` of the job, and no `Encoding` of a column.
 """

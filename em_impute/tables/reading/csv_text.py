@@ -366,7 +366,8 @@ def _stream_inferred(
 
     yield from _stream(file, header, options, note)
     if ragged:
-        raise SourceError(_ragged_rows(file, len(header), ragged))
+        hint = _of_carriage_returns(file, options)
+        raise SourceError(f"{_ragged_rows(file, len(header), ragged)}{hint}")
 
 
 def _stream(
@@ -415,3 +416,22 @@ def _ragged_rows(file: SourceFile, width: int, ragged: Sequence[tuple[int, int]]
         rows += ["..."] if len(others) > SHOWN_ROWS else []
         message += f" (and {len(others)} more such rows: {', '.join(rows)})"
     return f"{message}. A field that holds a comma has to be in quotes."
+
+
+def _of_carriage_returns(file: SourceFile, options: CsvOptions) -> str:
+    """A sentence on a carriage return that ends a row beside line feeds; empty if there is none."""
+    quote = (options.quote or "\0").encode()  # no text has a NUL
+    quote_or_return, quoted = re.compile(re.escape(quote) + rb"|\r(?=[^\n])"), False
+    with file.path.open("rb") as lines:
+        first = next(lines)
+        if not first.endswith(b"\n"):
+            return ""  # carriage returns end all of its rows
+        for found in chain.from_iterable(map(quote_or_return.finditer, chain([first], lines))):
+            if found[0] == quote:
+                quoted = not quoted
+            elif not quoted:
+                return (
+                    " The file also has a carriage return without a line feed, which ends a row: "
+                    "put the field that holds it in quotes, or take it out."
+                )
+    return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,6 +40,10 @@ class OpenSource:
         Columns that are text because of what is in their cells, not by their type.
     headless : bool
         Whether what was taken for names are numbers.
+    files : sequence of SourceFile
+        The files, as they are in the source.
+    rows_of : dict of str to int
+        Rows of each file by its name, as far as they have been read.
     """
 
     schema: pa.Schema
@@ -48,6 +52,8 @@ class OpenSource:
     in_folders: tuple[str, ...] = ()
     loose: frozenset[str] = frozenset()
     headless: bool = False
+    files: Sequence[SourceFile] = ()
+    rows_of: dict[str, int] = field(default_factory=dict)
 
 
 @contextmanager
@@ -66,7 +72,7 @@ def open_files(source: FileSource, work: Path, purpose: Purpose) -> Iterator[Ope
     SourceError
     """
     with opened(source, work) as files, plain_files(files, source, work) as (plain, options):
-        yield _read_files(plain, source, options, purpose)
+        yield replace(_read_files(plain, source, options, purpose), files=files)
 
 
 def _read_files(
@@ -95,9 +101,10 @@ def _read_files(
     partitions = partition_fields(files, schema.names)
     whole = pa.schema([*schema, *partitions], schema.metadata)
     whole = spelling.spelled(whole) if target_format else whole
-    batches = _in_folders(rows, partitions, whole, target_format)
+    rows_of = {file.name: 0 for file in files}
+    batches = _in_folders(rows, partitions, whole, target_format, rows_of)
     in_folders = tuple(field.name for field in partitions)
-    return OpenSource(whole, batches, notes, in_folders, loose, headless)
+    return OpenSource(whole, batches, notes, in_folders, loose, headless, rows_of=rows_of)
 
 
 def _in_folders(
@@ -105,9 +112,11 @@ def _in_folders(
     partitions: Sequence[pa.Field],
     schema: pa.Schema,
     target_format: str | None,
+    rows_of: dict[str, int],
 ) -> Iterator[pa.RecordBatch]:
     """The rows with the values that their files' folders name, and these as they are written."""
     for file, batch in rows:
+        rows_of[file.name] += batch.num_rows
         batch = with_partition(batch, file, partitions)
         for column in partitions if target_format else ():
             cells = spelling.render(batch.column(column.name), str(target_format))

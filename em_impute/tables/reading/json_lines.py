@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from json.encoder import encode_basestring
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -145,6 +145,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _AS_SPELLED: dict[str, Any] = dict.fromkeys(
     ("parse_float", "parse_int", "parse_constant"), _SpelledNumber
 )
+_NULL_LINE = re.compile(rb"^[ \t\r]*null", re.MULTILINE)
 _DECODER = json.JSONDecoder(strict=False, **_AS_SPELLED)
 _STRICT_DECODER = json.JSONDecoder(object_pairs_hook=_once, **_AS_SPELLED)
 
@@ -311,15 +312,43 @@ def _parse(
         raise SourceError(_complaint(file, first_line, of or block, str(error))) from None
 
 
-def _read_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
-    return pa_json.read_json(
+def read_block(
+    block: bytes, schema: pa.Schema | None = None, others: Literal["ignore", "infer"] = "infer"
+) -> pa.Table:
+    """Read whole lines, an object each.
+
+    Parameters
+    ----------
+    block : bytes
+    schema : Schema, optional
+        Columns whose types are known.
+    others : {"ignore", "infer"}
+        What becomes of keys that it lacks.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        If a line is no object, or the lines do not go together.
+    """
+    # A null in the first line, instead of an object, takes Arrow's reader down, and the process.
+    text = block.lstrip(b" \t\r\n")
+    if text and not text.startswith(b"{"):
+        raise pa.ArrowInvalid("The first line is no object.")
+    table = pa_json.read_json(
         io.BytesIO(block),
         read_options=pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
         parse_options=pa_json.ParseOptions(
-            explicit_schema=schema,
-            unexpected_field_behavior="ignore" if schema else "infer",
+            explicit_schema=schema, unexpected_field_behavior=others
         ),
     )
+    # Elsewhere it is a row without any cell.
+    if all(column.null_count for column in table.columns) and _NULL_LINE.search(block):
+        raise pa.ArrowInvalid("A line is no object.")
+    return table
+
+
+def _read_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
+    return read_block(block, schema, "ignore" if schema else "infer")
 
 
 def _complaint(file: SourceFile, first_line: int, block: bytes, reason: str) -> str:

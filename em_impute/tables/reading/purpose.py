@@ -22,26 +22,29 @@ class Purpose:
         kept, or because a database has a type for moments.
     categories : mapping of str to tuple of str
         The columns of categories, each with the levels that the job names.
+    by_file : bool
+        Whether it has to be known which rows are of which file.
     """
 
     target_format: str | None = None
     moments: tuple[str, ...] | None = ()
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    by_file: bool = False
 
     @classmethod
     def of(cls, job: Job) -> Purpose:
         """What a job reads its source for."""
-        source, target = job.source, job.target
+        source, target, by_file = job.source, job.target, job.state is not None
         categories = {
             name: levels if isinstance(levels, tuple) else ()
             for name, levels in job.columns.categories.items()
         }
         if not isinstance(target, FileTarget):
-            return cls(moments=None, categories=categories)
+            return cls(moments=None, categories=categories, by_file=by_file)
         is_text = isinstance(source, FileSource) and source.is_text
         if is_text and target.file_format in ("csv", "jsonl"):
-            return cls(target.file_format, None, categories)
-        return cls(None, job.columns.predictors or (), categories)
+            return cls(target.file_format, None, categories, by_file)
+        return cls(None, job.columns.predictors or (), categories, by_file)
 
 
 ANY = Purpose()

@@ -12,7 +12,6 @@ from typing import BinaryIO, Protocol, TextIO
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from em_impute.tables import spelling
@@ -313,11 +312,7 @@ def _read_json(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     with path.open("rb") as file:
         while lines := file.readlines(CSV_BLOCK_BYTES):
             block = b"".join(lines)
-            yield from pa_json.read_json(
-                pa.BufferReader(block),
-                read_options=pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
-                parse_options=pa_json.ParseOptions(explicit_schema=_plain_schema(schema, "jsonl")),
-            ).to_batches()
+            yield from json_lines.read_block(block, _plain_schema(schema, "jsonl")).to_batches()
 
 
 def _as_plain(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -72,7 +72,7 @@ def check(target: FileTarget) -> None:
                 "publish a folder of files."
             )
         check_lock(lock_of(target, place), str(target))
-        _check_writable(place if target.is_folder else place.parent)
+        check_writable(place if target.is_folder else place.parent)
     except OSError as error:
         raise unwritable(target, error) from error
 
@@ -113,7 +113,13 @@ def _check_is_ours(target: FileTarget, place: Path) -> None:
         )
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
+    """Make a folder if it is not there, and see that files can be made in it.
+
+    Raises
+    ------
+    OSError
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".em_impute."):
         pass

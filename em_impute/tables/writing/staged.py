@@ -22,16 +22,19 @@ class Staged:
         The table, in the format that the target stages.
     format : str
     rows : int
+        Of all imputations.
     cells : int
-        Imputed cells.
+        Imputed cells, each counted once.
     sha256 : str
         Of the table's bytes.
     ledger : Path
         Parquet, one row per imputed cell, as `ledger` says.
     imputed : tuple of (str, int)
-        Imputed cells of each column.
+        Imputed cells of each column, each counted once.
     key : tuple of str
         The columns that identify a row.
+    imputations : int
+        How many versions of the source's rows it has, one after the other.
     """
 
     path: Path
@@ -42,6 +45,7 @@ class Staged:
     ledger: Path
     imputed: tuple[tuple[str, int], ...]
     key: tuple[str, ...] = ()
+    imputations: int = 1
 
 
 @dataclass(frozen=True)

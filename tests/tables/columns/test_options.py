@@ -11,7 +11,7 @@ import pytest
 
 from em_impute.job import Job, JobError
 from em_impute.tables.columns.categories import Nominal
-from em_impute.tables.columns.numbers import Number
+from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import assign_roles
 from em_impute.tables.snapshot import Snapshot
 
@@ -42,4 +42,4 @@ def test_integers_of_a_typed_source_stay_integers(take_table: Take, tmp_path: Pa
     typed = Job.model_validate(
         {"name": "a", "source": {"path": "x.feather"}, "target": {"path": "y.csv"}}
     )
-    assert assign_roles(snapshot, typed).encoding("n") == Number("n", whole=True, keeps_type=True)
+    assert assign_roles(snapshot, typed).encoding("n") == Numeric("n", whole=True, keeps_type=True)

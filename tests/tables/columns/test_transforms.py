@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
 from em_impute.job import Logit
 from em_impute.tables.columns.transforms import transform_of
+
+
+@pytest.mark.parametrize("option", [None, "log", "cbrt", Logit(logit=(-1, 3))], ids=str)
+def test_another_process_has_the_same_transform(option: str | Logit | None) -> None:
+    """As workers of a cluster do: the identity is told by being the one that there is."""
+    transform = transform_of(option)
+    there = pickle.loads(pickle.dumps(transform))
+    assert (there is transform) == (not isinstance(option, Logit))
+    y = np.linspace(-3.0, 3.0, 7)
+    assert there.inverse(y).tobytes() == transform.inverse(y).tobytes()
+    assert (there.name, there.low, there.high) == (transform.name, transform.low, transform.high)
 
 
 @pytest.mark.parametrize(

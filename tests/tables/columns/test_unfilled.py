@@ -30,7 +30,7 @@ def holed(cells: list[Any]) -> list[Any]:
 
 
 def found(snapshot: Snapshot, job: Job) -> tuple[Unfilled, ...]:
-    return find_unfilled(snapshot, assign_roles(snapshot, job), job)
+    return find_unfilled(snapshot, assign_roles(snapshot, job), job.columns)
 
 
 def typed(job: Job) -> Job:

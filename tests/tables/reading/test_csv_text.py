@@ -195,6 +195,30 @@ def test_many_ragged_rows_are_not_all_listed(tmp_path: Path, refusal: Refusal) -
     assert "(and 99 more such rows: 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ...)" in message
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"a,b\n1,x\ry\n", True),
+        (b"a,b\r\n1,x\ry\r\n", True),
+        (b'a,b\n"x\r",1\n2,y\rz', True),
+        (b"a,b\n1,x\n2\n", False),
+        (b"a,b\r\n1,x\r\n2\r\n", False),
+        (b'a,b\n1,"x\ry"\n2\n', False),
+        (b'a,b\n1,"x\n\ry"\n2\n', False),
+        (b"a,b\r1,x\r2\r", False),
+        (b'"a\n",b\n1,"x\ry"\n2\n', False),
+    ],
+)
+def test_a_bare_carriage_return_is_told_where_there_is_one(
+    tmp_path: Path, refusal: Refusal, content: bytes, told: bool
+) -> None:
+    """Not within quotes, and not where it ends every line."""
+    (tmp_path / "x.csv").write_bytes(content)
+    message = refusal(tmp_path / "x.csv")
+    assert "where the header has 2" in message
+    assert ("carriage return without a line feed" in message) == told
+
+
 def test_row_too_long_for_arrow(tmp_path: Path, refusal: Refusal) -> None:
     (tmp_path / "x.csv").write_text(f'a,b\n1,"{"x" * 2 * CSV_BLOCK_BYTES}"\n')
     assert "a row is longer than 16 MB" in refusal(tmp_path / "x.csv")

@@ -52,6 +52,11 @@ def test_text_that_looks_like_a_time_in_some_rows_is_text(
         ('{"a": 1}\n{"a": secret}\n', "x.jsonl: line 2 is not JSON; expected one object a line."),
         ('{"a": 1}\n\n[1]\n', 'x.jsonl: line 3 is not a JSON object, such as {"a": 1}.'),
         ('{"a": 1}\n{"a": ["secret"]}\n', "x.jsonl: column 'a' holds "),
+        # Arrow's reader is taken down by these, and the process with it.
+        ("null\n", 'x.jsonl: line 1 is not a JSON object, such as {"a": 1}.'),
+        ('\n \nnull\n{"a": 1}\n', 'x.jsonl: line 3 is not a JSON object, such as {"a": 1}.'),
+        ('{"a": 1}\nnull\n', 'x.jsonl: line 2 is not a JSON object, such as {"a": 1}.'),
+        ("nullnu,ll", "x.jsonl: line 1 is not JSON; expected one object a line."),
         ('{"a": 1, "a": 2}\n', "x.jsonl could not be read as JSON lines; every key may stand once"),
         ("", "x.jsonl has no columns."),
         ("{}\n", "x.jsonl has no columns."),

@@ -1,0 +1,174 @@
+"""Where the passes over a snapshot are carried out: here, or part by part on Dask's workers.
+
+A part is a run of batches of the snapshot, which workers read for themselves: only the function and
+what it returns travel. The parts are the same for any number of workers, and so is the answer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from em_impute.gaussian.threads import at_most
+from em_impute.job import CannotRun, EngineOptions
+from em_impute.tables.progress import rows_passed
+from em_impute.tables.snapshot import Part, Snapshot
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+# Where Dask itself looks for the address.
+ADDRESS = "DASK_SCHEDULER_ADDRESS"
+# Seconds until a scheduler that does not answer, or has no worker, is given up.
+PATIENCE = 30
+
+Result = TypeVar("Result")
+
+
+class EngineError(CannotRun):
+    """The cluster that a job names cannot do its work."""
+
+
+class WorkersLostError(OSError):
+    """Workers died of a part of the table, one after the other."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The workers of a cluster, all of which see a snapshot."""
+
+    client: Client
+
+    def __len__(self) -> int:
+        return len(self.client.scheduler_info(n_workers=-1)["workers"])
+
+    def map(
+        self, function: Callable[[Part], Result], snapshot: Snapshot, parts: Sequence[Part]
+    ) -> Iterator[Result]:
+        """What `function` returns for each part of a snapshot, in their order.
+
+        A part whose worker dies is worked on again by another one.
+
+        Parameters
+        ----------
+        function : callable
+        snapshot : Snapshot
+        parts : sequence of Part
+
+        Raises
+        ------
+        EngineError
+            If a worker does not see the snapshot.
+        WorkersLostError
+            If several workers have died of one part.
+        """
+        from distributed import KilledWorker
+
+        self._require_sight(snapshot.path.absolute())
+        futures = self.client.map(partial(_alone, function), parts, pure=False)
+        try:
+            for done, (future, part) in enumerate(zip(futures, parts, strict=True), start=1):
+                yield future.result()
+                future.release()
+                rows_passed(part.first_row + part.rows, done / len(parts))
+        except KilledWorker:
+            raise WorkersLostError(
+                "A part of the table could not be worked on: several of Dask's workers died of "
+                "it, one after the other. See whether they have enough memory; a smaller "
+                "batch_rows needs less."
+            ) from None
+        finally:
+            self.client.cancel(futures)
+
+    def _require_sight(self, snapshot: Path) -> None:
+        seen = self.client.run(os.path.isfile, str(snapshot))
+        for worker, sees in seen.items():
+            if not sees:
+                raise EngineError(
+                    f"The Dask worker at {worker} does not see {snapshot}. The folder of the runs "
+                    "has to be on a disk that all workers see under the same path; name it by "
+                    "--runs or EM_IMPUTE_RUNS."
+                )
+
+
+@contextmanager
+def opened(engine: EngineOptions) -> Iterator[Workers | None]:
+    """The workers of a job's engine while they are needed; None if the process works alone.
+
+    Raises
+    ------
+    EngineError
+        If Dask is not installed, its scheduler does not answer or has no workers, or a worker has
+        another version of em_impute.
+    """
+    if engine.name == "local":
+        yield None
+        return
+    try:
+        import distributed
+    except ImportError:
+        raise EngineError(
+            "`engine: dask` needs Dask, which is not installed; install it with "
+            "`pip install 'em-impute[dask]'`."
+        ) from None
+    address = os.environ.get(ADDRESS)
+    if engine.workers or not address:
+        with (
+            distributed.LocalCluster(
+                n_workers=engine.workers,
+                threads_per_worker=1,
+                dashboard_address=None,
+                silence_logs="ERROR",
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            yield Workers(client)
+        return
+    try:
+        client = distributed.Client(address, timeout=PATIENCE)
+    except (OSError, TimeoutError):
+        raise EngineError(
+            f"Dask's scheduler at {address} does not answer. Is it running, and is this its "
+            f"address? {ADDRESS} names it; engine.workers asks for processes on this machine."
+        ) from None
+    with client:
+        _require_workers(client, address)
+        yield Workers(client)
+
+
+def _require_workers(client: Client, address: str) -> None:
+    """Raise an error unless there are workers, each with the version of em_impute that is here."""
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError:
+        raise EngineError(
+            f"Dask's scheduler at {address} has no worker; start some by `dask worker {address}`."
+        ) from None
+
+    def installed() -> str:
+        # A function within one is sent by value, so that workers without em_impute answer, too.
+        try:
+            return metadata.version("em-impute")
+        except metadata.PackageNotFoundError:
+            return ""
+
+    here = installed()
+    for worker, there in client.run(installed).items():
+        if there != here:
+            has = f"em_impute {there}" if there else "no em_impute"
+            raise EngineError(
+                f"The Dask worker at {worker} has {has}, and here is {here}; install the same "
+                "version on all of them."
+            )
+
+
+def _alone(function: Callable[[Part], Any], part: Part) -> Any:
+    """Work on a part in one thread: the workers take all cores."""
+    with at_most(1):
+        return function(part)

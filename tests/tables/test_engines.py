@@ -1,0 +1,193 @@
+"""Passes over a snapshot on a real cluster of Dask: the same bits, and what can go wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import dask
+import distributed
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from em_impute.job import EngineOptions, Job
+from em_impute.runs import steps
+from em_impute.runs.run import Loaded
+from em_impute.tables import engines, summarise
+from em_impute.tables.engines import EngineError, WorkersLostError, opened
+from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.snapshot import Part, parts_of
+
+# The workers cannot import this file.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+DASK = EngineOptions(name="dask")
+JOBS = {
+    "draws into a CSV that is spelled as before": {
+        "source": {"path": str(ROOT / "data/airquality.csv")},
+        "columns": {"impute": ["Ozone", "Solar.R"], "transform": {"Ozone": "log"}},
+        "imputation": {"method": "draw", "mask": True},
+        "target": {"path": "filled.csv"},
+    },
+    "two imputations, levels and groups": {
+        "source": {"path": str(ROOT / "data/penguins.csv")},
+        "columns": {
+            "impute": ["body_mass_g", "sex"],
+            "categories": {"sex": "nominal"},
+            "group_by": ["island"],
+        },
+        "model": {"min_group_rows": 20},
+        "imputation": {"method": "multiple", "draws": 2, "posterior": "ml"},
+        "target": {"path": "filled.parquet"},
+    },
+}
+
+
+@contextmanager
+def cluster_of_two() -> Iterator[str]:
+    """The address of a cluster of two workers, of which a part may lose one."""
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
+        ) as cluster,
+    ):
+        yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The address of a cluster that all tests share but those that kill workers."""
+    with cluster_of_two() as address:
+        yield address
+
+
+@pytest.fixture
+def scheduler(address: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same, where a run looks for it."""
+    monkeypatch.setenv(engines.ADDRESS, address)
+    return address
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("em_impute.tables.snapshot.PART_CELLS", 300)
+
+
+def loaded(job: Job, folder: Path) -> tuple[Loaded, RunFolder]:
+    folder.mkdir()
+    return steps.load(job, RunFolder(folder)), RunFolder(folder)
+
+
+def a_job(about: dict[str, Any], **engine: object) -> Job:
+    return Job.model_validate({"name": "job", "batch_rows": 25, "engine": engine, **about})
+
+
+@pytest.mark.usefixtures("small_parts", "scheduler")
+@pytest.mark.parametrize("about", JOBS.values(), ids=JOBS)
+def test_workers_give_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, about: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    left: list[list[Any]] = []
+    for name, engine in (
+        ("here", {"name": "local"}),
+        ("there", {"name": "dask"}),
+    ):
+        job = a_job(about, **engine)
+        table, folder = loaded(job, tmp_path / name)
+        assert len(parts_of(table, 6)) > 2
+        fitted = steps.fit(job, table, folder)
+        staged = steps.fill(job, table, fitted, folder)
+        assert not list(folder.path.glob(".*.part"))
+        ledger = pd.read_parquet(folder.cells)
+        left.append([folder.model.read_bytes(), staged.sha256, staged.imputed, ledger.to_csv()])
+    assert left[0] == left[1]
+    assert left[0][2]
+
+
+def assert_refused(said: str) -> None:
+    with pytest.raises(EngineError, match=said), opened(DASK):
+        pass
+
+
+def summed_up(table: Loaded) -> Any:
+    with opened(DASK) as workers:
+        return summarise.summarise(table, table.roles, workers)
+
+
+def dies_once(folder: Path, function: Any, snapshot: Path, roles: Any, part: Part) -> Any:
+    if part.first and not (folder / "died").exists():
+        (folder / "died").touch()
+        os._exit(1)
+    return function(snapshot, roles, part)
+
+
+def dies(*_: object) -> None:
+    os._exit(1)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_worker_that_dies_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = JOBS["two imputations, levels and groups"]
+    table, _ = loaded(a_job(about, name="local"), tmp_path / "run")
+    expected = summarise.summarise(table, table.roles).to_bytes()
+    whole = summarise._sum_up_part
+    with cluster_of_two() as address:
+        monkeypatch.setenv(engines.ADDRESS, address)
+        monkeypatch.setattr(summarise, "_sum_up_part", partial(dies_once, tmp_path, whole))
+        assert summed_up(table).to_bytes() == expected
+        assert (tmp_path / "died").exists()
+        monkeypatch.setattr(summarise, "_sum_up_part", dies)
+        with pytest.raises(WorkersLostError, match="several of Dask's workers died of it"):
+            summed_up(table)
+
+
+@pytest.mark.usefixtures("scheduler")
+def test_workers_that_do_not_see_the_snapshot(tmp_path: Path) -> None:
+    table, folder = loaded(a_job(next(iter(JOBS.values())), name="local"), tmp_path / "r")
+    folder.snapshot.rename(tmp_path / "elsewhere")
+    said = r"The Dask worker at tcp:.* does not see .*snapshot\.arrow"
+    with opened(DASK) as workers:
+        assert workers is not None
+        with pytest.raises(EngineError, match=said):
+            next(workers.map(dies, table, []))
+
+
+@pytest.mark.usefixtures("scheduler")
+def test_a_worker_with_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = metadata.version
+
+    def newer(name: str) -> str:
+        return "99.1" if name == "em-impute" else here(name)
+
+    monkeypatch.setattr(metadata, "version", newer)
+    assert_refused(r"The Dask worker at tcp:.* has em_impute .*here is 99\.1")
+
+
+def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "PATIENCE", 0.5)
+    monkeypatch.setenv(engines.ADDRESS, "tcp://127.0.0.1:9")
+    assert_refused(r"Dask's scheduler at tcp://127\.0\.0\.1:9 does not answer")
+
+
+def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "PATIENCE", 0.5)
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster:
+        monkeypatch.setenv(engines.ADDRESS, cluster.scheduler_address)
+        assert_refused("has no worker; start some by `dask worker tcp:")
+
+
+def test_dask_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert_refused(r"pip install 'em-impute\[dask\]'")
