@@ -21,7 +21,7 @@ from em_impute.tables.progress import rows_passed
 from em_impute.tables.snapshot import Part, Snapshot
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 # Where Dask itself looks for the address.
 ADDRESS = "DASK_SCHEDULER_ADDRESS"
@@ -36,7 +36,7 @@ class EngineError(CannotRun):
 
 
 class WorkersLostError(OSError):
-    """Workers died of a part of the table, one after the other."""
+    """Workers died of a part of the table, one after the other, or none is left."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Workers:
         EngineError
             If a worker does not see the snapshot.
         WorkersLostError
-            If several workers have died of one part.
+            If several workers have died of one part, or none is left.
         """
         from distributed import KilledWorker
 
@@ -74,7 +74,7 @@ class Workers:
         futures = self.client.map(partial(_alone, function), parts, pure=False)
         try:
             for done, (future, part) in enumerate(zip(futures, parts, strict=True), start=1):
-                yield future.result()
+                yield self._awaited(future)
                 future.release()
                 rows_passed(part.first_row + part.rows, done / len(parts))
         except KilledWorker:
@@ -85,6 +85,23 @@ class Workers:
             ) from None
         finally:
             self.client.cancel(futures)
+
+    def _awaited(self, future: Future[Result]) -> Result:
+        """What a part's function returns, as long as there are workers that may still do it."""
+        while True:
+            try:
+                return future.result(timeout=PATIENCE)
+            except TimeoutError:
+                if future.done():
+                    raise
+                try:
+                    self.client.wait_for_workers(1, timeout=PATIENCE)
+                except TimeoutError:
+                    raise WorkersLostError(
+                        "A part of the table could not be worked on: none of Dask's workers is "
+                        "left, and none came back. See why they died or were stopped; most often "
+                        "they ran out of memory, of which a smaller batch_rows needs less."
+                    ) from None
 
     def _require_sight(self, snapshot: Path) -> None:
         seen = self.client.run(os.path.isfile, str(snapshot))

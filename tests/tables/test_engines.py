@@ -149,8 +149,32 @@ def test_a_worker_that_dies_changes_nothing(
         assert summed_up(table).to_bytes() == expected
         assert (tmp_path / "died").exists()
         monkeypatch.setattr(summarise, "_sum_up_part", dies)
-        with pytest.raises(WorkersLostError, match="several of Dask's workers died of it"):
+        # Dask may give up a worker that dies as soon as it has begun.
+        monkeypatch.setattr(engines, "PATIENCE", 5)
+        said = "several of Dask's workers died of it|none of Dask's workers is left"
+        with pytest.raises(WorkersLostError, match=said):
             summed_up(table)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_no_worker_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, _ = loaded(a_job(JOBS["two imputations, levels and groups"]), tmp_path / "run")
+    monkeypatch.setattr(engines, "PATIENCE", 3)
+    with (
+        distributed.LocalCluster(
+            n_workers=1, processes=False, dashboard_address=None, silence_logs="CRITICAL"
+        ) as cluster,
+        distributed.Client(cluster.scheduler_address) as client,
+    ):
+        [worker] = client.scheduler_info()["workers"]
+        workers = engines.Workers(client)
+        monkeypatch.setattr(
+            engines.Workers,
+            "_require_sight",
+            lambda *_: client.retire_workers([worker], close_workers=True),
+        )
+        with pytest.raises(WorkersLostError, match="none of Dask's workers is left"):
+            summarise.summarise(table, table.roles, workers)
 
 
 @pytest.mark.usefixtures("scheduler")
