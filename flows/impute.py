@@ -1,4 +1,4 @@
-"""The flow that runs one job: load, check, fit, fill, test, check, publish, report."""
+"""The flow that runs one job, in Prefect: each of its steps is a task."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import datetime as dt
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from prefect import flow, runtime
+from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from em_impute.flows.order import Steps, carry_out
 from em_impute.job import CannotRun, Job, load_job
 from em_impute.plugin.artifacts import tell_ended
 from em_impute.plugin.tasks import (
@@ -18,27 +19,18 @@ from em_impute.plugin.tasks import (
     dropped_signals_sent_again,
     fill,
     fit,
-    interruption_behind,
-    kept_in_state,
     load,
-    nothing_left_if_interrupted,
     open_run,
     publish,
+    report,
     report_cancelled,
     report_lost,
-    reported,
     self_test,
     time_limit,
+    update_state,
 )
-from em_impute.runs.run import (
-    EXPECTED,
-    Found,
-    Outcome,
-    Run,
-    Unforeseen,
-    settle,
-    stop_if_refused,
-)
+from em_impute.runs.report import nothing_left_if_interrupted
+from em_impute.runs.run import Outcome
 
 
 def _run_name() -> str:
@@ -54,6 +46,20 @@ def _run_name() -> str:
         zone = job.schedules[min(schedule, len(job.schedules) - 1)].timezone
         started = started.astimezone(ZoneInfo(zone))
     return f"{job.name}{about}, {started:%Y-%m-%d %H:%M:%S}"
+
+
+STEPS = Steps(
+    load=load,
+    check_input=check_input,
+    fit=fit,
+    fill=fill,
+    self_test=self_test,
+    check_output=check_output,
+    publish=publish,
+    update_state=update_state,
+    report=report,
+    time_limit=time_limit,
+)
 
 
 @flow(
@@ -96,32 +102,6 @@ def impute(
     except CannotRun as mistake:
         return Failed(message=str(mistake), data=mistake)
     with dropped_signals_sent_again(), nothing_left_if_interrupted(run):
-        return _carry_out(run)
-
-
-def _carry_out(run: Run) -> State[Outcome]:
-    found = Found()
-    try:
-        with time_limit(run.job.time_limit):
-            found.snapshot = load(run)
-            found.before = check_input(run, found.snapshot)
-            stop_if_refused(found)
-            found.fitted = fit(run, found.snapshot)
-            stop_if_refused(found)
-            found.staged = fill(run, found.snapshot, found.fitted)
-            found.tested = self_test(run, found.snapshot, found.fitted)
-            found.after = check_output(run, found.snapshot, found.fitted, found.staged)
-            stop_if_refused(found)
-        found.published = publish(run, found.staged)
-    except EXPECTED as reason:
-        found.stopped_by = reason
-    except Exception as fault:
-        if interruption := interruption_behind(fault):
-            raise interruption from None
-        # Its traceback is in the log; whoever watches gets the report all the same.
-        found.stopped_by = Unforeseen(fault)
-    settle(run, found)
-    kept_in_state(run, found)
-    outcome = reported(run, found)
+        outcome = carry_out(run, STEPS, get_run_logger())
     ending = Failed if outcome.stopped else Completed
     return ending(message=outcome.verdict.sentence, data=outcome)

@@ -71,7 +71,11 @@ DOORS = {
         "em_impute.cli": "inside",
     },
     # Prefect's servers and workers import the blocks when they start: these bring no flow along.
-    "em_impute.plugin.tasks": {"em_impute.flows.impute": "top", "em_impute.tasks": "top"},
+    "em_impute.plugin.tasks": {
+        "em_impute.flows.impute": "top",
+        "em_impute.flows.direct": "inside",
+        "em_impute.tasks": "top",
+    },
     "em_impute.flows": {"em_impute.blocks": "top", "em_impute.cli": "inside"},
     "em_impute.flows.impute": {
         "em_impute.flows.backfill": "top",

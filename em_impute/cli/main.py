@@ -69,12 +69,17 @@ def _read_block(name: str) -> str | Login:
 @runs_folder
 @data_date
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict and nothing else.")
+@click.option(
+    "--direct", is_flag=True, help="Without Prefect: no artifacts, events or retries; quicker."
+)
 @as_json
-def run(job: Path, runs: Path, day: datetime | None, quiet: bool, as_json: bool) -> None:
+def run(
+    job: Path, runs: Path, day: datetime | None, quiet: bool, direct: bool, as_json: bool
+) -> None:
     """Run the job now: exit code 0 if it published, 1 if its checks refused, 2 if JOB is wrong."""
     from em_impute.cli import run as command
 
-    ended = command.run(job, runs, day and day.date(), quiet, as_json)
+    ended = command.run(job, runs, day and day.date(), quiet, as_json, direct)
     command.show(ended, quiet, as_json)
     sys.exit(ended.exit_code)
 

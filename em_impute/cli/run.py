@@ -1,4 +1,4 @@
-"""`em-impute run`: a job run in Prefect, and how it ended, in lines for people or as JSON."""
+"""`em-impute run`: a job run, in Prefect or without, and how it ended, for people or as JSON."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ class Ended:
         return run_that_ended(outcome.report.parent, outcome.brief).to_dict() | verdict | ended
 
 
-def run(path: Path, runs: Path, day: date | None, quiet: bool, as_json: bool) -> Ended:
+def run(
+    path: Path, runs: Path, day: date | None, quiet: bool, as_json: bool, direct: bool = False
+) -> Ended:
     """Run a job now, and show it meanwhile.
 
     Parameters
@@ -108,12 +110,14 @@ def run(path: Path, runs: Path, day: date | None, quiet: bool, as_json: bool) ->
         Whether only faults of the program are shown.
     as_json : bool
         Whether stdout is kept for one object.
+    direct : bool
+        Whether it goes without Prefect.
     """
     heard, ending = _Reported(), None
     try:
         job = load_job(path)
-        with _stdout_for_json(as_json), run_shown(quiet), heard_by(heard):
-            ending = _run(job, runs, day)
+        with _stdout_for_json(as_json), run_shown(quiet, direct), heard_by(heard):
+            ending = (_run_directly if direct else _run)(job, runs, day)
     except BaseException as error:
         if not isinstance(error, Exception) and not signal_of(error):
             raise
@@ -139,6 +143,12 @@ def _run(job: Job, runs: Path, day: date | None) -> object:
 
     state = impute(job, runs, day, return_state=True)
     return state.result(raise_on_failure=False)
+
+
+def _run_directly(job: Job, runs: Path, day: date | None) -> object:
+    from em_impute.flows.direct import run_directly
+
+    return run_directly(job, runs, day)
 
 
 @contextmanager

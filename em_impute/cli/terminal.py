@@ -36,6 +36,8 @@ PACKAGE = Path(__file__).parents[1]
 # What Prefect's engine logs of steps that begin, fail and end is on the steps' lines.
 ENGINE = {"prefect.flow_runs", "prefect.task_runs"}
 START = "start"
+# How a direct run's log looks where no terminal is, as Prefect's does.
+LINE = "%(asctime)s.%(msecs)03d | %(levelname)-7s | %(message)s"
 DONE, WARNED, FAILED = Text("✓", "green"), Text("!", "yellow"), Text("✗", "red")
 # The line of a step changes at most this often, in seconds.
 INTERVAL = 0.05
@@ -49,16 +51,29 @@ NARROW = 110
 
 
 @contextmanager
-def run_shown(quiet: bool) -> Iterator[None]:
-    """Show the run that goes on meanwhile; if `quiet`, only faults of the program."""
+def run_shown(quiet: bool, direct: bool = False) -> Iterator[None]:
+    """Show the run that goes on meanwhile; if `quiet`, only faults of the program.
+
+    Parameters
+    ----------
+    quiet : bool
+    direct : bool
+        Whether it goes without Prefect, which would set the log up.
+    """
+    logged_to = _direct_log_to if direct else _log_to
     if quiet:
-        with _log_to(_FaultsOnly()):
+        with logged_to(_FaultsOnly()):
             yield
     elif _can_be_drawn_on(sys.stderr):
-        view = RunView(Console(stderr=True))
-        with view.progress, heard_by(view), _log_to(view.log):
+        view = RunView(Console(stderr=True), "The job begins." if direct else "Prefect starts.")
+        with view.progress, heard_by(view), logged_to(view.log):
             yield
             view.end()
+    elif direct:
+        lines = logging.StreamHandler()
+        lines.setFormatter(logging.Formatter(LINE, "%H:%M:%S"))
+        with _direct_log_to(lines):
+            yield
     else:
         yield
 
@@ -81,6 +96,17 @@ def _log_to(handler: logging.Handler) -> Iterator[None]:
         root.handlers = kept
         # Prefect stops a temporary server, and says so, when the program exits.
         atexit.register(_only_warnings, kept)
+
+
+@contextmanager
+def _direct_log_to(handler: logging.Handler) -> Iterator[None]:
+    """Give the root logger a handler, where nobody has set it up."""
+    root = logging.getLogger()
+    kept, root.handlers = root.handlers, [handler]
+    try:
+        yield
+    finally:
+        root.handlers = kept
 
 
 def _only_warnings(handlers: Sequence[logging.Handler]) -> None:
@@ -107,7 +133,7 @@ class RunView(Listener):
         Takes the log in: our own sentences stand beside their step, warnings of others above all.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, beginning: str = "Prefect starts.") -> None:
         self.progress = Progress(
             _Mark(),
             _Name(),
@@ -117,7 +143,7 @@ class RunView(Listener):
             expand=True,
         )
         self.log = _TakenIn(self)
-        self._lines = {START: self.progress.add_task(START, total=None, note="Prefect starts.")}
+        self._lines = {START: self.progress.add_task(START, total=None, note=beginning)}
         self._step, self._sentence, self._warned, self._changed = START, "", False, 0.0
 
     def step_began(self, step: str) -> None:
@@ -178,7 +204,7 @@ class _TakenIn(logging.Handler):
 
     def _take_in(self, record: logging.LogRecord) -> None:
         sentence, warning = record.getMessage(), record.levelno >= logging.WARNING
-        if PACKAGE in Path(record.pathname).parents:
+        if PACKAGE in Path(record.pathname).parents and not record.exc_info:
             self._view.heard(sentence, warning)
         elif record.name in ENGINE and not record.exc_info:
             if sentence.startswith("View at "):

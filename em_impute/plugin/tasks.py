@@ -12,7 +12,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,7 +30,6 @@ from pydantic import ValidationError
 
 from em_impute.checks import Checked
 from em_impute.job import CannotRun, Job, load_job
-from em_impute.job.legible import legible_lines
 from em_impute.plugin import artifacts
 from em_impute.plugin.blocks import read_block
 from em_impute.reporting.parts import Parts
@@ -39,23 +37,19 @@ from em_impute.reporting.records import Report
 from em_impute.runs import report as ending
 from em_impute.runs import steps
 from em_impute.runs.history import imputed_before
-from em_impute.runs.kept import clear_dead_runs
+from em_impute.runs.opening import begin, run_of
 from em_impute.runs.run import (
-    EXPECTED,
     Found,
     Loaded,
     Outcome,
     Refused,
     Run,
+    SentencesOnly,
     TookTooLong,
 )
 from em_impute.self_test.scores import SelfTest
-from em_impute.tables import progress, targets
 from em_impute.tables.databases.logins import read_blocks_with
 from em_impute.tables.groups import Fitted
-from em_impute.tables.run_folder import RunFolder, open_run_folder
-from em_impute.tables.state.gathering import not_kept
-from em_impute.tables.writing import publications
 from em_impute.tables.writing.staged import Published, Staged
 
 P = ParamSpec("P")
@@ -69,21 +63,8 @@ SOON = 0.1
 AnyFlow = Flow[..., Any]
 
 
-class _SentencesOnly(logging.Filter):
-    """Makes a message legible, and drops the traceback of what is the user's to mend.
-
-    Names in it may be hostile, and the message says it all.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = legible_lines(record.getMessage()), ()
-        if record.exc_info and isinstance(record.exc_info[1], EXPECTED):
-            record.exc_info = None
-        return True
-
-
 for _name in ("prefect.task_runs", "prefect.flow_runs"):
-    logging.getLogger(_name).addFilter(_SentencesOnly())
+    logging.getLogger(_name).addFilter(SentencesOnly())
 
 # From here down, what is named in Prefect is read without knowing Prefect.
 read_blocks_with(read_block)
@@ -97,25 +78,14 @@ def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
 def _step(
     name: str, **options: Any
 ) -> Callable[[Callable[Concatenate[Run, P], R]], Task[Concatenate[Run, P], R]]:
-    """A function as a task; whoever listens hears when it begins and how it ends.
-
-    Its run notes how long it took; tried again, how long all of it took.
-    """
+    """A function as a task, of which the log says every minute that it still goes on."""
 
     def as_task(function: Callable[Concatenate[Run, P], R]) -> Task[Concatenate[Run, P], R]:
         @functools.wraps(function)
         def wrapped(run: Run, /, *arguments: P.args, **named: P.kwargs) -> R:
-            began = time.monotonic()
-            try:
-                # Here, too: Prefect may try for minutes to tell a server of it that is gone.
-                with (
-                    progress.step(name),
-                    artifacts.heartbeat(name),
-                    nothing_left_if_interrupted(run),
-                ):
-                    return function(run, *arguments, **named)
-            finally:
-                run.seconds[name] = run.seconds.get(name, 0.0) + time.monotonic() - began
+            # Here, too: Prefect may try for minutes to tell a server of it that is gone.
+            with run.step(name), artifacts.heartbeat(name), ending.nothing_left_if_interrupted(run):
+                return function(run, *arguments, **named)
 
         return task(name=name, cache_policy=NO_CACHE, **options)(wrapped)
 
@@ -152,25 +122,11 @@ def open_run(
             "the machine has enough memory, and start the job again."
         )
     started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
-    run = _run(job, runs, started, str(runtime.flow_run.id or uuid4()), day, schedule)
+    run = run_of(job, runs, started, str(runtime.flow_run.id or uuid4()), day, schedule)
     run = replace(run, is_deployed=bool(runtime.deployment.id))
-    targets.check_target(run.job.target)
-    open_run_folder(runs, run.job.name, run.id).hold()
-    if dead := clear_dead_runs(run.folder.path.parent):
-        get_run_logger().info("Removed the working files of %s runs that were killed.", dead)
+    begin(run, runs, get_run_logger())
     artifacts.tag_flow_run(job.name, *job.tags)
     return run
-
-
-def _run(
-    job: Job, runs: Path, started: datetime, flow_run: str, day: date | None, schedule: int
-) -> Run:
-    day = day or job.data_date(started, schedule)
-    # The last digits are random; the first ones are the time, alike in runs of one minute.
-    run_id = f"{started:%Y%m%dT%H%M%SZ}-{flow_run[-8:]}"
-    name = publications.named(job, run_id, day)
-    folder = RunFolder(runs / job.name / run_id)
-    return Run(run_id, job.at(day), folder, started, day, name, dated=job.is_dated)
 
 
 # Files and databases may be back in a moment; others should not knock at the same time.
@@ -281,26 +237,6 @@ def report(run: Run, found: Found) -> Outcome:
     return ending.report(run, found, get_run_logger(), show)
 
 
-def kept_in_state(run: Run, found: Found) -> None:
-    """Add the rows of a run that has published to its state; a fault of that is a warning."""
-    if run.job.state is None or found.published is None:
-        return
-    try:
-        update_state(run, found)
-    except Exception as fault:
-        found.not_kept = not_kept(run.job.state.folder, type(fault).__name__)
-        get_run_logger().warning(found.not_kept)
-
-
-def reported(run: Run, found: Found) -> Outcome:
-    """How a run has ended, reported whatever Prefect makes of the task of it."""
-    try:
-        outcome: Outcome = report(run, found)
-    except Exception as fault:
-        return ending.unreported(run, found, fault, get_run_logger())
-    return outcome
-
-
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
     """Stop what is going on inside after so many seconds.
@@ -338,24 +274,6 @@ _LOST = "The process of this run was lost: it was killed, restarted or out of me
 
 
 @contextmanager
-def nothing_left_if_interrupted(run: Run) -> Iterator[None]:
-    """Leave only a report of a run that is interrupted, unless it is a deployment's.
-
-    Not by a hook of the flow: Ctrl-C ends a temporary server, too, without which none is called.
-    """
-    try:
-        yield
-    except Exception:
-        raise
-    except BaseException:
-        if not run.is_deployed and run.folder.path.is_dir():
-            if not run.folder.manifest.exists():
-                ending.leave_report(run, Refused("The run was interrupted."))
-            run.folder.clear()
-        raise
-
-
-@contextmanager
 def dropped_signals_sent_again() -> Iterator[None]:
     """Send a signal again if Python drops the exception that Prefect raises for it.
 
@@ -381,16 +299,6 @@ def dropped_signals_sent_again() -> Iterator[None]:
             timer.cancel()
 
 
-def interruption_behind(fault: BaseException | None) -> BaseException | None:
-    """The signal that a fault came of; None if it came of none.
-
-    Prefect may be interrupted in work of its own, between two steps, and fail in clearing that up.
-    """
-    while isinstance(fault, Exception):
-        fault = fault.__cause__ or fault.__context__
-    return fault if isinstance(fault, KeyboardInterrupt | TerminationSignal) else None
-
-
 def _run_of(flow_run: FlowRun) -> Run | None:
     """The run that `open_run` made in a flow run; None if it did not come so far."""
     given, started = flow_run.parameters, flow_run.expected_start_time or datetime.now(UTC)
@@ -400,7 +308,7 @@ def _run_of(flow_run: FlowRun) -> Run | None:
         day = given.get("date") and date.fromisoformat(str(given["date"]))
         schedule = int(given.get("schedule", 0))
         runs = Path(given.get("runs", "runs"))
-        run = _run(job, runs, started, str(flow_run.id), day, schedule)
+        run = run_of(job, runs, started, str(flow_run.id), day, schedule)
     except (CannotRun, ValidationError):
         return None
     return run if run.folder.path.is_dir() else None

@@ -241,6 +241,7 @@ class Report:
     run was made of. `failures` are the parts of it that could not be made; `unsettled` says that
     nobody knows whether the target holds the table. What is said of imputed cells is about the
     first of several `imputations`. `rows_of_model` is None where those are the table's own.
+    `is_direct` says that the run went without Prefect.
     """
 
     job: str
@@ -275,6 +276,7 @@ class Report:
     imputations: Imputations | None = None
     sensitivity: Sensitivity | None = None
     rows_of_model: RowsOfModel | None = None
+    is_direct: bool = False
 
     @property
     def published(self) -> bool:

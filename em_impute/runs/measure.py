@@ -85,6 +85,7 @@ def report_numbers(run: Run, found: Found, parts: Parts | None = None) -> Report
         columns=measured.columns,
         drawn=run.job.imputation.is_drawn,
         unsettled=found.unsettled,
+        is_direct=run.is_direct,
     )
     sections: dict[str, Any] = {
         field: parts.make(

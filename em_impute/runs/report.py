@@ -6,8 +6,8 @@ It does not fail. What cannot be made is named in the report and in the verdict,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from em_impute.reporting.records import Report, Verdict
 from em_impute.runs.kept import prune
 from em_impute.runs.manifest import Manifest
 from em_impute.runs.measure import report_numbers, with_manifest, with_verdict
-from em_impute.runs.run import Found, Outcome, Run, manifest, settle
+from em_impute.runs.run import Found, Outcome, Refused, Run, manifest, settle
 from em_impute.runs.steps import SILENT, Log
 from em_impute.tables import progress
 from em_impute.tables.snapshot import Snapshot
@@ -112,6 +112,24 @@ def leave_report(run: Run, reason: Exception) -> None:
     numbers, recorded = _measured(run, found, parts)
     numbers = _write_files(run, found, numbers, recorded if found.published else None, parts)
     _ended(run, found, numbers, parts)
+
+
+@contextmanager
+def nothing_left_if_interrupted(run: Run) -> Iterator[None]:
+    """Leave only a report of a run that is interrupted, unless it is a deployment's.
+
+    Not by a hook of the flow: Ctrl-C ends a temporary server, too, without which none is called.
+    """
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        if not run.is_deployed and run.folder.path.is_dir():
+            if not run.folder.manifest.exists():
+                leave_report(run, Refused("The run was interrupted."))
+            run.folder.clear()
+        raise
 
 
 def _snapshot(run: Run, parts: Parts) -> Snapshot | None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,11 +13,13 @@ from typing import Literal
 
 from em_impute.checks import Checked
 from em_impute.job import CannotRun, Job
+from em_impute.job.legible import legible_lines
 from em_impute.reporting.brief import Brief
 from em_impute.reporting.parts import Parts, kind_and_place
 from em_impute.reporting.records import Report, Verdict
 from em_impute.runs.manifest import Manifest, installed_versions, this_machine
 from em_impute.self_test.scores import SelfTest
+from em_impute.tables import progress
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.groups import Fitted
 from em_impute.tables.run_folder import RunFolder
@@ -41,6 +47,21 @@ class Unforeseen(Exception):
 
 EXPECTED = (CannotRun, Refused, OSError)
 """What may stop a run without being a fault of the program."""
+
+
+class SentencesOnly(logging.Filter):
+    """Makes a message legible, and drops the traceback of what is the user's to mend.
+
+    Names in it may be hostile, and the message says it all.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record, and pass it on."""
+        record.msg, record.args = legible_lines(record.getMessage()), ()
+        if record.exc_info and isinstance(record.exc_info[1], EXPECTED):
+            record.exc_info = None
+        return True
+
 
 Stop = Literal["refused", "cannot run", "failed"]
 """By its checks; because job, source or target are wrong; by anything else, such as a full disk."""
@@ -78,6 +99,8 @@ class Run:
         How long each step took, in their order; filled in as they end.
     dated : bool
         Whether the source or the target is another one for each date.
+    is_direct : bool
+        Whether it goes its steps without Prefect.
     """
 
     id: str
@@ -89,6 +112,17 @@ class Run:
     is_deployed: bool = False
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
     dated: bool = False
+    is_direct: bool = False
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Tell that a step goes on, and note how long it took; tried again, all of it."""
+        began = time.monotonic()
+        try:
+            with progress.step(name):
+                yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
 
 
 @dataclass(frozen=True)
@@ -233,6 +267,17 @@ def stop_if_refused(found: Found) -> None:
     for checked in (found.before, found.fitted, found.after, found.tested):
         if checked and checked.refusal:
             raise Refused(checked.refusal)
+
+
+def interruption_behind(fault: BaseException | None) -> BaseException | None:
+    """The signal that a fault came of; None if it came of none.
+
+    Prefect may be interrupted in work of its own, between two steps, and fail in clearing that up.
+    Its exception for a signal has the number.
+    """
+    while isinstance(fault, Exception):
+        fault = fault.__cause__ or fault.__context__
+    return fault if isinstance(fault, KeyboardInterrupt) or hasattr(fault, "signal") else None
 
 
 def settle(run: Run, found: Found) -> None:

@@ -19,7 +19,8 @@ from holed_tables import factor_table
 from prefect.exceptions import TerminationSignal
 from servers import PrefectServer
 
-from em_impute.plugin.tasks import dropped_signals_sent_again, interruption_behind
+from em_impute.plugin.tasks import dropped_signals_sent_again
+from em_impute.runs.run import interruption_behind
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server", "pictures_left_out"),

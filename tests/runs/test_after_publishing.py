@@ -19,13 +19,14 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import WriteJob
 from holed_tables import factor_table
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State
 from reports import pictures_left_out
 
 from em_impute.cli import main as cli
-from em_impute.flows.impute import impute
+from em_impute.flows.impute import STEPS, impute
+from em_impute.flows.order import reported
 from em_impute.job import Job, load_job
 from em_impute.plugin import artifacts, tasks
 from em_impute.reporting import (
@@ -133,7 +134,7 @@ class Stage:
         self.events.clear()
         self.artifacts.clear()
         self.found.outcome = None
-        return tasks.reported(self.run, self.found)
+        return reported(self.run, self.found, STEPS, get_run_logger())
 
     def wrong(self, outcome: Outcome, excused: str = "") -> Iterator[str]:
         """What should not be so after a report of which something failed."""
