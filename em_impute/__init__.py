@@ -1,6 +1,6 @@
 """em_impute: fill the holes in tables, on a schedule, with the statistics done properly.
 
-The path of the data, from a YAML job (`em_impute.flows.impute`):
+The path of the data, from a YAML job (`em_impute.flows.order`):
 
     load          source -> snapshot, roles of its columns            tables.sources, tables.columns
     check input   Great Expectations and preconditions                checks
