@@ -53,7 +53,12 @@ def inputs(name: str) -> Any:
 
 
 def em_impute(*arguments: str, code: int = 0) -> Result:
-    """Run the command and see that it ends as expected, without a traceback."""
+    """Run the command and see that it ends as expected, without a traceback.
+
+    A job runs without Prefect, which has no part in most of these faults.
+    """
+    if arguments[0] == "run":
+        arguments = (*arguments, "--direct")
     result = CliRunner().invoke(cli.main, arguments)
     assert result.exit_code == code, (result.output, result.exception)
     assert "Traceback" not in result.output
@@ -398,7 +403,7 @@ def test_an_upsert_of_many_rows_into_sqlite_comes_to_an_end(here: Path) -> None:
 
 @inputs("adv-06-prefect-table-artifacts-render-markdown")
 def test_names_in_artifacts_are_no_markup(here: Path) -> None:
-    em_impute("run", "job.yaml")
+    assert CliRunner().invoke(cli.main, ["run", "job.yaml"]).exit_code == 0
     for key in ("names-report", "names-columns", "names-checks"):
         artifact = Artifact.get(key)
         assert artifact is not None

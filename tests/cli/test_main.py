@@ -11,12 +11,12 @@ import pytest
 from command_line import GOOD, em_impute, good_rows, table
 from conftest import EM_IMPUTE, WriteJob
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+pytestmark = pytest.mark.usefixtures("pictures_left_out")
 
 
 def test_a_run_is_verified(write_job: WriteJob, tmp_path: Path) -> None:
     """Equal: 0; its ledger is another: 1; its source has changed, or it is no run: 2."""
-    assert em_impute("run", write_job(table(**good_rows()))).exit_code == 0
+    assert em_impute("run", "--direct", write_job(table(**good_rows()))).exit_code == 0
     (folder,) = Path("runs/test").iterdir()
     equal = em_impute("verify", folder)
     assert equal.output.startswith(f"{folder}: equal\n  Equal bit by bit: the table, summary.npz")
@@ -35,7 +35,7 @@ def test_a_run_is_verified(write_job: WriteJob, tmp_path: Path) -> None:
 
 
 def test_a_report_is_made_again_without_the_data(write_job: WriteJob) -> None:
-    assert em_impute("run", write_job(GOOD)).exit_code == 0
+    assert em_impute("run", "--direct", write_job(GOOD)).exit_code == 0
     [folder] = Path("runs/test").iterdir()
     page = (folder / "report.html").read_text()
     for file in (Path("in.csv"), Path("out/filled.csv"), folder / "report.html"):
@@ -51,7 +51,7 @@ def test_a_report_is_made_again_without_the_data(write_job: WriteJob) -> None:
 def test_history_takes_the_name_of_a_job_or_its_file(write_job: WriteJob) -> None:
     job = write_job(GOOD)
     for _ in range(2):
-        assert em_impute("run", job).exit_code == 0
+        assert em_impute("run", "--direct", job).exit_code == 0
     by_name = em_impute("history", "test")
     assert by_name.output == em_impute("history", job).output
     assert by_name.output.count("8 missing cells were filled") == 2
@@ -63,7 +63,7 @@ def test_history_takes_the_name_of_a_job_or_its_file(write_job: WriteJob) -> Non
 
 def test_a_terminal_without_unicode_is_no_reason_to_fail(write_job: WriteJob) -> None:
     for _ in range(2):
-        assert em_impute("run", write_job(GOOD)).exit_code == 0
+        assert em_impute("run", "--direct", write_job(GOOD)).exit_code == 0
     plain = subprocess.run(
         [EM_IMPUTE, "history", "test"],
         env=os.environ | {"PYTHONIOENCODING": "latin-1"},

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from em_impute.flows.backfill import backfill
-from em_impute.flows.impute import impute
+from em_impute.flows.direct import run_directly
 from em_impute.job import DatabaseTarget, FileTarget, Job
 from em_impute.tables.targets import publish, standing
 from em_impute.tables.whole_files import sha256
@@ -60,8 +60,8 @@ FOLDER = {"path": "out/all", "format": "parquet", "partition_by": ["day"], "mode
 
 
 def run(a_job: Job, day: date) -> tuple[bool, str]:
-    state = impute(a_job, date=day, return_state=True)
-    return state.is_completed(), str(state.message)
+    outcome = run_directly(a_job, day=day)
+    return outcome.stopped is None, outcome.verdict.sentence
 
 
 def run_all(a_job: Job, **options: Any) -> list[str]:

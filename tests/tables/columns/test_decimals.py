@@ -16,10 +16,9 @@ import pytest
 from postgres_server import PostgresServer
 from pyarrow import feather
 
-from em_impute.flows.impute import impute
+from em_impute.flows.direct import run_directly
 from em_impute.gaussian import fit_gaussian
 from em_impute.job import CannotRun, FileSource, Job, JobError
-from em_impute.runs.run import Outcome
 from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import assign_roles
 from em_impute.tables.fill import fill
@@ -63,8 +62,7 @@ def job_for(source: dict[str, Any], target: dict[str, Any], **sections: Any) -> 
 
 
 def published(job: Job) -> None:
-    outcome = impute(job, return_state=True).result(raise_on_failure=False)
-    assert isinstance(outcome, Outcome), outcome
+    outcome = run_directly(job)
     assert outcome.verdict.outcome.startswith("published"), outcome.verdict
 
 
@@ -84,7 +82,7 @@ def check_filled(filled: pa.Table, table: pa.Table) -> None:
 # --- Through every door ------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+@pytest.mark.usefixtures("pictures_left_out")
 @pytest.mark.parametrize("file_format", ["parquet", "feather", "csv", "jsonl"])
 def test_from_file_to_file(
     file_format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -123,7 +121,7 @@ def test_from_file_to_file(
         assert filled.schema.types == table.schema.types
 
 
-@pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+@pytest.mark.usefixtures("pictures_left_out")
 @pytest.mark.parametrize("mode", ["replace", "upsert"])
 def test_from_postgresql_to_postgresql(
     mode: str, postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -155,7 +153,7 @@ def test_from_postgresql_to_postgresql(
     check_filled(pa.table(columns), table)
 
 
-@pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+@pytest.mark.usefixtures("pictures_left_out")
 def test_from_duckdb_to_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     table = money(pa.decimal128(10, 2))
