@@ -20,10 +20,16 @@ from em_impute.runs.export import read_export
 from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.databases.opening import opened
-from em_impute.tables.databases.session import DatabaseError, Session, Table
+from em_impute.tables.databases.session import DatabaseError
 from em_impute.tables.snapshot import is_numeric
 from em_impute.tables.sql.cells import Cells
-from em_impute.tables.sql.filling import FilledTable, dialect_of, put_filled, schema_of
+from em_impute.tables.sql.filling import (
+    FilledTable,
+    dialect_of,
+    existing,
+    put_filled,
+    schema_of,
+)
 from em_impute.tables.sql.select import Filled
 from em_impute.tables.sql.summary import Standing
 
@@ -61,7 +67,7 @@ def summarise_in_database(
     """
     place = DatabaseSource(url=url, table=table, **login)
     with opened(place, sparing=True) as session:
-        found = _found(session, split_table(table))
+        found = existing(session, split_table(table))
         schema = schema_of(session, found.sql)
         if columns is None:
             columns = [field.name for field in schema if is_numeric(field.type)]
@@ -119,7 +125,7 @@ def fill_in_database(
     """
     place = DatabaseTarget(url=url, table=into, **login)
     with opened(place, sparing=True) as session:
-        source, target = _found(session, split_table(table)), session.find(split_table(into))
+        source, target = existing(session, split_table(table)), session.find(split_table(into))
         schema = schema_of(session, source.sql)
         _check_numbers(schema, model.columns)
         roles = _roles(schema, model, impute, key)
@@ -162,7 +168,7 @@ def fill_from_run(run: str | Path, into: str, table: str | None = None) -> Fille
     place = DatabaseTarget(url=source.url, password=source.password, table=into)
     with opened(place, sparing=True) as session:
         target = session.find(split_table(into))
-        return put_filled(session, exported.filled, _found(session, parts), target, key)
+        return put_filled(session, exported.filled, existing(session, parts), target, key)
 
 
 def _roles(
@@ -180,13 +186,6 @@ def _roles(
         predictors=tuple(name for name in names if name not in filled),
         encodings=tuple(Numeric(name, scale=scale) for name, scale in decimals.items()),
     )
-
-
-def _found(session: Session, parts: tuple[str, ...]) -> Table:
-    table = session.find(parts)
-    if not table.exists:
-        raise DatabaseError(f"there is no table {'.'.join(parts)}")
-    return table
 
 
 def _check_numbers(schema: pa.Schema, columns: Sequence[str]) -> None:

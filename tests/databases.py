@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
+from pathlib import Path
 from typing import Any
 
+import adbc_driver_postgresql.dbapi
+import duckdb
 import pyarrow as pa
 import pytest
+from postgres_server import PostgresServer
 
 from em_impute.job import DatabaseSource, DatabaseTarget
 from em_impute.tables.databases.source import open_source
@@ -14,6 +19,7 @@ from em_impute.tables.snapshot import SourceError
 from em_impute.tables.writing.staged import Staged
 
 Stage = Callable[..., Staged]
+NUMBERS = count()
 
 
 class Database:
@@ -30,6 +36,34 @@ class Database:
 
     def rows(self, table: str = "t") -> list[tuple[Any, ...]]:
         return sorted(self.run(f"SELECT * FROM {table}"))
+
+
+@pytest.fixture
+def postgres_database(postgres: PostgresServer) -> Database:
+    name = f"test_{next(NUMBERS)}"
+    with adbc_driver_postgresql.dbapi.connect(postgres.url, autocommit=True) as connection:
+        connection.cursor().execute(f"CREATE DATABASE {name}")
+    url = f"{postgres.url.rpartition('/')[0]}/{name}"
+
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        with (
+            adbc_driver_postgresql.dbapi.connect(url, autocommit=True) as connection,
+            connection.cursor() as cursor,
+        ):
+            for statement in sql.split(";;"):
+                cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    return Database(url, run)
+
+
+@pytest.fixture
+def duckdb_database(tmp_path: Path) -> Database:
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(tmp_path / "db.duckdb")) as connection:
+            return [connection.execute(statement).fetchall() for statement in sql.split(";;")][-1]
+
+    return Database(f"duckdb:///{tmp_path}/db.duckdb", run)
 
 
 def read(source: DatabaseSource, batch_rows: int = 1000) -> pa.Table:

@@ -14,7 +14,7 @@ shares, column-wide numbers.
 from em_impute.checks.before import check_columns, check_rows, output_checks, verify_checks
 from em_impute.checks.domain import columns_needed
 from em_impute.checks.great_expectations import check_input, check_output
-from em_impute.checks.invariants import check_invariants
+from em_impute.checks.invariants import check_invariants, invariant
 from em_impute.checks.preconditions import check_preconditions, doubts, misfits
 from em_impute.checks.results import Checked, CheckResult
 
@@ -29,6 +29,7 @@ __all__ = [
     "check_rows",
     "columns_needed",
     "doubts",
+    "invariant",
     "misfits",
     "output_checks",
     "verify_checks",

@@ -45,7 +45,7 @@ def check_invariants(
         return tuple(compared)
     except (pa.ArrowException, OSError) as error:
         unreadable = f"could not be read to its end: {type(error).__name__}"
-        return (_kept("readable", "both tables can be read again", unreadable),)
+        return (invariant("readable", "both tables can be read again", unreadable),)
 
 
 @dataclass(frozen=True)
@@ -87,18 +87,30 @@ def _compare(
     column_of = {text: name for name, text in spellings.items()}
     broken: dict[str, str] = {}
     for start, old, new in side_by_side(before, after):
-        for invariant in invariants:
-            if invariant.name not in broken and (first := _first_break(invariant, old, new)):
+        for one in invariants:
+            if one.name not in broken and (first := _first_break(one, old, new)):
                 row, column = first[0], column_of.get(first[1], first[1])
-                broken[invariant.name] = f"not so in row {start + row}, column {one_line(column)}"
+                broken[one.name] = f"not so in row {start + row}, column {one_line(column)}"
     shape = _other_columns(before.schema, after.schema, imputed)
-    yield _kept("same_columns", "columns kept, with their order and types", shape, after.taken)
-    yield _kept("same_rows", "number of rows kept", _other_rows(before, after), after.taken)
-    for invariant in invariants:
-        yield _kept(invariant.name, invariant.expected, broken.get(invariant.name), after.taken)
+    yield invariant("same_columns", "columns kept, with their order and types", shape, after.taken)
+    yield invariant("same_rows", "number of rows kept", _other_rows(before, after), after.taken)
+    for one in invariants:
+        yield invariant(one.name, one.expected, broken.get(one.name), after.taken)
 
 
-def _kept(name: str, expected: str, broken: str | None, rows: int = 0) -> CheckResult:
+def invariant(name: str, expected: str, broken: str | None, rows: int = 0) -> CheckResult:
+    """Return the result of one invariant.
+
+    Parameters
+    ----------
+    name : str
+    expected : str
+        What must hold, in words.
+    broken : str or None
+        What was seen where it does not; None where it does.
+    rows : int
+        How many were compared.
+    """
     observed = broken or f"{rows} rows compared"
     return CheckResult(
         name, None, one_line(expected), "critical", broken is None, observed, "invariant"

@@ -78,7 +78,9 @@ def _infinities(column: _Profile) -> str | None:
     if not column.infinite:
         return None
     cells = "1 infinite cell" if column.infinite == 1 else f"{column.infinite} infinite cells"
-    return f"{cells}, the first in row {column.first_infinite_row}; mend them or make them missing"
+    row = column.first_infinite_row
+    first = "" if row is None else f", the first in row {row}"
+    return f"{cells}{first}; mend them or make them missing"
 
 
 def _constancy(column: _Profile) -> str | None:
@@ -176,7 +178,7 @@ def misfits(found: Sequence[_Misfits], rows: int) -> tuple[CheckResult, ...]:
             "cells_in_range",
             misfit.expected,
             "critical" if misfit.stop else "warning",
-            f"{misfit.cells} of {rows} rows are not, the first: {_numbered(misfit.rows)}",
+            f"{misfit.cells} of {rows} rows are not{_numbered(misfit.rows)}",
             False,
             misfit.column,
         )
@@ -185,4 +187,7 @@ def misfits(found: Sequence[_Misfits], rows: int) -> tuple[CheckResult, ...]:
 
 
 def _numbered(rows: Sequence[int]) -> str:
-    return f"row{'s' if rows[1:] else ''} {', '.join(map(str, rows))}"
+    """The first rows in words; nothing where they have no numbers, as in a database."""
+    if not rows:
+        return ""
+    return f", the first: row{'s' if rows[1:] else ''} {', '.join(map(str, rows))}"

@@ -15,7 +15,6 @@ from em_impute.runs.recompute import job_of
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.columns.stored import load_roles
 from em_impute.tables.databases.session import quoted
-from em_impute.tables.reading.missing import Missing
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.sql.dbt import DbtModel
 from em_impute.tables.sql.dialects import DIALECTS
@@ -146,13 +145,11 @@ def read_export(path: Path) -> Export:
         raise CannotRun(f"The model of the run cannot be read: {error}") from None
     if reasons := list(_inexpressible(model, roles, job)):
         raise CannotRun(f"This run cannot be exported as SQL: {' '.join(reasons)}")
-    missing = Missing.of(job.source, dict.fromkeys(job.columns.categories, ()))
-    blanks = {name: missing.named(name) for name in roles.model_columns}
     origin = (
         f"The model of the run {recorded['run']} of {job.name}, by em_impute "
         f"{recorded['versions']['em_impute']}."
     )
-    return Export(Filled(model, roles, schema, blanks, job.imputation.delta), job, origin)
+    return Export(Filled.by(job, model, roles, schema), job, origin)
 
 
 def _inexpressible(model: GaussianModel, roles: Roles, job: Job) -> Iterator[str]:

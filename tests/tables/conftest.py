@@ -7,12 +7,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import adbc_driver_postgresql.dbapi
-import duckdb
 import pyarrow as pa
 import pytest
-from databases import Database, Stage
-from postgres_server import PostgresServer
+from databases import Database, Stage, duckdb_database, postgres_database  # noqa: F401
 from pyarrow import parquet
 from snapshots import folder, job, take_csv, take_table  # noqa: F401
 
@@ -21,34 +18,6 @@ from em_impute.tables.writing.formats import open_writer
 from em_impute.tables.writing.staged import Staged
 
 NUMBERS = count()
-
-
-@pytest.fixture
-def postgres_database(postgres: PostgresServer) -> Database:
-    name = f"test_{next(NUMBERS)}"
-    with adbc_driver_postgresql.dbapi.connect(postgres.url, autocommit=True) as connection:
-        connection.cursor().execute(f"CREATE DATABASE {name}")
-    url = f"{postgres.url.rpartition('/')[0]}/{name}"
-
-    def run(sql: str) -> list[tuple[Any, ...]]:
-        with (
-            adbc_driver_postgresql.dbapi.connect(url, autocommit=True) as connection,
-            connection.cursor() as cursor,
-        ):
-            for statement in sql.split(";;"):
-                cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
-
-    return Database(url, run)
-
-
-@pytest.fixture
-def duckdb_database(tmp_path: Path) -> Database:
-    def run(sql: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(tmp_path / "db.duckdb")) as connection:
-            return [connection.execute(statement).fetchall() for statement in sql.split(";;")][-1]
-
-    return Database(f"duckdb:///{tmp_path}/db.duckdb", run)
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ missing or tell no row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
+from em_impute.gaussian.arrays import Bools, Floats
 from em_impute.job.columns import Columns
 from em_impute.tables.columns.encoding import to_numbers
 from em_impute.tables.columns.numbers import Numeric
@@ -22,6 +23,8 @@ from em_impute.tables.row_keys import row_keys
 from em_impute.tables.snapshot import Snapshot, is_missing, read_batches
 
 SHOWN_ROWS = 3
+KEYS = ("key {} in every row", "key {} unique")
+"""What is expected of a key, with ``{}`` for its columns."""
 # So many keys are compared at a time.
 MOST_KEYS = 2**22
 
@@ -38,7 +41,7 @@ class Misfits:
     cells : int
         How many are not.
     rows : tuple of int
-        The first rows that hold one, counted from 1.
+        The first rows that hold one, counted from 1; none where rows have no numbers.
     stop : bool
         Whether the job must not go on.
     """
@@ -72,10 +75,10 @@ def _key_misfits(snapshot: Snapshot, key: tuple[str, ...]) -> Iterator[Misfits]:
         found.append(rows + np.flatnonzero(np.any([*map(is_missing, batch.columns)], 0)))
         rows += batch.num_rows
     without, again = np.concatenate(found), _repeated(snapshot, key)
-    for expected, at in ((f"key {name} in every row", without), (f"key {name} unique", again)):
+    for expected, at in zip(KEYS, (without, again), strict=True):
         if len(at):
             first = tuple((at[:SHOWN_ROWS] + 1).tolist())
-            yield Misfits(name, expected, len(at), first, stop=True)
+            yield Misfits(name, expected.format(name), len(at), first, stop=True)
 
 
 def _repeated(snapshot: Snapshot, key: tuple[str, ...]) -> NDArray[np.int64]:
@@ -98,54 +101,78 @@ def _repeated(snapshot: Snapshot, key: tuple[str, ...]) -> NDArray[np.int64]:
 
 def _number_misfits(snapshot: Snapshot, roles: Roles, columns: Columns) -> tuple[Misfits, ...]:
     """Cells outside of their transform's domain or their bounds."""
-    numbers = [e for e in roles.encodings if isinstance(e, Numeric) and _limited(e)]
-    names = [number.column for number in numbers]
-    tests = [test for number in numbers for test in _tests(number, columns)]
-    rows = 0
+    tests = [_Test(one) for one in ranges(roles, columns)]
+    names, rows = list(dict.fromkeys(test.range.column for test in tests)), 0
     for batch in read_batches(snapshot.path, names) if names else ():
         for test in tests:
-            test.add(to_numbers(batch.column(test.column)), rows)
+            test.add(to_numbers(batch.column(test.range.column)), rows)
         rows += batch.num_rows
-    return tuple(test.misfits() for test in tests if test.cells)
+    return tuple(test.range.misfits(test.cells, test.rows) for test in tests if test.cells)
 
 
-def _limited(number: Numeric) -> bool:
-    return number.transform is not IDENTITY or (number.low, number.high) != (-inf, inf)
+@dataclass(frozen=True)
+class Range:
+    """Where every observed cell of a column should be.
+
+    Attributes
+    ----------
+    column : str
+    expected : str
+        In words.
+    low, high : float
+    closed : bool
+        Whether the ends are in it.
+    stop : bool
+        Whether the job must not go on with a cell outside.
+    """
+
+    column: str
+    expected: str
+    low: float
+    high: float
+    closed: bool
+    stop: bool
+
+    def outside(self, x: Floats) -> Bools:
+        """Whether each value is not in it; NaN is."""
+        if self.closed:
+            return (x < self.low) | (x > self.high)
+        return (x <= self.low) | (x >= self.high)
+
+    def misfits(self, cells: int, rows: tuple[int, ...] = ()) -> Misfits:
+        """So many cells that are outside, the first of them in these rows."""
+        return Misfits(self.column, self.expected, cells, rows, self.stop)
+
+
+def ranges(roles: Roles, columns: Columns) -> Iterator[Range]:
+    """Yield where the columns of numbers should be: in their transforms' domains and bounds."""
+    for number in roles.encodings:
+        if isinstance(number, Numeric):
+            yield from _ranges(number, columns)
+
+
+def _ranges(number: Numeric, columns: Columns) -> Iterator[Range]:
+    name, transform, low, high = number.column, number.transform, number.low, number.high
+    if transform is not IDENTITY:
+        words = f"{name} {transform.domain}, as {transform.name} needs it"
+        yield Range(name, words, transform.low, transform.high, transform.closed, stop=True)
+    if (low, high) != (-inf, inf):
+        stop = columns.bounds_violated == "stop"
+        yield Range(name, f"observed {name} {_interval(low, high)}", low, high, True, stop)
 
 
 @dataclass
 class _Test:
-    """A test that every observed cell of a column should pass, and those that have not."""
+    """A range, and the cells outside of it."""
 
-    column: str
-    expected: str
-    passes: Callable[[NDArray[np.float64]], NDArray[np.bool_]]
-    stop: bool
+    range: Range
     cells: int = 0
     rows: tuple[int, ...] = ()
 
-    def add(self, x: NDArray[np.float64], rows_before: int) -> None:
-        failed = np.flatnonzero(~self.passes(x))
+    def add(self, x: Floats, rows_before: int) -> None:
+        failed = np.flatnonzero(self.range.outside(x))
         self.cells += len(failed)
         self.rows += tuple((failed[: SHOWN_ROWS - len(self.rows)] + rows_before + 1).tolist())
-
-    def misfits(self) -> Misfits:
-        return Misfits(self.column, self.expected, self.cells, self.rows, self.stop)
-
-
-def _tests(number: Numeric, columns: Columns) -> Iterator[_Test]:
-    name, transform, low, high = number.column, number.transform, number.low, number.high
-    if transform is not IDENTITY:
-        words = f"{name} {transform.domain}, as {transform.name} needs it"
-        yield _Test(name, words, transform.accepts, stop=True)
-    if (low, high) != (-inf, inf):
-        stop = columns.bounds_violated == "stop"
-        yield _Test(
-            name,
-            f"observed {name} {_interval(low, high)}",
-            lambda x: ~((x < low) | (x > high)),
-            stop,
-        )
 
 
 def _interval(low: float, high: float) -> str:

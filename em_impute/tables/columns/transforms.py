@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from math import inf
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from em_impute.gaussian.arrays import Floats
@@ -47,12 +46,6 @@ class Transform:
     def __reduce__(self) -> tuple[Callable[..., Transform], tuple[str, float, float]]:
         # Another process has the same functions, and one identity, too.
         return _named, (self.name, self.low, self.high)
-
-    def accepts(self, x: Floats) -> NDArray[np.bool_]:
-        """Whether each value is in the domain; NaN is."""
-        if self.closed:
-            return ~((x < self.low) | (x > self.high))
-        return ~((x <= self.low) | (x >= self.high))
 
     def ends(self, low: float, high: float) -> tuple[float, float]:
         """The interval of the transformed scale that `low` to `high` is mapped onto."""

@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
+from em_impute.job import Job
 from em_impute.tables.columns.categories import Nominal, Ordinal
 from em_impute.tables.columns.encoding import Encoding
 from em_impute.tables.columns.numbers import Instant, Numeric
 from em_impute.tables.columns.transforms import Transform
 from em_impute.tables.databases.session import literal, quoted
+from em_impute.tables.reading.missing import Missing
 from em_impute.tables.sql.dialects import DOUBLE, cast, number
 
 NAN = cast("'NaN'", DOUBLE)
+
+
+def named_blanks(job: Job) -> Missing:
+    """What a job says of missing cells, besides NULL and NaN."""
+    return Missing.of(job.source, dict.fromkeys(job.columns.categories, ()))
 
 
 @dataclass(frozen=True)
@@ -47,20 +54,20 @@ class Cells:
             The first of the model's columns, as `encoded` has it.
         """
         is_number = isinstance(self.encoding, Numeric | Instant)
-        return f"{standard if is_number else self._label} IS NULL"
+        return f"{standard if is_number else self.as_label} IS NULL"
 
     @property
     def encoded(self) -> tuple[str, ...]:
         """The cell as the model's columns; NULL where missing."""
         match self.encoding:
             case Numeric(transform=transform):
-                return (_forward(transform, self._number),)
+                return (_forward(transform, self.as_number),)
             case Instant():
-                return (self._number,)
+                return (self.as_number,)
             case Nominal(levels=levels):
-                known = f"{self._label} IN ({', '.join(map(literal, levels))})"
+                known = f"{self.as_label} IN ({', '.join(map(literal, levels))})"
                 indicators = (
-                    f"CASE {self._label} WHEN {literal(level)} THEN 1 ELSE 0 END"
+                    f"CASE {self.as_label} WHEN {literal(level)} THEN 1 ELSE 0 END"
                     for level in levels[1:]
                 )
                 return tuple(cast(f"CASE WHEN {known} THEN {i} END", DOUBLE) for i in indicators)
@@ -70,11 +77,11 @@ class Cells:
                     for level, score in zip(levels, scores, strict=True)
                     if isfinite(score)
                 )
-                return (cast(f"CASE {self._label} {whens} END", DOUBLE),)
+                return (cast(f"CASE {self.as_label} {whens} END", DOUBLE),)
         raise TypeError(type(self.encoding).__name__)
 
     @property
-    def _number(self) -> str:
+    def as_number(self) -> str:
         """The cell in double precision, NULL where missing."""
         if isinstance(self.encoding, Instant):
             return cast(f"EXTRACT(EPOCH FROM {self.name})", DOUBLE)
@@ -85,7 +92,7 @@ class Cells:
         return value
 
     @property
-    def _label(self) -> str:
+    def as_label(self) -> str:
         """The cell as text, NULL where missing."""
         value = cast(self.name, "VARCHAR")
         for blank in self.blanks:

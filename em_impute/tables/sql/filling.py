@@ -44,6 +44,20 @@ def dialect_of(session: Session) -> Dialect:
     return DIALECTS[session.dialect]
 
 
+def existing(session: Session, parts: tuple[str, ...]) -> Table:
+    """A table that has to be there.
+
+    Raises
+    ------
+    DatabaseError
+        If it is not.
+    """
+    table = session.find(parts)
+    if not table.exists:
+        raise DatabaseError(f"there is no table {'.'.join(parts)}")
+    return table
+
+
 def schema_of(session: Session, rows: str) -> pa.Schema:
     """The columns of a table, or of a query in brackets with its name."""
     schema, batches = session.stream(f"SELECT * FROM {rows} WHERE 1 = 0", 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 
@@ -14,11 +14,11 @@ from em_impute.gaussian import GaussianModel
 from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.delta import shifts
 from em_impute.gaussian.linalg import correlation_of_varying, is_singular
-from em_impute.job import MASK
+from em_impute.job import MASK, Job
 from em_impute.job.legible import legible
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.databases.session import quoted
-from em_impute.tables.sql.cells import Cells, pattern
+from em_impute.tables.sql.cells import Cells, named_blanks, pattern
 from em_impute.tables.sql.dialects import DOUBLE, Dialect, cast, number
 from em_impute.tables.sql.expected import Expected
 from em_impute.tables.sql.sweep import Sweep, entry, regression
@@ -53,6 +53,22 @@ class Filled:
     blanks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     delta: Mapping[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def by(cls, job: Job, model: GaussianModel, roles: Roles, schema: pa.Schema) -> Filled:
+        """As a job fills its table.
+
+        Parameters
+        ----------
+        job : Job
+        model : GaussianModel
+        roles : Roles
+        schema : Schema
+            Of the table as it was read.
+        """
+        blanks = named_blanks(job)
+        named = {name: blanks.named(name) for name in roles.model_columns}
+        return cls(model, roles, schema, named, job.imputation.delta)
+
     def select(self, table: str, dialect: Dialect) -> str:
         """The query.
 
@@ -68,6 +84,11 @@ class Filled:
         )
         columns = ",\n  ".join(self._columns(dialect))
         return f"WITH\n{written}\nSELECT\n  {columns}\nFROM {levels[-1][0]}\n"
+
+    @property
+    def marked(self) -> Filled:
+        """The same with the column that tells the filled cells."""
+        return replace(self, roles=replace(self.roles, mask=True))
 
     @property
     def missing(self) -> dict[str, str]:
