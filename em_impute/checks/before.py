@@ -130,18 +130,19 @@ def check_rows(job: Job, rows: int) -> None:
     Raises
     ------
     JobError
-        With a problem for every check that a sample of ``job.checks.max_rows`` cannot answer.
+        With a problem for every check that a sample of ``job.most_checked`` rows cannot answer.
     """
+    option, most = job.most_checked
     of_stage = {"input": rows, "output": rows * job.imputation.most_draws}
     problems = [
         Problem(
             place,
             f"{check.expectation}: this is about all rows together, but only a sample of "
-            f"checks.max_rows ({job.checks.max_rows:,}) of the table's {of_stage[stage]:,} rows is "
-            "checked; raise checks.max_rows, or leave the check out",
+            f"{option} ({most:,}) of the table's {of_stage[stage]:,} rows is "
+            f"checked; raise {option}, or leave the check out",
         )
         for stage, place, check in _placed(job)
-        if of_stage[stage] > job.checks.max_rows and check.expectation in _ABOUT_ALL_ROWS
+        if of_stage[stage] > most and check.expectation in _ABOUT_ALL_ROWS
     ]
     if problems:
         raise JobError(problems)

@@ -55,6 +55,7 @@ def check_input(
     checks: Sequence[Check],
     preconditions: Sequence[CheckResult],
     rows: int | None = None,
+    option: str = "checks.max_rows",
 ) -> Checked:
     """Return the results of all checks of the table that was read.
 
@@ -68,12 +69,14 @@ def check_input(
         What `check_preconditions` returned; they come first in the results.
     rows : int, optional
         Rows of the table, if `frame` holds a sample of them.
+    option : str
+        What of the job has it no larger.
 
     Returns
     -------
     Checked
     """
-    return _checked("input", frame, checks, preconditions, rows)
+    return _checked("input", frame, checks, preconditions, rows, option)
 
 
 def check_output(
@@ -81,6 +84,7 @@ def check_output(
     checks: Sequence[Check],
     invariants: Sequence[CheckResult],
     rows: int | None = None,
+    option: str = "checks.max_rows",
 ) -> Checked:
     """Return the results of all checks of the filled table.
 
@@ -94,8 +98,10 @@ def check_output(
         What `check_invariants` returned; they come first in the results.
     rows : int, optional
         Rows of the table, if `frame` holds a sample of them.
+    option : str
+        What of the job has it no larger.
     """
-    return _checked("output", frame, checks, invariants, rows)
+    return _checked("output", frame, checks, invariants, rows, option)
 
 
 def _checked(
@@ -104,18 +110,19 @@ def _checked(
     checks: Sequence[Check],
     ours: Sequence[CheckResult],
     rows: int | None,
+    option: str,
 ) -> Checked:
     rows = len(frame) if rows is None else rows
     results = (*ours, *_carry_out(frame, checks, rows))
-    return Checked(results, stage, _sampled(stage, frame, rows))
+    return Checked(results, stage, _sampled(stage, frame, rows, option))
 
 
-def _sampled(stage: Stage, frame: pd.DataFrame, rows: int) -> str:
+def _sampled(stage: Stage, frame: pd.DataFrame, rows: int, option: str) -> str:
     if frame.columns.empty or len(frame) >= rows:
         return ""
     return (
         f"Great Expectations saw a sample of {len(frame):,} of the {rows:,} rows of the {stage} "
-        "(checks.max_rows). Counts of rows and em_impute's own checks are about all rows."
+        f"({option}). Counts of rows and em_impute's own checks are about all rows."
     )
 
 

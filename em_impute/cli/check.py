@@ -81,7 +81,7 @@ def plan(path: Path, runs: Path, day: date | None) -> Plan:
         if isinstance(job.target, DatabaseTarget):
             from em_impute.tables.databases.rehearsal import rehearse
 
-            rehearse(table, table.roles, filled_schema(table, table.roles), job.target)
+            rehearse(table.at_hand, table.roles, filled_schema(table, table.roles), job.target)
         state = plan_of_state(job, table, table.roles) if job.state else ""
     return Plan(job, table, found, unfilled, hints, state)
 
@@ -120,7 +120,7 @@ def _show_columns(job: Job, table: Loaded) -> None:
             f"  {names[column.name]:<{width}}  {column.type:<10}  {parts[column.name]:<10}  "
             f"{column.missing:,} ({share:.1%})"
         )
-    for note in table.notes:
+    for note in filter(None, (table.sample_in_words, *table.notes)):
         click.echo(legible(note))
     cells = sum(table.profile(name).missing for name in roles.impute)
     click.echo(f"A run would fill {cells:,} cells{_times(job)} and write {job.target}.")

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from em_impute.job.columns import Columns
+from em_impute.job.options import Imputation
+from em_impute.job.source import DatabaseSource, FileSource
+from em_impute.job.target import DatabaseTarget, FileTarget
 from em_impute.job.types import Count, Section
+
+SAMPLE_ROWS = 100_000
 
 
 def _engine(value: object) -> object:
     """Turn the name alone into the fields of EngineOptions."""
-    if isinstance(value, str) and value in ("local", "dask"):
+    if isinstance(value, str) and value in ("local", "dask", "sql"):
         return {"name": value}
     if isinstance(value, str | bool | int | float):
-        raise ValueError("expected local or dask, or a mapping such as {name: dask, workers: 2}")
+        raise ValueError(
+            "expected local, dask or sql, or a mapping such as {name: dask, workers: 2}"
+        )
     return value
 
 
@@ -24,10 +33,11 @@ class EngineOptions(Section):
     Where a cluster is, is not the job's to say: whoever answers there may run programs in the run.
     """
 
-    name: Literal["local", "dask"] = Field(
+    name: Literal["local", "dask", "sql"] = Field(
         "local",
         description="local: in the process of the run; dask: on the workers of the Dask cluster "
-        "whose scheduler DASK_SCHEDULER_ADDRESS names, or else of processes on this machine.",
+        "whose scheduler DASK_SCHEDULER_ADDRESS names, or else of processes on this machine; sql: "
+        "in the database that has the source's table and the target's.",
     )
     workers: Count | None = Field(
         None,
@@ -37,10 +47,21 @@ class EngineOptions(Section):
         examples=[2],
     )
 
+    sample_rows: Count = Field(
+        SAMPLE_ROWS,
+        ge=1_000,
+        le=10_000_000,
+        description="With sql: about so many rows of a longer table are read, for the checks, the "
+        "self-test and the pictures.",
+        examples=[SAMPLE_ROWS],
+    )
+
     @model_validator(mode="after")
-    def _is_of_dask(self) -> Self:
-        if self.name == "local" and self.workers:
+    def _options_are_its_own(self) -> Self:
+        if self.name != "dask" and self.workers:
             raise ValueError("workers are Dask's: add `name: dask`, or remove them")
+        if self.name != "sql" and self.sample_rows != SAMPLE_ROWS:
+            raise ValueError("sample_rows is of `name: sql`, as other engines read all rows")
         return self
 
 
@@ -48,3 +69,39 @@ Engine = Annotated[
     EngineOptions,
     BeforeValidator(_engine, json_schema_input_type=Literal["local", "dask"] | EngineOptions),
 ]
+
+
+def beyond_sql(
+    source: FileSource | DatabaseSource,
+    target: FileTarget | DatabaseTarget,
+    columns: Columns,
+    imputation: Imputation,
+) -> Iterator[str]:
+    """What of a job a database cannot do by itself, a sentence each.
+
+    Parameters
+    ----------
+    source : FileSource or DatabaseSource
+    target : FileTarget or DatabaseTarget
+    columns : Columns
+    imputation : Imputation
+    """
+    if not (isinstance(source, DatabaseSource) and isinstance(target, DatabaseTarget)):
+        yield "`engine: sql` fills a table where it is: source and target have to be in a database"
+        return
+    if (source.url, source.password) != (target.url, target.password):
+        yield (
+            "`engine: sql` moves no rows: source and target have to be in one database, with the "
+            "same url and password"
+        )
+    if isinstance(source.url, str) and source.url.startswith("sqlite"):
+        yield "SQLite has not the functions that `engine: sql` needs; DuckDB and PostgreSQL have"
+    if source.query is not None:
+        yield "`engine: sql` reads a table several times; make a view of the query, and name it"
+    if imputation.is_drawn:
+        yield (
+            "`engine: sql` fills in expected values, and draws none: "
+            f"`method: {imputation.method}` is for the other engines"
+        )
+    if columns.group_by:
+        yield "`engine: sql` has one model for all rows; remove columns.group_by"

@@ -17,7 +17,7 @@ from pydantic import (
 from em_impute.job.checks import Checks
 from em_impute.job.columns import Columns
 from em_impute.job.dates import is_dated, on_day
-from em_impute.job.engine import Engine, EngineOptions
+from em_impute.job.engine import Engine, EngineOptions, beyond_sql
 from em_impute.job.mistakes import CannotRun, Places, dotted
 from em_impute.job.options import (
     Imputation,
@@ -80,8 +80,8 @@ class Job(Section):
     report: ReportOptions = Field(ReportOptions(), description="What the report watches.")
     engine: Engine = Field(
         EngineOptions(),
-        description="Where the table is summed up and filled: local, dask, or a mapping.",
-        examples=["dask", {"name": "dask", "workers": 2}],
+        description="Where the table is summed up and filled: local, dask, sql, or a mapping.",
+        examples=["sql", {"name": "dask", "workers": 2}],
     )
     state: State | None = Field(
         None,
@@ -138,6 +138,15 @@ class Job(Section):
             )
         return target
 
+    @field_validator("engine")
+    @classmethod
+    def _engine_can_do_it(cls, engine: EngineOptions, info: ValidationInfo) -> EngineOptions:
+        known, needed = info.data, ("source", "target", "columns", "imputation")
+        if engine.name == "sql" and all(name in known for name in needed):
+            for reason in beyond_sql(*(known[name] for name in needed)):
+                raise ValueError(reason)
+        return engine
+
     @field_validator("state")
     @classmethod
     def _state_is_of_rows(cls, state: State | None, info: ValidationInfo) -> State | None:
@@ -147,6 +156,10 @@ class Job(Section):
         require_room(state, known["source"], known["target"])
         require_partitions(known["source"])
         require_known_weights(state, known["imputation"])
+        if "engine" in known and known["engine"].name == "sql":
+            raise ValueError(
+                "`engine: sql` sums up the whole table each time; remove the state, or the engine"
+            )
         if known["columns"].group_by:
             raise ValueError(
                 "a state keeps the rows of all groups together; remove columns.group_by, or the "
@@ -160,6 +173,14 @@ class Job(Section):
         if isinstance(self.schedule, Schedule):
             return (self.schedule,)
         return self.schedule or ()
+
+    @property
+    def most_checked(self) -> tuple[str, int]:
+        """The option that says how many rows Great Expectations sees at most, and how many."""
+        options = {"checks.max_rows": self.checks.max_rows}
+        if self.engine.name == "sql":
+            options["engine.sample_rows"] = self.engine.sample_rows
+        return min(options.items(), key=lambda option: option[1])
 
     def data_date(self, scheduled: datetime, schedule: int = 0) -> date:
         """The day that a run is about which a schedule, by its number, has set for a moment.

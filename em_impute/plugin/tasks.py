@@ -260,7 +260,7 @@ def report_cancelled(flow: AnyFlow, flow_run: FlowRun, state: State[Any]) -> Non
     run = _run_of(flow_run)
     if run and not run.folder.manifest.exists():
         ending.leave_report(run, Refused("The run was cancelled."))
-        run.folder.clear()
+        ending.clear(run)
 
 
 def report_lost(flow: AnyFlow, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001

@@ -62,6 +62,8 @@ class Manifest:
         The outcome in a sentence.
     rows_of_model : RowsOfModel or None
         Of which rows the model is, where the job has a state.
+    imputed : dict of str to int
+        Imputed cells of each column.
     versions, machine : dict of str to str
         What computed it.
     """
@@ -78,6 +80,7 @@ class Manifest:
     finished: datetime
     verdict: str
     rows_of_model: RowsOfModel | None = None
+    imputed: dict[str, int] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
     machine: dict[str, str] = field(default_factory=lambda: this_machine())
 
@@ -95,10 +98,12 @@ class Manifest:
                 "path": self.snapshot.source,
                 "fingerprint": self.snapshot.fingerprint,
                 "rows": self.snapshot.rows,
+                "rows_read": self.snapshot.at_hand.rows,
                 "columns": [column.name for column in self.snapshot.columns],
             },
             "target": self.published and asdict(self.published),
             "cells": self.cells,
+            "imputed": self.imputed,
             "rows_of_model": self.rows_of_model and asdict(self.rows_of_model),
             "table": self.table,
             "outputs": self.outputs,

@@ -149,6 +149,9 @@ def _filled_cells(run: Run, found: Found) -> int:
     """Cells that were filled; those of a run whose process is gone are in its ledger."""
     if found.staged:
         return found.staged.cells
+    if found.published and found.snapshot and found.snapshot.sample:
+        roles = _roles(run, found)
+        return sum(found.snapshot.profile(n).missing for n in (roles.impute if roles else ()))
     if found.published and run.folder.cells.exists():
         with pq.ParquetFile(run.folder.cells) as ledger:
             numbers = ledger.read(columns=["imputation"])["imputation"]

@@ -66,7 +66,13 @@ def measure_columns(
         snapshot.rows,
         summary=summary,
         model=result.model if result else None,
-        imputed=filled | {name: d.cells.moments for name, d in imputed.items() if d.cells.count},
+        # Of a sample there are moments; the counts are of all rows.
+        imputed=filled
+        | {
+            name: replace(d.cells.moments, count=filled[name].count)
+            for name, d in imputed.items()
+            if d.cells.count
+        },
     )
     if roles is None or result is None or summary is None:
         return described
@@ -122,9 +128,8 @@ def _on_its_own_scale(
     column = replace(column, em=_estimated_moments(encoding, roles.at(column.name).start, models))
     if encoding.transform is IDENTITY:
         return column
-    return replace(
-        column, observed=observed[column.name].moments, transform=encoding.transform.name
-    )
+    own = replace(observed[column.name].moments, count=column.observed.count)
+    return replace(column, observed=own, transform=encoding.transform.name)
 
 
 def _estimated_moments(
@@ -156,13 +161,18 @@ def _kurtosis(snapshot: Snapshot, roles: Roles, summary: PatternSummary) -> dict
     """Fourth standardised moments of the columns of numbers, as the model sees them."""
     names = [n for n in roles.model_columns if isinstance(roles.encoding(n), Numeric)]
     at = [roles.at(name).start for name in names]
-    (mean, sd), totals = summary.observed_moments(), np.zeros(len(names))
+    (mean, sd), totals, counts = (
+        summary.observed_moments(),
+        np.zeros(len(names)),
+        np.zeros(len(names)),
+    )
     mean, sd = mean[at], np.where(sd[at] > 0, sd[at], np.nan)
     for batch in read_batches(snapshot.path, names) if names else ():
         for j, name in enumerate(names):
             cells = (roles.encoding(name).encode(batch.column(name))[:, 0] - mean[j]) / sd[j]
             totals[j] += np.nansum(np.square(np.square(cells)))
-    kurtosis = totals / np.maximum(summary.observed_counts[at], 1)
+            counts[j] += np.count_nonzero(~np.isnan(cells))
+    kurtosis = totals / np.maximum(counts, 1)
     return dict(zip(names, kurtosis.tolist(), strict=True))
 
 

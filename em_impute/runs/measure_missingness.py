@@ -94,6 +94,7 @@ def _own_means(
     if not names:
         return {}
     patterns, totals = counted.patterns[shown], np.zeros((len(names), len(shown)))
+    rows = np.zeros(len(shown))
     at = [roles.model_columns.index(name) for name in counted.columns]
     for batch in read_batches(snapshot.path, roles.model_columns):
         observed = ~roles.missing(batch)[:, at]
@@ -101,11 +102,13 @@ def _own_means(
         place = np.full(len(distinct), len(shown))
         place[which[: len(shown)]] = np.arange(len(shown))
         group = place[which[len(shown) :]]
+        rows += np.bincount(group, minlength=len(shown) + 1)[:-1]
         for j, cells in enumerate(np.nan_to_num(to_matrix(batch, names)).T):
             totals[j] += np.bincount(group, cells, minlength=len(shown) + 1)[:-1]
+    seen = patterns & (rows > 0)[:, None]  # a sample may have no row of a pattern
     return {
         name: np.where(
-            patterns[:, counted.columns.index(name)], totals[j] / counted.counts[shown], np.nan
+            seen[:, counted.columns.index(name)], totals[j] / np.maximum(rows, 1), np.nan
         )
         for j, name in enumerate(names)
     }

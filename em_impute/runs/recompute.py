@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,11 +21,12 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from em_impute.checks.invariants import Rows, side_by_side
-from em_impute.gaussian import GaussianModel
+from em_impute.gaussian import GaussianModel, PatternSummary
 from em_impute.job import CannotRun, DatabaseTarget, FileTarget, Job
 from em_impute.job.confinement import OutsideError
 from em_impute.runs import steps
 from em_impute.runs.manifest import installed_versions, read_manifest, this_machine
+from em_impute.runs.passes import passes_of
 from em_impute.tables import summarise
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
@@ -77,8 +78,11 @@ def verify(path: Path) -> Verification:
         again = RunFolder(Path(root) / Path(recorded["run"]).name)
         again.path.mkdir()
         snapshot = steps.read(job, again)
+        if job.engine.name == "sql":
+            return _where_it_is(folder, again, snapshot, job, recorded)
         if snapshot.fingerprint != recorded["source"]["fingerprint"]:
-            return _without_source(folder, again, job, recorded)
+            why = "it does not have the fingerprint that the run recorded"
+            return _without_source(folder, again, job, recorded, why)
         # A state has gone on since; what of it went into the model is in the run's folder.
         of_state = folder.state.exists() and folder.summary.exists()
         rows = ModelRows.of_run(folder) if of_state else None
@@ -150,13 +154,12 @@ def _changed_files(folder: RunFolder, outputs: Mapping[str, str]) -> tuple[str, 
 
 
 def _without_source(
-    folder: RunFolder, again: RunFolder, job: Job, recorded: Mapping[str, Any]
+    folder: RunFolder, again: RunFolder, job: Job, recorded: Mapping[str, Any], why: str
 ) -> Verification:
     """Verify the model, which can be fitted to the summary that the run has kept."""
     source = recorded["source"]["path"]
     sentence = (
-        f"The source {source} has changed since: it does not have the fingerprint that the run "
-        "recorded, so the table cannot be computed again."
+        f"The source {source} has changed since: {why}, so the table cannot be computed again."
     )
     sentences = (sentence, *_differences(recorded))
     if not folder.summary.exists():
@@ -165,13 +168,63 @@ def _without_source(
     rows = ModelRows.of_run(folder)
     now = summarise.fit_model(rows.summary, job.model, start=rows.start).model
     now.save(again.model)
-    scale = np.where(then.sd > 0, then.sd, 1.0)
-    largest = float(np.max(np.abs(now.mean - then.mean) / scale))
     equal = sha256(again.model) == recorded["outputs"].get(again.model.name)
+    largest = _apart_in_means(then, now)
     by = "equal bit by bit" if equal else f"apart by up to {largest:.2g} sd in its means"
     fitted = f"The model, fitted again to the run's {folder.summary.name}, is {by}."
     within = equal or largest <= job.model.tol
     return Verification("cannot be verified" if within else "not equal", (*sentences, fitted))
+
+
+def _apart_in_means(then: GaussianModel, now: GaussianModel) -> float:
+    """The largest distance of two models' means, in standard deviations."""
+    scale = np.where(then.sd > 0, then.sd, 1.0)
+    return float(np.max(np.abs(now.mean - then.mean) / scale, initial=0.0))
+
+
+# --- The table stayed in its database ----------------------------------------------------------
+
+
+def _where_it_is(
+    folder: RunFolder, again: RunFolder, snapshot: Snapshot, job: Job, recorded: Mapping[str, Any]
+) -> Verification:
+    """Sum the table up and fill it again in its database, by the run's own model."""
+    table, passes = steps.assigned(snapshot, job), passes_of(job)
+    fitted = steps.fit(job, table, again)
+    sentences: tuple[str, ...] = ()
+    agreement: Agreement = "equal"
+    if fitted.result:
+        if not _adds_up(PatternSummary.load(folder.summary), PatternSummary.load(again.summary)):
+            why = "its rows do not add up to what the run has kept of them"
+            return _without_source(folder, again, job, recorded, why)
+        then = GaussianModel.load(folder.model)
+        largest = _apart_in_means(then, fitted.result.model)
+        equal = sha256(again.model) == recorded["outputs"].get(again.model.name)
+        by = "equal bit by bit" if equal else f"apart by up to {largest:.2g} sd in its means"
+        sentences = (f"The model, fitted again to the table where it is, is {by}.",)
+        if not equal:
+            agreement = "equal to rounding" if largest <= job.model.tol else "not equal"
+        # By the run's own model the same cells are filled with the same bits.
+        fitted = replace(fitted, result=replace(fitted.result, model=then))
+    try:
+        staged = passes.fill(table, fitted, again)
+        assert isinstance(job.target, DatabaseTarget)
+        verification = Verification(agreement, (*sentences, *_differences(recorded)))
+        return _with_database(verification, staged, job.target, recorded["run"])
+    finally:
+        passes.clear(again)
+
+
+def _adds_up(then: PatternSummary, now: PatternSummary) -> bool:
+    """Whether two summaries are of the same rows, but for rounding."""
+    if then.columns != now.columns or not np.array_equal(then.patterns, now.patterns):
+        return False
+    unit = np.where(then.observed_sd > 0, then.observed_sd, 1.0)
+    return (
+        np.array_equal(then.counts, now.counts)
+        and bool(np.all(np.abs(then.observed_mean - now.observed_mean) <= 1e-8 * unit))
+        and np.allclose(then.observed_sd, now.observed_sd, rtol=1e-8)
+    )
 
 
 # --- The output, then and now ------------------------------------------------------------------

@@ -20,6 +20,7 @@ from em_impute.reporting.records import Report, Verdict
 from em_impute.runs.kept import prune
 from em_impute.runs.manifest import Manifest
 from em_impute.runs.measure import report_numbers, with_manifest, with_verdict
+from em_impute.runs.passes import passes_of
 from em_impute.runs.run import Found, Outcome, Refused, Run, manifest, settle
 from em_impute.runs.steps import SILENT, Log
 from em_impute.tables import progress
@@ -57,7 +58,7 @@ def _report(run: Run, found: Found, log: Log, show: Shown) -> Outcome:
     numbers = _write_files(run, found, numbers, recorded, parts)
     _ended(run, found, numbers, parts)
     show(numbers, parts)
-    parts.make("removal of working files", run.folder.clear, None)
+    parts.make("removal of working files", lambda: clear(run), None)
     parts.make("removal of earlier runs", lambda: _prune(run, log), None)
     if parts.failures != numbers.failures:
         numbers = with_verdict(numbers, run, found, parts)
@@ -90,7 +91,7 @@ def unreported(run: Run, found: Found, fault: Exception, log: Log = SILENT) -> O
     else:
         verdict = Verdict("not published", f"{found.stopped_by} {sentence}")
     with suppress(Exception):
-        run.folder.clear()
+        clear(run)
     cells = found.staged.imputed if found.staged else ()
     return Outcome(
         verdict,
@@ -128,8 +129,13 @@ def nothing_left_if_interrupted(run: Run) -> Iterator[None]:
         if not run.is_deployed and run.folder.path.is_dir():
             if not run.folder.manifest.exists():
                 leave_report(run, Refused("The run was interrupted."))
-            run.folder.clear()
+            clear(run)
         raise
+
+
+def clear(run: Run) -> None:
+    """Remove what only the run needs, in its folder and in its database."""
+    passes_of(run.job).clear(run.folder)
 
 
 def _snapshot(run: Run, parts: Parts) -> Snapshot | None:

@@ -218,7 +218,9 @@ class Found:
     def decisions(self) -> tuple[str, ...]:
         """What the program decided by itself, a sentence each, with its reason."""
         notes = (checked.note for checked in (self.before, self.after) if checked)
-        return (*(self.fitted.decisions if self.fitted else ()), *filter(None, notes))
+        sample = self.snapshot.sample_in_words if self.snapshot else ""
+        decided = self.fitted.decisions if self.fitted else ()
+        return (*decided, *filter(None, (sample, *notes)))
 
 
 @dataclass(frozen=True)
@@ -318,6 +320,7 @@ def manifest(run: Run, snapshot: Snapshot, found: Found, numbers: Report, parts:
         snapshot=snapshot,
         published=found.published,
         cells=found.staged.cells if found.staged else 0,
+        imputed=dict(found.staged.imputed) if found.staged else {},
         table=found.staged.sha256 if found.staged else None,
         outputs=parts.make("hashes of the files", run.folder.hashes, unknown),
         versions=parts.make("versions", installed_versions, unknown),

@@ -7,7 +7,7 @@ verify` those that compute the table again. What a step knows goes to its `log`,
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
@@ -17,35 +17,33 @@ import pyarrow as pa
 
 from em_impute import checks
 from em_impute.checks import Checked, CheckResult
-from em_impute.gaussian import EMResult, GaussianModel, PatternSummary, Status
+from em_impute.gaussian import EMResult, GaussianModel, Status
 from em_impute.job import Job
 from em_impute.runs.kept import is_overtaken
+from em_impute.runs.passes import passes_of
 from em_impute.runs.run import Loaded, Run
 from em_impute.self_test import limits
 from em_impute.self_test.run import score_hidden_cells
 from em_impute.self_test.scores import SelfTest
-from em_impute.tables import engines, groups, progress, sources, spelling, summarise, targets
 from em_impute.tables import fill as filling
-from em_impute.tables.columns import doubts, misfits
+from em_impute.tables import groups, progress, spelling, summarise, targets
+from em_impute.tables.columns import doubts
 from em_impute.tables.columns import roles as columns
 from em_impute.tables.columns.encoding import decimals_as_floats
 from em_impute.tables.columns.stored import save_roles
 from em_impute.tables.columns.unfilled import find_unfilled, unfilled_in_words
 from em_impute.tables.groups import Fitted
 from em_impute.tables.imputations import Drawn, draw_models
-from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.sample import sample_rows
 from em_impute.tables.snapshot import (
     Snapshot,
     read_schema,
     read_spelled,
-    spelled_columns,
 )
 from em_impute.tables.state.gathering import Gathered, ModelRows, gather, known_shape, remember
 from em_impute.tables.state.kept import require_writable
 from em_impute.tables.state.shape import Shape, with_known_levels
-from em_impute.tables.writing.formats import read_staged
 from em_impute.tables.writing.staged import Published, Staged
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
@@ -53,6 +51,7 @@ Shown = AbstractContextManager[Callable[[EMResult], object]]
 """What shows EM while it is entered, and gives what is to be called with the result."""
 
 WITHOUT_DELTA = "Test cells are filled by the model as it is, without imputation.delta."
+OF_SAMPLE = "a sample of {:,} of the table's {:,} rows"
 SILENT = logging.Logger(__name__, level=logging.CRITICAL + 1)
 UNSEEN: Shown = nullcontext(lambda _: None)
 
@@ -95,18 +94,18 @@ def read(job: Job, folder: RunFolder, log: Log = SILENT) -> Snapshot:
     """
     snapshot = Snapshot.load(folder.read)
     if snapshot is not None and not is_overtaken(folder):
-        log.info("Going on with the %s rows that were read before.", f"{snapshot.rows:,}")
+        log.info("Going on with the %s rows that were read before.", f"{snapshot.at_hand.rows:,}")
         return snapshot
     folder.read.unlink(missing_ok=True)
-    snapshot = sources.take_snapshot(job.source, folder.snapshot, job.batch_rows, Purpose.of(job))
+    snapshot = passes_of(job).read(folder.snapshot)
     snapshot.save(folder.read)
     log.info(
         "Read %s rows and %s columns from %s.",
-        f"{snapshot.rows:,}",
+        f"{snapshot.at_hand.rows:,}",
         len(snapshot.columns),
         job.source,
     )
-    for note in snapshot.notes:
+    for note in filter(None, (snapshot.sample_in_words, *snapshot.notes)):
         log.info(note)
     return snapshot
 
@@ -154,7 +153,7 @@ def preconditions(
     checks.output_checks(job, roles.impute)
     return (
         *checks.check_preconditions(table.rows, table.columns, roles.model_columns),
-        *checks.misfits(misfits.find_misfits(table, roles, job.columns), table.rows),
+        *checks.misfits(passes_of(job).misfits(table), table.rows),
         *checks.doubts(doubts.find_doubts(table, roles, job, imputed_before)),
     )
 
@@ -181,8 +180,9 @@ def check_input(
     schema = read_schema(table.path)
     needed = checks.columns_needed(job.checks.input, schema.names)
     batches = map(spelling.as_read, read_spelled(table.path, needed))
-    frame = _frame(schema, batches, needed, table.rows, job.checks.max_rows)
-    return _logged(checks.check_input(frame, job.checks.input, found, table.rows), log)
+    option, most = job.most_checked
+    frame = _frame(schema, batches, needed, table.at_hand.rows, most)
+    return _logged(checks.check_input(frame, job.checks.input, found, table.rows, option), log)
 
 
 def fit(
@@ -217,7 +217,7 @@ def fit(
         log.info("No column is to be imputed, so no model is fitted.")
         drawn = _drawn(job, None, {}, log)
         return Fitted(roles, None, decisions=told, drawn=drawn, gathered=gathered)
-    rows = rows or ModelRows(_summed_up(job, table, log), None)
+    rows = rows or ModelRows(passes_of(job).summarise(table, log), None)
     rows.summary.save(folder.summary)
     log.info(
         "Fitting %s columns; their cells are missing in %s patterns.",
@@ -242,13 +242,6 @@ def fit(
     own = [fit.result for fit in fits if fit.result and fit.own_model]
     drawn = _drawn(job, result, dict(zip(models, own, strict=True)), log)
     return Fitted(roles, result, models, (*told, *decisions), fits, drawn, gathered)
-
-
-def _summed_up(job: Job, table: Loaded, log: Log) -> PatternSummary:
-    with engines.opened(job.engine) as workers:
-        if workers is not None:
-            log.info("The table is summed up by %s workers of Dask.", len(workers))
-        return summarise.summarise(table, table.roles, workers)
 
 
 def _gathered(job: Job, table: Loaded, folder: RunFolder, log: Log) -> Gathered | None:
@@ -308,21 +301,8 @@ def fill(job: Job, table: Loaded, fitted: Fitted, folder: RunFolder, log: Log = 
         Where the staged table and the ledger are left.
     log : Logger
     """
-    model = fitted.result.model if fitted.result else None
-    drawn = fitted.drawn.models if fitted.drawn else ()
-    with engines.opened(job.engine) as workers:
-        staged = filling.fill(
-            table,
-            model,
-            fitted.roles,
-            job.target,
-            folder,
-            job.imputation,
-            fitted.groups,
-            drawn,
-            workers,
-        )
-    times = f", {staged.imputations} times" if drawn else ""
+    staged = passes_of(job).fill(table, fitted, folder)
+    times = f", {staged.imputations} times" if staged.imputations > 1 else ""
     log.info("Filled %s cells of %s rows%s.", f"{staged.cells:,}", f"{table.rows:,}", times)
     for sentence in filling.shifts_in_words(fitted.roles, job.imputation):
         log.info(sentence)
@@ -341,12 +321,13 @@ def self_test(job: Job, table: Loaded, fitted: Fitted, log: Log = SILENT) -> Sel
     fitted : Fitted
     log : Logger
     """
-    tested = score_hidden_cells(table, fitted, job.self_test, job.model)
+    tested = score_hidden_cells(table.at_hand, fitted, job.self_test, job.model)
     if tested is None:
         log.info("There is no self-test: it is off, or no cell is to be filled.")
         return None
-    if filling.shifts_in_words(fitted.roles, job.imputation):
-        tested = replace(tested, note=" ".join(filter(None, (WITHOUT_DELTA, tested.note))))
+    shifted = WITHOUT_DELTA if filling.shifts_in_words(fitted.roles, job.imputation) else ""
+    sample = f"Of {OF_SAMPLE.format(table.at_hand.rows, table.rows)}." if table.sample else ""
+    tested = replace(tested, note=" ".join(filter(None, (sample, shifted, tested.note))))
     log.info("Self-test: %s", " ".join(filter(None, (tested.sentence, tested.note))))
     for sentence in filter(None, (tested.refusal, *tested.warnings)):
         log.warning(sentence)
@@ -366,33 +347,14 @@ def check_output(
     staged : Staged
     log : Logger
     """
-    roles, schema = fitted.roles, filling.filled_schema(table, fitted.roles)
-    spelled = spelled_columns(table)
-    written = spelling.spelled(schema) if spelled else schema
-    invariants = checks.check_invariants(
-        (batch for _ in range(staged.imputations) for batch in _before(table, roles.impute)),
-        (
-            batch.select([*roles.columns, *spelled.values()])
-            for batch in read_staged(staged.path, staged.format, written)
-        ),
-        roles.impute,
-        roles.key,
-        spelled,
-    )
-    own = checks.output_checks(job, roles.impute)
-    needed = checks.columns_needed(own, schema.names)
-    batches = read_staged(staged.path, staged.format, schema)
-    frame = _frame(schema, batches, needed, staged.rows, job.checks.max_rows)
-    return _logged(checks.check_output(frame, own, invariants, staged.rows), log)
-
-
-def _before(table: Loaded, imputed: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """The table as it was read, of the imputed columns the spellings of observed cells only."""
-    for batch in read_spelled(table.path):
-        shown = spelling.as_read(batch, imputed)
-        if spelling.is_spelled(batch.schema):
-            shown = spelling.observed_spellings(shown, imputed)
-        yield shown
+    passes = passes_of(job)
+    invariants = passes.compare(table, fitted, staged)
+    own = checks.output_checks(job, fitted.roles.impute)
+    needed = checks.columns_needed(own, filling.filled_schema(table, fitted.roles).names)
+    schema, batches, rows = passes.filled(table, fitted, staged, needed)
+    option, most = job.most_checked
+    frame = _frame(schema, batches, needed, rows, most)
+    return _logged(checks.check_output(frame, own, invariants, staged.rows, option), log)
 
 
 def publish(run: Run, staged: Staged, log: Log = SILENT) -> Published:

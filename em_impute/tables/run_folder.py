@@ -137,6 +137,11 @@ class RunFolder:
             lock.acquire()
             _held[self.path] = lock
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a process holds it, or has died with it."""
+        return (self.path / LOCK).exists()
+
     def clear(self) -> None:
         """Remove the working files: the snapshot, a staged table, and whatever is half written."""
         for path in self._working_files():

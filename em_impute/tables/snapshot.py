@@ -62,6 +62,9 @@ class ColumnProfile:
         The options of a CSV by which a column of text would be one of numbers; empty if none.
     too_precise : bool
         Whether a column is text because its numbers have digits that no float keeps.
+    levels : tuple of (str, int) or None
+        The levels of a column of categories and how many cells hold each, where they are known
+        without the rows.
     """
 
     name: str
@@ -78,6 +81,7 @@ class ColumnProfile:
     nines: tuple[tuple[str, int], ...] = ()
     separators: str = ""
     too_precise: bool = False
+    levels: tuple[tuple[str, int], ...] | None = None
 
     @property
     def is_text(self) -> bool:
@@ -114,6 +118,9 @@ class Snapshot:
         Whether what was taken for the names of columns are numbers.
     files : tuple of SnapshotFile
         The files that were read, in the order of their rows, where the job has to know.
+    sample : Snapshot or None
+        Of a table that stays where it is: the rows that were read of it, which are what the file
+        has. All else is about the whole table then.
     """
 
     path: Path
@@ -124,6 +131,24 @@ class Snapshot:
     notes: tuple[str, ...] = ()
     headless: bool = False
     files: tuple[SnapshotFile, ...] = ()
+    sample: Snapshot | None = None
+
+    @property
+    def at_hand(self) -> Snapshot:
+        """The rows that the file has: all of them, or a sample."""
+        return self.sample or self
+
+    @property
+    def sample_in_words(self) -> str:
+        """What is of a sample and what is of all rows, a sentence; empty where all were read."""
+        if self.sample is None:
+            return ""
+        return (
+            f"The table stays in its database, and a sample of {self.sample.rows:,} of its "
+            f"{self.rows:,} rows was read: the self-test, the pictures and what the job's checks "
+            "see are of the sample; the model, the counts and em_impute's own checks are of all "
+            "rows."
+        )
 
     def profile(self, name: str) -> ColumnProfile:
         """Return the profile of one column.

@@ -16,10 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 from command_line import em_impute
 from conftest import ROOT
+from databases import read
+from every_kind import assert_same
 from postgres_server import GUARDED, PASSWORD, PostgresServer
 
-from em_impute.job import EngineOptions, load_job
+from em_impute.job import DatabaseSource, EngineOptions, load_job
 from em_impute.runs import steps
+from em_impute.tables import targets
 from em_impute.tables.run_folder import open_run_folder
 from em_impute.tables.whole_files import sha256
 
@@ -116,6 +119,51 @@ def test_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with duckdb.connect("out/penguins.duckdb") as connection:
         rows = connection.execute("SELECT count(*), count(body_mass_g) FROM penguins_filled")
         assert len(set(rows.fetchall()[0])) == 1
+
+
+PENGUINS = (
+    "SELECT row_number() OVER () AS penguin, * "
+    f"FROM read_csv('{ROOT / 'data' / 'penguins.csv'}', nullstr = 'NA')"
+)
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "postgresql"])
+def test_a_table_is_filled_where_it_is(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: PostgresServer
+) -> None:
+    """The same cells as by the local engine, and a mask that tells each of them."""
+    monkeypatch.chdir(tmp_path)
+    url = "duckdb:///warehouse.duckdb" if kind == "duckdb" else postgres.url
+    monkeypatch.setenv("WAREHOUSE_URL", url)
+    with duckdb.connect("warehouse.duckdb") as connection:
+        connection.execute(f"CREATE TABLE penguins AS {PENGUINS}")
+        penguins = connection.execute("FROM penguins").to_arrow_table()
+    if kind == "postgresql":
+        with postgres.session() as cursor:
+            cursor.adbc_ingest("penguins", penguins, mode="create")
+    config = ROOT / "configs" / "warehouse.yaml"
+    result = em_impute("run", config)
+    assert result.exit_code == 0, result.output
+    assert "19 missing cells were filled" in result.output
+    job = load_job(config)
+    place = {"target": job.target.model_copy(update={"table": "locally"})}
+    local = job.model_copy(update={"engine": EngineOptions(), **place})
+    here = open_run_folder(tmp_path, job.name, "local")
+    table = steps.load(local, here)
+    staged = steps.fill(local, table, steps.fit(local, table, here), here)
+    targets.publish(staged, local.target, "local")
+    mine, theirs = (
+        read(DatabaseSource(url=url, table=name)).sort_by("penguin")
+        for name in ("penguins_in_place", "locally")
+    )
+    assert_same(mine, theirs)
+    result = em_impute("check", config)
+    assert result.exit_code == 0, result.output
+    [run] = (tmp_path / "runs" / "penguins_in_place").iterdir()
+    result = em_impute("verify", run)
+    assert result.exit_code == 0, result.output
+    result = em_impute("export", run, "--to", "sql", "--dialect", kind)
+    assert result.exit_code == 0, result.output
 
 
 def test_dask_draws_what_one_process_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ def test_manifest_says_what_ran_on_what(
             "path": snapshot.source,
             "fingerprint": snapshot.fingerprint,
             "rows": 1,
+            "rows_read": 1,
             "columns": ["a", "b"],
         },
         "target": {
@@ -66,6 +67,7 @@ def test_manifest_says_what_ran_on_what(
             "narrowed": [],
         },
         "cells": 3,
+        "imputed": {},
         "rows_of_model": None,
         "table": "ef56",
         "outputs": {"model.json": "cd34"},

@@ -238,11 +238,14 @@ def _unknown_level(snapshot: Snapshot, name: str, levels: tuple[str, ...]) -> st
         labels = as_labels(cells)
         return pc.and_(pc.is_valid(labels), pc.invert(pc.is_in(labels, known)))
 
-    found = _first_cell(snapshot, name, is_unknown)
-    if found is None:
+    seen, at = snapshot.profile(name).levels, ""
+    if seen is None:
+        found = _first_cell(snapshot, name, is_unknown)
+        at = "" if found is None else f" at row {found[0]}"
+    if not at and {level for level, _ in seen or ()} <= set(levels):
         return ""
     return (
-        f"column {name!r} holds at row {found[0]} a level that is not among the "
+        f"column {name!r} holds{at} a level that is not among the "
         f"{len(levels)} that the job names; add it, or mend the cell."
     )
 

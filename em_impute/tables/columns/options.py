@@ -93,6 +93,8 @@ def _level_counts(
     snapshot: Snapshot, name: str, is_no_level: Callable[[pa.Array], pa.Array] = pc.is_null
 ) -> Counter[str]:
     """Observed cells of each level; of hardly more levels than a column may have."""
+    if (known := snapshot.profile(name).levels) is not None:
+        return Counter(dict(known))
     counts: Counter[str] = Counter()
     for batch in read_batches(snapshot.path, [name]):
         labels = as_labels(batch.column(0))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from em_impute.job import DatabaseTarget, split_table
 from em_impute.tables.databases import holding, runs_table
-from em_impute.tables.databases.filled_marks import filled_columns, marked, marks
 from em_impute.tables.databases.loading import loaded
 from em_impute.tables.databases.opening import opened_once
+from em_impute.tables.databases.staged_rows import bring, marks_of
 from em_impute.tables.snapshot import read_schema
 from em_impute.tables.writing.publications import run_of
 from em_impute.tables.writing.staged import Staged, TargetError
@@ -53,8 +53,8 @@ def compare(staged: Staged, target: DatabaseTarget, run_id: str) -> Comparison:
             if run_of(last) != run_id:
                 return Comparison(f"{name} was written by another run since.")
             schema = read_schema(staged.path)
-            session.load(*marked(staged))
-            bits = marks(filled_columns(staged), len(schema))
+            bring(session, table, staged)
+            bits = marks_of(staged, schema)
             load = loaded(session, table, schema, target, staged.key, bits)
             held, others = holding.held(load), holding.changed(load, filled=True)
     except TargetError as error:

@@ -106,7 +106,7 @@ class Session(ABC):
 
     dialect: ClassVar[str]
     mark: ClassVar[str] = "$"
-    staging: ClassVar[str] = f"temp.{STAGING}"
+    staging: str = f"temp.{STAGING}"
     typed: ClassVar[bool] = True
     patience: ClassVar[float] = 300.0
 
@@ -125,6 +125,10 @@ class Session(ABC):
     @abstractmethod
     def load(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         """Make the staging table and load it in bulk."""
+
+    def adopt(self, table: Table) -> None:
+        """Have a table of the database for the staging table, which is as `load` makes one."""
+        self.staging = table.sql
 
     @abstractmethod
     def find(self, parts: tuple[str, ...]) -> Table:

@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from em_impute.job import DatabaseTarget, split_table
 from em_impute.tables.databases import holding, narrowing, runs_table
-from em_impute.tables.databases.filled_marks import filled_columns, marked, marks
 from em_impute.tables.databases.loading import Load, columns_to_write, create, loaded
 from em_impute.tables.databases.opening import opened, opened_once
 from em_impute.tables.databases.session import DatabaseError, Session, Table, quoted
+from em_impute.tables.databases.staged_rows import bring, marks_of
 from em_impute.tables.snapshot import read_schema
 from em_impute.tables.writing import publications
 from em_impute.tables.writing.publications import Standing
@@ -118,7 +118,7 @@ def publish(
     DatabaseLostError
         If the database cannot be reached, or is gone; the target is not changed, or published.
     """
-    with opened(target) as session:
+    with opened(target, sparing=bool(staged.beside)) as session:
         session.lock(session.find(split_table(target.table)))
         table = session.find(split_table(target.table))
         runs_table.prepare(session, table)
@@ -126,7 +126,7 @@ def publish(
         state = runs_table.standing(session, table, target.mode, runs, run_id)
         is_loaded = state != "gone" and target.mode == "append" and key and staged.path.exists()
         if is_loaded:
-            session.load(*marked(staged))
+            bring(session, table, staged)
             there = loaded(session, table, read_schema(staged.path), target, key, {})
             state = _by_its_keys(there) or state
         if state == "in doubt":
@@ -138,8 +138,10 @@ def publish(
         if not staged.path.exists():
             raise DatabaseError(f"the staged file {staged.path} is gone; run the job again")
         if not is_loaded:
-            session.load(*marked(staged))
+            bring(session, table, staged)
         narrowed = _put(session, table, staged, target, key)
+        if staged.beside:
+            session.run(f"DROP TABLE {table.beside(staged.beside).sql}")
         runs_table.record(session, table, staged, run_id)
         session.commit()
     return Published(str(target), staged.rows, staged.sha256, narrowed=tuple(narrowed.items()))
@@ -152,7 +154,7 @@ def _put(
     schema = read_schema(staged.path)
     if not table.exists:
         create(session, table, schema)
-    load = loaded(session, table, schema, target, key, marks(filled_columns(staged), len(schema)))
+    load = loaded(session, table, schema, target, key, marks_of(staged, schema))
     narrowed = narrowing.permitted(load, target.narrowing)
     holding.put(load, staged.rows)
     return narrowed

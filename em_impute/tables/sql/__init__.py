@@ -4,5 +4,6 @@ A *dialect* is how a database writes it (`dialects`). Cells become columns of th
 deviations (`cells`); the *patterns* of the table get their regression coefficients by the sweep
 operator (`sweep`); what is expected of a cell becomes a value of its column (`expected`). `select`
 puts these together into one SELECT; `dbt` makes a model of dbt's of it, and `filling` a table.
-`summary` sums a table up for EM where it stands.
+`summary` sums a table up for EM where it stands. Of a job whose table stays there `whole` asks what
+is true of all rows and reads a sample, and in `staging` the filled rows wait to be published.
 """

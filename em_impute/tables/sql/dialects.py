@@ -20,6 +20,8 @@ class Dialect:
     name : str
     even : str
         A number rounded to a whole one, ties to the even one as NumPy does, with ``{}`` for it.
+    hashed : str
+        A whole number of some cells that is another one for others, with ``{}`` for them.
     fence : str
         What keeps a planner from writing a subquery's expressions out wherever they are used.
     integers : dict of str to str
@@ -28,6 +30,7 @@ class Dialect:
 
     name: str
     even: str
+    hashed: str
     fence: str
     integers: dict[str, str]
 
@@ -50,6 +53,7 @@ _SIGNED = {"int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT"}
 DUCKDB = Dialect(
     "duckdb",
     even="round_even({}, 0)",
+    hashed="CAST(hash({}) AS HUGEINT)",
     fence="",
     integers={
         **_SIGNED,
@@ -63,6 +67,7 @@ DUCKDB = Dialect(
 POSTGRESQL = Dialect(
     "postgresql",
     even="round({})",
+    hashed="hashtextextended(CAST(ROW({}) AS text), 0)",
     fence="\n  OFFSET 0",
     integers={
         **_SIGNED,

@@ -35,6 +35,9 @@ class Staged:
         The columns that identify a row.
     imputations : int
         How many versions of the source's rows it has, one after the other.
+    beside : str
+        The name of the table beside the target, in its database, that has the rows; the file and
+        the ledger have a sample of them then. Empty where the file has all.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class Staged:
     imputed: tuple[tuple[str, int], ...]
     key: tuple[str, ...] = ()
     imputations: int = 1
+    beside: str = ""
 
 
 @dataclass(frozen=True)

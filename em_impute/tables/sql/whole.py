@@ -1,0 +1,241 @@
+"""A table that stays in its database: what is known of all its rows, and a sample of them.
+
+A sample is what the table's columns are decided by, as those of a table that is read; but nothing
+is left to chance: how many cells are missing, which levels there are and how many cells are out of
+range is asked of the whole table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from em_impute.gaussian import PatternSummary
+from em_impute.job import MASK, DatabaseSource, Job, split_table
+from em_impute.tables.columns.categories import Nominal
+from em_impute.tables.columns.misfits import KEYS, Misfits, ranges
+from em_impute.tables.columns.numbers import Numeric
+from em_impute.tables.columns.options import MOST_LEVELS
+from em_impute.tables.columns.roles import Roles
+from em_impute.tables.databases.opening import opened
+from em_impute.tables.databases.session import DatabaseError, Session, Table, quoted
+from em_impute.tables.reading.missing import Missing
+from em_impute.tables.reading.purpose import Purpose
+from em_impute.tables.snapshot import ColumnProfile, Snapshot, is_numeric
+from em_impute.tables.sources import take_snapshot
+from em_impute.tables.sql.cells import Cells, named_blanks
+from em_impute.tables.sql.dialects import cast, number
+from em_impute.tables.sql.filling import dialect_of, existing, schema_of
+from em_impute.tables.sql.summary import Standing
+
+# A query gives at most so many columns in PostgreSQL.
+MOST_ASKED = 1500
+INFINITY = cast("'Infinity'", "DOUBLE PRECISION")
+
+
+@dataclass(frozen=True)
+class WholeTable:
+    """A table where it is.
+
+    Attributes
+    ----------
+    session : Session
+    table : Table
+    schema : Schema
+        Of its rows as they are read.
+    blanks : Missing
+        What stands for a missing cell, besides NULL and NaN.
+    """
+
+    session: Session
+    table: Table
+    schema: pa.Schema
+    blanks: Missing
+
+    def missing(self, name: str) -> str:
+        """Condition that a cell is missing."""
+        if is_numeric(self.schema.field(name).type):
+            return f"{self._number(name)} IS NULL"
+        if name in self.blanks.categories:
+            return f"{self._label(name)} IS NULL"
+        return f"{quoted(name)} IS NULL"
+
+    def _number(self, name: str) -> str:
+        return Cells(Numeric(name), self.blanks.named(name)).as_number
+
+    def _label(self, name: str) -> str:
+        return Cells(Nominal(name, ()), self.blanks.named(name)).as_label
+
+    def count(self) -> int:
+        """How many rows there are."""
+        [(rows,)] = self.session.run(f"SELECT count(*) FROM {self.table.sql}")
+        return int(rows)
+
+    def counted(self, conditions: Sequence[str]) -> list[int]:
+        """How many rows fulfil each of some conditions."""
+        return self._asked([*map(_counting, conditions)])
+
+    def _asked(self, aggregates: Sequence[str]) -> list[Any]:
+        answers: list[Any] = []
+        for i in range(0, len(aggregates), MOST_ASKED):
+            asked = ", ".join(aggregates[i : i + MOST_ASKED])
+            answers += self.session.run(f"SELECT {asked} FROM {self.table.sql}")[0]
+        return answers
+
+    def profiled(self, columns: Sequence[ColumnProfile], job: Job) -> tuple[ColumnProfile, ...]:
+        """The profiles of columns, with what is true of all rows in the place of a sample's."""
+        asked = [_counting(self.missing(column.name)) for column in columns]
+        for x in (self._number(column.name) for column in columns if column.numeric):
+            asked += [_counting(f"abs({x}) = {INFINITY}"), f"min({x}) = max({x})"]
+        answers = self._asked(asked)
+        missing, of_numbers = answers[: len(columns)], iter(answers[len(columns) :])
+        profiles = []
+        for column, cells in zip(columns, missing, strict=True):
+            infinite, same = (next(of_numbers), next(of_numbers)) if column.numeric else (0, False)
+            known = replace(
+                column,
+                missing=cells,
+                infinite=infinite,
+                first_infinite_row=None,
+                constant=bool(same),
+                levels=self._levels(column, job),
+            )
+            profiles.append(known)
+        return tuple(profiles)
+
+    def _levels(self, column: ColumnProfile, job: Job) -> tuple[tuple[str, int], ...] | None:
+        """The levels of a column of categories, or one more than it may have; None of others."""
+        named = job.columns.categories.get(column.name)
+        if named is None and column.type != "bool":
+            return None
+        most = max(MOST_LEVELS, len(named) if isinstance(named, tuple) else 0) + 1
+        label = self._label(column.name)
+        rows = self.session.run(
+            f"SELECT em_level, count(*) FROM (SELECT {label} AS em_level FROM {self.table.sql}) "
+            f"AS em_levels WHERE em_level IS NOT NULL GROUP BY em_level ORDER BY 1 LIMIT {most}"
+        )
+        return tuple((level, int(cells)) for level, cells in rows)
+
+    def misfits(self, roles: Roles, job: Job) -> tuple[Misfits, ...]:
+        """Cells that do not fit what the job says of their column."""
+        return (*self._key_misfits(roles.key), *self._number_misfits(roles, job))
+
+    def _key_misfits(self, key: Sequence[str]) -> Iterator[Misfits]:
+        if not key:
+            return
+        name, columns = ", ".join(key), ", ".join(map(quoted, key))
+        [without] = self.counted([" OR ".join(map(self.missing, key))])
+        [(again,)] = self.session.run(
+            "SELECT CAST(coalesce(sum(em_rows - 1), 0) AS BIGINT) FROM "
+            f"(SELECT count(*) AS em_rows FROM {self.table.sql} GROUP BY {columns}) AS em_keys"
+        )
+        for expected, cells in zip(KEYS, (without, again), strict=True):
+            if cells:
+                yield Misfits(name, expected.format(name), int(cells), (), stop=True)
+
+    def _number_misfits(self, roles: Roles, job: Job) -> Iterator[Misfits]:
+        tests = list(ranges(roles, job.columns))
+        outside = [_outside(self._number(r.column), r.low, r.high, r.closed) for r in tests]
+        for one, cells in zip(tests, self.counted(outside), strict=True):
+            if cells:
+                yield one.misfits(cells)
+
+    def summarise(self, roles: Roles) -> tuple[PatternSummary, str]:
+        """Sum the rows up; with why rows were read after all, if they were."""
+        cells = tuple(
+            cell
+            for name in roles.model_columns
+            for cell in Cells(roles.encoding(name), self.blanks.named(name)).encoded
+        )
+        dialect = dialect_of(self.session)
+        return Standing(self.session, dialect, self.table.sql, roles.dimensions, cells).summarise()
+
+
+def whole_table(session: Session, job: Job) -> WholeTable:
+    """The table of a job's source.
+
+    Raises
+    ------
+    DatabaseError
+        If it is not there, or its database is none in which tables are filled.
+    """
+    dialect_of(session)
+    table = existing(session, split_table(_source(job).table or ""))
+    schema = schema_of(session, table.sql)
+    if MASK in schema.names:
+        raise DatabaseError(f"it has a column {MASK!r}, as filled tables do; rename it")
+    return WholeTable(session, table, schema, named_blanks(job))
+
+
+def take_sample(job: Job, path: Path) -> Snapshot:
+    """Read a sample of a job's table, or all of one that is no longer.
+
+    Parameters
+    ----------
+    job : Job
+    path : Path
+        Of the snapshot.
+
+    Raises
+    ------
+    SourceError
+        If the table cannot be read.
+    DatabaseLostError
+        If its database cannot be reached, or is gone.
+    """
+    source = _source(job)
+    with opened(source, sparing=True) as session:
+        whole = whole_table(session, job)
+        rows = whole.count()
+    if rows <= job.engine.sample_rows:
+        return take_snapshot(source, path, job.batch_rows, Purpose.of(job))
+    share = sampled(job.columns.key, job.engine.sample_rows / rows)
+    query = f"SELECT * FROM {whole.table.sql} WHERE {share}"
+    part = source.model_copy(update={"table": None, "query": query})
+    read = replace(take_snapshot(part, path, job.batch_rows, Purpose.of(job)), source=str(source))
+    # A DuckDB file has one session at a time.
+    with opened(source, sparing=True) as session:
+        columns = replace(whole, session=session).profiled(read.columns, job)
+    return replace(read, rows=rows, columns=columns, sample=read)
+
+
+def sampled(key: Sequence[str], share: float, columns: Sequence[str] | None = None) -> str:
+    """Condition that a row is in a sample: the same rows each time, if there is a key.
+
+    Parameters
+    ----------
+    key : sequence of str
+        Columns that identify a row; may be empty.
+    share : float
+        Of the rows, at most 1.
+    columns : sequence of str, optional
+        What the columns of the key are called, in SQL.
+    """
+    if share >= 1:
+        return "1 = 1"
+    if not key:
+        return f"random() < {number(share)}"
+    cells = (f"COALESCE({cast(name, 'VARCHAR')}, '')" for name in columns or map(quoted, key))
+    # Eight digits, of which all texts are equally long: any collation has them in their order.
+    return f"substr(md5({' || chr(31) || '.join(cells)}), 1, 8) < '{int(share * 2**32):08x}'"
+
+
+def _source(job: Job) -> DatabaseSource:
+    assert isinstance(job.source, DatabaseSource)
+    return job.source
+
+
+def _counting(condition: str) -> str:
+    return f"count(CASE WHEN {condition} THEN 1 END)"
+
+
+def _outside(x: str, low: float, high: float, closed: bool) -> str:
+    equal = "" if closed else "="
+    ends = [f"{x} <{equal} {number(low)}"] if low != -inf else []
+    ends += [f"{x} >{equal} {number(high)}"] if high != inf else []
+    return " OR ".join(ends) or "1 = 0"
