@@ -1,4 +1,4 @@
-"""The command line: `em-impute run | check | serve | deploy | history | estimates | ...`.
+"""The command line: `em-impute init | run | check | serve | deploy | history | estimates | ...`.
 
 Exit codes: 0 published, or verified; 1 refused by its checks, or not equal; 2 the job file, its
 source or its target is wrong, or a run cannot be read or verified; 3 anything else, such as a full
@@ -62,6 +62,33 @@ def _read_block(name: str) -> str | Login:
     from em_impute.plugin.blocks import read_block
 
     return read_block(name)
+
+
+@main.command()
+@click.argument("table", required=False)
+@click.option("--table", "name", metavar="NAME", help="The table, where TABLE is a database's URL.")
+@click.option("--password-env", metavar="VARIABLE", help="Holds the password of the database.")
+@click.option("--out", type=JobFile, default=Path("job.yaml"), show_default=True, help="The job.")
+@click.option("--example", is_flag=True, help="Write a table to try it with, too.")
+def init(
+    table: str | None, name: str | None, password_env: str | None, out: Path, example: bool
+) -> None:
+    """Write a first job for TABLE: a file, a folder or the URL of a database.
+
+    Every column is looked at: key, categories, skewed amounts, shares, whole numbers, identifiers.
+    Each choice stands in the job with its reason.
+    """
+    from em_impute.cli import init as command
+
+    with sentences():
+        if (table is None) != example:
+            raise click.UsageError("Name a TABLE, or write the example with --example.")
+        if table is None:
+            said = command.write_example(out)
+        else:
+            said = command.write_job(command.source_of(table, name, password_env), out)
+    for line in said:
+        click.echo(legible(line))
 
 
 @main.command()

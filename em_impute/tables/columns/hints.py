@@ -66,11 +66,11 @@ class Hint:
 
 def find_hints(snapshot: Snapshot, roles: Roles) -> tuple[Hint, ...]:
     """Look at the columns of a table, in one pass over those of numbers."""
-    schema, looks = read_schema(snapshot.path), _looks(snapshot, roles)
+    schema, looks = read_schema(snapshot.path), look_at(snapshot, roles)
     return tuple(
         hint
         for name in roles.columns
-        if (hint := _hint(name, schema.field(name).type, roles, looks.get(name)))
+        if (hint := hint_of(name, schema.field(name).type, roles, looks.get(name)))
     )
 
 
@@ -171,7 +171,8 @@ def _skewness(x: Floats) -> float:
     return skewness if np.isfinite(skewness) else 0.0
 
 
-def _looks(snapshot: Snapshot, roles: Roles) -> dict[str, Look]:
+def look_at(snapshot: Snapshot, roles: Roles) -> dict[str, Look]:
+    """What is seen of each column of numbers in the model, in one pass."""
     names = [n for n in roles.model_columns if isinstance(roles.encoding(n), Numeric)]
     looks = {name: Look() for name in names}
     for batch in read_batches(snapshot.path, names) if names else ():
@@ -180,7 +181,17 @@ def _looks(snapshot: Snapshot, roles: Roles) -> dict[str, Look]:
     return looks
 
 
-def _hint(name: str, type_: pa.DataType, roles: Roles, look: Look | None) -> Hint | None:
+def hint_of(name: str, type_: pa.DataType, roles: Roles, look: Look | None) -> Hint | None:
+    """What one column looks like.
+
+    Parameters
+    ----------
+    name : str
+    type_ : DataType
+    roles : Roles
+    look : Look or None
+        None of a column that is not one of numbers.
+    """
     if pa.types.is_temporal(type_):
         taken = (
             "taken as seconds since 1970"

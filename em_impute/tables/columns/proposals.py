@@ -1,0 +1,326 @@
+"""What to do with each column of a table that no job has described yet, and why.
+
+It begins with what columns look like (`hints`) and turns that into the options of a job. Where two
+choices are as good, the one is made that changes less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from em_impute.gaussian.arrays import Floats
+from em_impute.tables.columns.encoding import to_numbers
+from em_impute.tables.columns.hints import (
+    CAMEL_IDENTIFIER,
+    FEWEST,
+    FEWEST_OF_SHAPE,
+    IDENTIFIER,
+    Kind,
+    Look,
+    hint_of,
+    look_at,
+)
+from em_impute.tables.columns.roles import Roles
+from em_impute.tables.snapshot import TEXT_TYPES, Snapshot, read_batches, read_schema
+
+# A category of more levels, or of fewer rows for each, is left out of the model.
+MOST_LEVELS, ROWS_OF_LEVEL = 15, 10
+# A group has at least so many rows, and so many for each column of the model.
+ROWS_OF_GROUP, ROWS_OF_GROUP_COLUMN, MOST_GROUPS = 50, 5, 8
+# Names of times in parts, which with others tell rows apart.
+PARTS_OF_TIME = ("year", "yr", "quarter", "month", "week", "day", "date", "hour", "time", "wave")
+MOST_KEY_COLUMNS = 8
+# A logarithm is taken where it loses no more than so much of the share of the variance that the
+# other columns explain, in so many rows, and of a column with at most so large a share of zeros.
+AS_LINEAR, LOOKED_AT, MOST_ZEROS = 0.01, 5_000, 0.05
+# A normal of this mean, in standard deviations, is hardly ever below 0.
+FAR_FROM_ZERO = 3.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a job says of a column, in YAML's values, and why."""
+
+    value: object
+    reason: str
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a job may say of the columns of a table.
+
+    Attributes
+    ----------
+    key : tuple of str
+    impute, predictors : dict of str to str
+        With the reason of those that need one; empty for the others.
+    transform, bounds, categories, round : dict of str to Choice
+    left : dict of str to str
+        Columns that take no part, and why.
+    groups : dict of str to str
+        Columns by which the table might be divided, and why.
+    """
+
+    key: tuple[str, ...] = ()
+    impute: dict[str, str] = field(default_factory=dict)
+    predictors: dict[str, str] = field(default_factory=dict)
+    transform: dict[str, Choice] = field(default_factory=dict)
+    bounds: dict[str, Choice] = field(default_factory=dict)
+    round: dict[str, Choice] = field(default_factory=dict)
+    categories: dict[str, Choice] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One column as it was seen."""
+
+    name: str
+    type: pa.DataType
+    missing: int
+    kind: Kind | None
+    look: Look | None
+    levels: Mapping[str, int] | None
+
+    @property
+    def is_time(self) -> bool:
+        return bool(pa.types.is_temporal(self.type))
+
+    @property
+    def is_named_like_a_key(self) -> bool:
+        return bool(IDENTIFIER.search(self.name) or CAMEL_IDENTIFIER.search(self.name))
+
+    @property
+    def is_part_of_time(self) -> bool:
+        return self.is_time or any(part in self.name.lower() for part in PARTS_OF_TIME)
+
+    @property
+    def may_tell_rows_apart(self) -> bool:
+        number = self.look is not None and not (self.look.whole and self.kind != "share")
+        return not (self.missing or number or pa.types.is_boolean(self.type))
+
+
+def propose(table: Snapshot, roles: Roles) -> Proposal:
+    """Propose what a job says of a table's columns.
+
+    Parameters
+    ----------
+    table : Snapshot
+    roles : Roles
+        Those of a job that says nothing: every column of numbers is in the model.
+    """
+    columns = list(_columns(table, roles))
+    key = _key(table, columns)
+    made = Proposal(key=key)
+    for column in columns:
+        if column.name not in key:
+            _treat(column, table.rows, made)
+    _keep_what_is_as_linear(table, made)
+    model = len(made.impute) + len(made.predictors)
+    made.groups.update(_groups(columns, made, model))
+    return made
+
+
+def _columns(table: Snapshot, roles: Roles) -> Iterator[_Column]:
+    schema, looks = read_schema(table.path), look_at(table, roles)
+    for profile in table.columns:
+        type_, look = schema.field(profile.name).type, looks.get(profile.name)
+        hint = hint_of(profile.name, type_, roles, look)
+        few = look is not None and look.whole and len(look.values) <= MOST_LEVELS
+        counted = _may_be_levels(type_) and (look is None or few)
+        levels = _levels(table, profile.name) if counted else None
+        kind = hint.kind if hint else None
+        yield _Column(profile.name, type_, profile.missing, kind, look, levels)
+
+
+def _may_be_levels(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_):
+        return _may_be_levels(type_.value_type)
+    return str(type_) in TEXT_TYPES or bool(
+        pa.types.is_boolean(type_) or pa.types.is_integer(type_)
+    )
+
+
+def _levels(table: Snapshot, name: str) -> dict[str, int] | None:
+    """The levels of a column with their rows; None if they are too many."""
+    counts: dict[str, int] = {}
+    for batch in read_batches(table.path, [name]):
+        for level in batch.column(name).value_counts().to_pylist():
+            if level["values"] is not None:
+                text = str(level["values"])
+                counts[text] = counts.get(text, 0) + level["counts"]
+        if len(counts) > MOST_LEVELS:
+            return None
+    return counts
+
+
+# --- The key -----------------------------------------------------------------------------------
+
+
+def _key(table: Snapshot, columns: Sequence[_Column]) -> tuple[str, ...]:
+    """Columns by which no two rows are the same; none if they do not look like a key."""
+    able = [c for c in columns if c.may_tell_rows_apart]
+    alone = [c for c in able if c.kind in ("counter", "identifier") or c.look is None]
+    named_first = sorted(alone, key=lambda c: not c.is_named_like_a_key)
+    for column in named_first[:MOST_KEY_COLUMNS]:
+        if _tell_apart(table, [column.name]):
+            return (column.name,)
+    for number in (2, 3):
+        for several in combinations(able[:MOST_KEY_COLUMNS], number):
+            times = sum(c.is_part_of_time for c in several)
+            others = all(
+                c.is_part_of_time or c.look is None or c.is_named_like_a_key for c in several
+            )
+            names = [c.name for c in several]
+            if times and others and table.rows > FEWEST and _tell_apart(table, names):
+                return tuple(names)
+    return ()
+
+
+def _tell_apart(table: Snapshot, names: Sequence[str]) -> bool:
+    if not table.rows:
+        return False
+    cells = pa.Table.from_batches(read_batches(table.path, names))
+    if len(names) == 1:
+        return bool(pc.count_distinct(cells[names[0]]).as_py() == table.rows)
+    return bool(cells.group_by(list(names)).aggregate([]).num_rows == table.rows)
+
+
+# --- The others --------------------------------------------------------------------------------
+
+
+def _treat(column: _Column, rows: int, made: Proposal) -> None:
+    """Write into the proposal what is to be done with one column."""
+    if column.look is not None and not _is_code(column):
+        _treat_numbers(column, made)
+    elif column.is_time:
+        if column.missing:
+            made.left[column.name] = "dates with missing cells"
+        else:
+            made.predictors[column.name] = "dates predict by their distance in time"
+    elif column.levels is not None or column.look is not None:
+        _treat_levels(column, rows, made)
+    else:
+        made.left[column.name] = (
+            f"text of more than {MOST_LEVELS} levels"
+            if _may_be_levels(column.type)
+            else f"of type {column.type}"
+        )
+
+
+def _is_code(column: _Column) -> bool:
+    return column.kind == "code" and pa.types.is_integer(column.type)
+
+
+def _treat_levels(column: _Column, rows: int, made: Proposal) -> None:
+    name, levels = column.name, column.levels
+    if levels is None:
+        made.left[name] = f"a code of more than {MOST_LEVELS} levels"
+    elif len(levels) < 2:
+        made.left[name] = "one level only"
+    elif rows < ROWS_OF_LEVEL * len(levels):
+        made.left[name] = f"{len(levels)} levels, too many for {rows:,} rows"
+    else:
+        made.categories[name] = Choice("nominal", f"{len(levels)} levels")
+        (made.impute if column.missing else made.predictors)[name] = ""
+
+
+def _treat_numbers(column: _Column, made: Proposal) -> None:
+    name, look, kind = column.name, column.look, column.kind
+    assert look is not None
+    if not look.count:
+        made.left[name] = "no cell is observed"
+    elif kind == "constant":
+        made.left[name] = "one value only, which predicts nothing"
+    elif kind == "counter":
+        made.left[name] = "seems to number the rows"
+    elif kind == "identifier":
+        made.left[name] = "looks like an identifier"
+    elif column.missing and column.levels is not None and len(column.levels) == 2:
+        made.impute[name] = ""
+        made.categories[name] = Choice("nominal", "two values")
+    elif column.missing:
+        made.impute[name] = ""
+        _shape(name, look, kind, made)
+        if look.whole and look.count >= FEWEST:
+            made.round[name] = Choice(None, "")
+    else:
+        made.predictors[name] = "predicts as a trend" if kind == "time" else ""
+        if kind == "skewed" and np.mean(look.kept == 0) <= MOST_ZEROS:
+            made.transform[name] = _logarithm(look)
+
+
+def _shape(name: str, look: Look, kind: Kind | None, made: Proposal) -> None:
+    """How a column that is to be filled is transformed, or bounded."""
+    if kind == "skewed" and np.mean(look.kept == 0) <= MOST_ZEROS:
+        made.transform[name] = _logarithm(look)
+    elif kind == "share":
+        top = 1 if look.high <= 1 else 100
+        if look.low > 0 and look.high < top:
+            made.transform[name] = Choice({"logit": [0, top]}, f"shares inside of 0 and {top}")
+        else:
+            made.bounds[name] = Choice([0, top], f"shares from 0 to {top}")
+    elif look.low >= 0 and look.count >= FEWEST_OF_SHAPE and _near_zero(look.kept):
+        made.bounds[name] = Choice([0, None], "never below 0, but near it")
+
+
+def _logarithm(look: Look) -> Choice:
+    option = "log" if look.low > 0 else "log1p"
+    zeros = "" if look.low > 0 else ", with zeros"
+    return Choice(option, f"never below 0{zeros}, skewness {look.skewness:.1f}")
+
+
+def _keep_what_is_as_linear(table: Snapshot, made: Proposal) -> None:
+    """Take back the logarithms of columns that hang on the others as they are."""
+    logged = [name for name in made.transform if isinstance(made.transform[name].value, str)]
+    if not logged:
+        return
+    names = [n for n in (*made.impute, *made.predictors) if n not in made.categories]
+    schema = read_schema(table.path)
+    names = [n for n in names if not pa.types.is_temporal(schema.field(n).type)]
+    rows = np.concatenate([_numbers(batch, names) for batch in read_batches(table.path, names)])
+    rows = rows[:: max(1, len(rows) // LOOKED_AT)]
+    for name in logged:
+        here = names.index(name)
+        y, others = rows[:, here], np.delete(rows, here, axis=1)
+        logarithm = np.log if made.transform[name].value == "log" else np.log1p
+        if _explained(logarithm(y), others) < _explained(y, others) - AS_LINEAR:
+            del made.transform[name]
+
+
+def _numbers(batch: pa.RecordBatch, names: Sequence[str]) -> Floats:
+    return np.column_stack([to_numbers(batch.column(name)) for name in names])
+
+
+def _explained(y: Floats, others: Floats) -> float:
+    """Share of the variance of `y` that a regression on the others explains, means for holes."""
+    shown = np.isfinite(y)
+    x, y = others[shown], y[shown] - y[shown].mean()
+    holes = ~np.isfinite(x)
+    means = np.where(holes, 0.0, x).sum(axis=0) / np.maximum((~holes).sum(axis=0), 1)
+    x = np.where(holes, 0.0, x - means)
+    fitted = x @ np.linalg.lstsq(x, y, rcond=None)[0]
+    variance = float(y @ y)
+    return 1.0 - float((y - fitted) @ (y - fitted)) / variance if variance else 0.0
+
+
+def _near_zero(x: Floats) -> bool:
+    return bool(x.mean() < FAR_FROM_ZERO * x.std())
+
+
+def _groups(columns: Sequence[_Column], made: Proposal, model: int) -> Iterator[tuple[str, str]]:
+    """Categories of few levels, each of which has rows enough for a model of its own."""
+    least = max(ROWS_OF_GROUP, ROWS_OF_GROUP_COLUMN * model)
+    for column in columns:
+        levels = column.levels
+        if column.name in made.categories and levels and not column.missing:
+            fewest = min(levels.values())
+            if len(levels) <= MOST_GROUPS and fewest >= least:
+                yield column.name, f"{len(levels)} groups, the smallest of {fewest:,} rows"
