@@ -15,7 +15,8 @@ In plain Python `EMImputer` is a scikit-learn transformer; `PatternSummary` and 
 the engine beneath it; `multiply_impute` fills a table several times, and `pool` combines what is
 found in each; `summarise_batches` and `fill_batches` do their part of the work where the rows are,
 in Spark or Ray, `summarise_in_database` and `fill_in_database` all of it in a database;
-`plot_missingness`, `plot_imputed` and `plot_trace` draw in notebooks.
+`plot_missingness`, `plot_imputed` and `plot_trace` draw in notebooks. `EMMixture` is scikit-learn's
+`GaussianMixture` for rows with missing cells.
 """
 
 from importlib import import_module
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from em_impute.batches import fill_batches, summarise_batches
     from em_impute.estimator import EMImputer
     from em_impute.in_database import fill_from_run, fill_in_database, summarise_in_database
+    from em_impute.mixture import EMMixture
     from em_impute.multiple import MultipleImputation, multiply_impute
     from em_impute.notebook import plot_imputed, plot_missingness, plot_trace
     from em_impute.pooling import pool
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConvergenceWarning",
     "EMImputer",
+    "EMMixture",
     "EMResult",
     "GaussianModel",
     "MultipleImputation",
@@ -68,6 +71,7 @@ __all__ = [
 # wait for.
 _WHERE = {
     "EMImputer": "estimator",
+    "EMMixture": "mixture",
     "MultipleImputation": "multiple",
     "fill_batches": "batches",
     "fill_from_run": "in_database",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Mapping
 from numbers import Integral
@@ -10,26 +9,28 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import MissingIndicator
-from sklearn.utils import check_array, check_random_state, estimator_html_repr
+from sklearn.utils import check_random_state, estimator_html_repr
 from sklearn.utils._set_output import _get_output_config
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
+from em_impute.frames import (
+    Columns,
+    array_in_type,
+    columns_in_types,
+    framed_like,
+    numbers_of,
+    one_by_one,
+)
 from em_impute.gaussian import PatternSummary, fit_gaussian
 from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.delta import require_delta
 from em_impute.gaussian.keys import Keys
 from em_impute.gaussian.posterior import MOST_SWEEPS
-from em_impute.gaussian.table import Table, default_names, require_distinct, require_finite
 from em_impute.gaussian.threads import at_most
 from em_impute.multiple import Draws, MultipleImputation, Posterior, multiply_impute
-
-Columns = Floats | list[NDArray[Any]]
-"""The columns of a table: a matrix where they are of one type, else one by one."""
 
 
 class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped scikit-learn
@@ -155,7 +156,7 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
             If the fit did not end at a maximum of the likelihood, but before one or at a saddle.
         """
         self._require_switches()
-        _, matrix = self._numbers(X, reset=True)
+        _, matrix = numbers_of(self, X, reset=True)
         self._shown: NDArray[np.bool_] = np.logical_not(np.isnan(matrix).all(axis=0))
         if not self._shown.any():
             raise ValueError("No cell of X is observed, so there is nothing to learn from.")
@@ -199,19 +200,16 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
             All else comes back as float64: nullable types too, as nothing is missing any more.
         """
         check_is_fitted(self)
-        table, matrix = self._numbers(X, reset=False)
+        table, matrix = numbers_of(self, X, reset=False)
         kept: NDArray[np.bool_] = np.logical_or(self._shown, self.keep_empty_features)
         filled = _columns(self._filled(matrix), kept)
         marks = None if self.indicator_ is None else self.indicator_.transform(matrix)
         if table.names is None:
-            array = _narrowed(filled, np.result_type(*map(_filled_dtype, table.dtypes)))
+            array = array_in_type(table, filled)
             return array if marks is None else np.hstack([array, marks])
-        whole = np.logical_not(np.isnan(matrix).any(axis=0))
-        dtypes = [_filled_dtype(table.dtypes[j], bool(whole[j])) for j in np.flatnonzero(kept)]
-        columns: Columns = filled
-        if marks is not None or any(dtype != np.float64 for dtype in dtypes):
-            columns = [_narrowed(*column) for column in zip(filled.T, dtypes, strict=True)]
-            columns += [] if marks is None else list(marks.T.astype(np.float64))
+        columns = columns_in_types(table, filled, kept)
+        if marks is not None:
+            columns = [*one_by_one(columns), *marks.T.astype(np.float64)]
         return self._framed(X, columns, kept)
 
     def multiply(
@@ -247,7 +245,7 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
             An iterable of m tables, each made when it is asked for.
         """
         check_is_fitted(self)
-        _, matrix = self._numbers(X, reset=False)
+        _, matrix = numbers_of(self, X, reset=False)
         table = X if isinstance(X, pd.DataFrame) else _columns(matrix, self._shown)
         return multiply_impute(
             table,
@@ -306,20 +304,13 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
     def _framed(self, X: Any, columns: Columns, kept: NDArray[np.bool_]) -> Any:
         """Columns, the indicator's last, as a frame of the library of `X`, or as one of pandas."""
         names = self.get_feature_names_out()
-        each = list(columns.T) if isinstance(columns, np.ndarray) else columns
+        labels = None
         if isinstance(X, pd.DataFrame):
             labels = X.columns[kept] if self.indicator_ is None else pd.Index(names)
             if hasattr(self, "feature_names_in_"):
                 labels = labels.rename(X.columns.name)
-            return _pandas_frame(columns, X.index, labels)
-        # Asked for polars, scikit-learn makes it of pandas itself; the other way it cannot.
         wanted = _get_output_config("transform", self)["dense"]
-        polars = sys.modules.get("polars")
-        if wanted != "pandas" and polars is not None and isinstance(X, polars.DataFrame):
-            return polars.DataFrame(dict(zip(names, each, strict=True)))
-        if wanted == "default" and isinstance(X, (pa.Table, pa.RecordBatch)):
-            return type(X).from_arrays(list(map(pa.array, each)), names=names.tolist())
-        return _pandas_frame(columns, None, pd.Index(names))
+        return framed_like(X, columns, names, labels=labels, library=wanted)
 
     def _indicator_names(self, input_features: Any = None) -> NDArray[np.object_]:
         if self.indicator_ is None:
@@ -328,19 +319,6 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
             _check_feature_names_in(self, input_features)
         )
         return names
-
-    def _numbers(self, X: Any, *, reset: bool) -> tuple[Table, Floats]:
-        """`X`, checked against what `fit` has seen, and its cells as a float64 matrix."""
-        if issparse(X) or getattr(getattr(X, "dtype", None), "kind", None) == "c":
-            check_array(X, estimator=self)  # scikit-learn's own words for what none of it takes
-        table = Table.of(X)
-        require_distinct(table.names or ())
-        validate_data(self, X, reset=reset, skip_check_array=True)
-        require_finite(table.values, table.names or default_names(table.values.shape[1]))
-        matrix: Floats = check_array(
-            table.values, dtype=np.float64, ensure_all_finite="allow-nan", estimator=self
-        )
-        return table, matrix
 
     def _require_switches(self) -> None:
         for name in ("sample", "add_indicator", "keep_empty_features"):
@@ -358,25 +336,3 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
 def _columns(matrix: Floats, chosen: NDArray[np.bool_]) -> Floats:
     """The chosen columns; the matrix itself where these are all."""
     return matrix if chosen.all() else matrix.compress(chosen, axis=1)
-
-
-def _filled_dtype(dtype: np.dtype[Any], all_observed: bool = False) -> np.dtype[Any]:
-    """The type that holds conditional means beside cells of `dtype`: they are no integers."""
-    if dtype.kind == "f":
-        return np.dtype(np.float32 if dtype.itemsize <= 4 else np.float64)
-    return dtype if all_observed else np.dtype(np.float64)
-
-
-def _narrowed(filled: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """`filled` in the type `dtype`, or as it is where a number would be infinite in that."""
-    with np.errstate(over="ignore"):
-        narrow = filled.astype(dtype, copy=False)
-    return narrow if np.isfinite(narrow).all() else filled
-
-
-def _pandas_frame(columns: Columns, index: Any, labels: Any) -> pd.DataFrame:
-    if isinstance(columns, np.ndarray):
-        return pd.DataFrame(columns, index=index, columns=labels, copy=False)
-    frame = pd.DataFrame(dict(enumerate(columns)), index=index)
-    frame.columns = labels
-    return frame

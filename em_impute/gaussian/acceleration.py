@@ -141,13 +141,23 @@ class Anderson:
         """The accelerated point; the image while there is no history."""
         if point.image_position is None:
             return Proposal(point.image)
-        residual = point.image_position - point.position
-        self._history.add(point.position, residual)
+        return Proposal(point.image, self.beyond(point.position, point.image_position))
+
+    def beyond(self, position: Floats, image: Floats) -> Floats | None:
+        """The accelerated position, of one and what the map makes of it; None without history.
+
+        Parameters
+        ----------
+        position, image : ndarray of shape (d,)
+        """
+        residual = image - position
+        self._history.add(position, residual)
         if not len(self._history):
-            return Proposal(point.image)
+            return None
         steps, changes = self._history.steps, self._history.changes
         gamma = _least_squares(changes.T, residual)
-        return Proposal(point.image, point.image_position - gamma @ steps - gamma @ changes)
+        accelerated: Floats = image - gamma @ steps - gamma @ changes
+        return accelerated
 
     def rate(self) -> float:
         """The rate that the history shows."""

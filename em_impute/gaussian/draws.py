@@ -14,7 +14,7 @@ any condition. Where columns determine each other it is a factor of what is left
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from scipy.special import ndtri
@@ -59,7 +59,7 @@ def standard_normals(
 
 
 def uniforms(
-    cells: tuple[Ints, Ints], columns: Sequence[str], seed: int, words: Words, imputation: int
+    cells: tuple[Ints, Ints], columns: Sequence[Hashable], seed: int, words: Words, imputation: int
 ) -> Floats:
     """One number between 0 and 1, both excluded, for every missing cell.
 
@@ -67,7 +67,7 @@ def uniforms(
     ----------
     cells : tuple of ndarray of shape (n_missing,), int64
         Their rows and columns.
-    columns : sequence of str
+    columns : sequence of hashable
         Names of the columns.
     seed : int
     words : ndarray of shape (n_rows,), uint64

@@ -23,7 +23,7 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` compiled when it is first called, and kept for later processes if possible."""
     compiled: Callable[..., Any]
     try:
@@ -33,7 +33,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
-@_compiled
+@compiled
 def centre(
     rows: Floats, weights: Floats, mean: Floats, patterns: Bools, starts: Ints, X: Floats
 ) -> None:
@@ -57,7 +57,7 @@ def centre(
                 X[r, j] = rows[r, j] - weights[r] * mean[j] if patterns[s, j] else 0.0
 
 
-@_compiled
+@compiled
 def fill(
     X: Floats,
     patterns: Bools,
@@ -106,7 +106,7 @@ def fill(
     shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
     deviance = 0.0
     for s in range(len(patterns)):
-        k = _split(patterns[s], shown, hidden)
+        k = split(patterns[s], shown, hidden)
         mine = slice(starts[s] - starts[0], starts[s + 1] - starts[0])
         if invertible and p - k <= k:
             log_det_hidden, distance = _fill_by_missing_block(
@@ -125,8 +125,8 @@ def fill(
     return deviance
 
 
-@_compiled
-def _split(pattern: Bools, shown: Ints, hidden: Ints) -> int:
+@compiled
+def split(pattern: Bools, shown: Ints, hidden: Ints) -> int:
     """Set `shown` to the observed columns and `hidden` to the missing; how many are observed."""
     k = 0
     for j in range(len(pattern)):
@@ -138,7 +138,7 @@ def _split(pattern: Bools, shown: Ints, hidden: Ints) -> int:
     return k
 
 
-@_compiled
+@compiled
 def _sweep(matrix: Floats, columns: Ints, block: Floats, vector: Floats) -> float:
     """Set the lower triangle of `block` to minus the inverse of ``matrix[columns, columns]``.
 
@@ -175,7 +175,7 @@ def _sweep(matrix: Floats, columns: Ints, block: Floats, vector: Floats) -> floa
     return log_det
 
 
-@_compiled
+@compiled
 def _fill_by_missing_block(
     X: Floats,
     product: Floats,
@@ -213,7 +213,7 @@ def _fill_by_missing_block(
     return log_det, distance
 
 
-@_compiled
+@compiled
 def _fill_by_observed_block(
     X: Floats,
     covariance: Floats,
@@ -230,7 +230,7 @@ def _fill_by_observed_block(
     Whitening both sides keeps the answer symmetric and costs sqrt(condition) digits, not more.
     """
     k, m = len(shown), len(hidden)
-    definite, log_det = _factorise(covariance, shown, factor)
+    definite, log_det = factorise(covariance, shown, factor)
     if not definite:
         return np.nan, 0.0
     for h in range(m):
@@ -260,7 +260,7 @@ def _fill_by_observed_block(
     return log_det, distance
 
 
-@_compiled
+@compiled
 def inverse_triangles(patterns: Bools, counts: Floats, covariance: Floats, out: Floats) -> None:
     """Set row `s` of `out` to the lower triangle of ``sqrt(n_s) Sigma_OO^-1``, of all columns.
 
@@ -277,7 +277,7 @@ def inverse_triangles(patterns: Bools, counts: Floats, covariance: Floats, out: 
     block, vector = np.empty((p, p)), np.empty(p)
     shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
     for s in range(len(patterns)):
-        k = _split(patterns[s], shown, hidden)
+        k = split(patterns[s], shown, hidden)
         _sweep(covariance, shown[:k], block, vector)
         root = math.sqrt(counts[s])
         for i in range(k):
@@ -285,7 +285,7 @@ def inverse_triangles(patterns: Bools, counts: Floats, covariance: Floats, out: 
                 out[s, shown[i] * (shown[i] + 1) // 2 + shown[j]] = -root * block[i, j]
 
 
-@_compiled
+@compiled
 def information_triangles(
     X: Floats,
     weights: Floats,
@@ -319,7 +319,7 @@ def information_triangles(
     row, vector, slope = np.empty(p), np.empty(p), np.empty(p)
     shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
     for s in range(len(patterns)):
-        k = _split(patterns[s], shown, hidden)
+        k = split(patterns[s], shown, hidden)
         _sweep(covariance, shown[:k], block, vector)
         for i in range(k):
             slope[i] = 0.0
@@ -346,7 +346,7 @@ def information_triangles(
                 curvatures[s, place] = 2.0 * scatter[i, j] - counts[s] * block[i, j]
 
 
-@_compiled
+@compiled
 def draw_missing(
     X: Floats,
     product: Floats,
@@ -389,10 +389,10 @@ def draw_missing(
     factor, root, drawn = np.empty((p, p)), np.empty((p, p)), np.empty(p)
     shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
     for s in range(len(patterns)):
-        m = p - _split(patterns[s], shown, hidden)
+        m = p - split(patterns[s], shown, hidden)
         if m == 0 or counts[s] == 0:
             continue
-        definite, _ = _factorise(precision, hidden[:m], factor)
+        definite, _ = factorise(precision, hidden[:m], factor)
         if not definite:
             return False
         first, last = starts[s] - starts[0], starts[s + 1] - starts[0]
@@ -426,8 +426,8 @@ def draw_missing(
     return True
 
 
-@_compiled
-def _factorise(matrix: Floats, columns: Ints, factor: Floats) -> tuple[bool, float]:
+@compiled
+def factorise(matrix: Floats, columns: Ints, factor: Floats) -> tuple[bool, float]:
     """Set the lower triangle of `factor` to Cholesky's factor of ``matrix[columns, columns]``.
 
     Returns
@@ -451,7 +451,7 @@ def _factorise(matrix: Floats, columns: Ints, factor: Floats) -> tuple[bool, flo
     return True, log_det
 
 
-@_compiled
+@compiled
 def _solve_upper(factor: Floats, vector: Floats, m: int) -> None:
     """Set the first `m` of `vector` to ``L^-T`` times themselves."""
     for i in range(m - 1, -1, -1):

@@ -1,0 +1,83 @@
+"""The E-step of a mixture: responsibilities, and the expected moments that they weigh.
+
+A row with observed columns O has the responsibilities
+
+    r_g  proportional to  pi_g N(x_O; mu_g,O, Sigma_g,OO),    which sum to 1 over the components g,
+
+and enters the moments of component g as the weighted row ``(sqrt(r_g), sqrt(r_g) x)``: filled with
+the component's conditional mean, beside whose scatter stands the conditional covariance, ``r_g``
+times. A pattern's count is the sum of its rows' responsibilities (Ghahramani & Jordan 1994).
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+
+from em_impute.gaussian.arrays import Floats, Ints
+from em_impute.gaussian.families.components import Components, Moments
+from em_impute.gaussian.families.rows import SortedRows
+
+
+def e_step(rows: SortedRows, components: Components) -> Moments:
+    """The expected moments of all rows with something observed.
+
+    Parameters
+    ----------
+    rows : SortedRows
+    components : Components
+        Of the standardised columns.
+    """
+    # Importing the compiler takes a second, which whoever only reads tables need not wait for.
+    from em_impute.gaussian.families import densities
+
+    log_weights = components.log_weights
+
+    def expect(pattern_of_run: Ints, starts: Ints) -> tuple[Floats, Floats, Floats, float]:
+        masses, totals = np.zeros(len(log_weights)), np.zeros_like(components.means)
+        crosses = np.zeros_like(components.covariances)
+        loglik = densities.expected_moments(
+            rows.X, rows.order, rows.scaling.centre, rows.scaling.scale,
+            rows.patterns, pattern_of_run, starts,
+            log_weights, components.means, components.covariances,
+            masses, totals, crosses,
+        )  # fmt: skip
+        return masses, totals, crosses, loglik
+
+    parts = rows.spread(expect, empty=False)
+    return Moments(*(reduce(np.add, kind) for kind in zip(*parts, strict=True)))
+
+
+def posteriors(rows: SortedRows, components: Components) -> tuple[Floats, Floats]:
+    """The responsibilities (n, k) and log-likelihoods (n,) of the rows, on the original scale.
+
+    Parameters
+    ----------
+    rows : SortedRows
+    components : Components
+        Of the standardised columns.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a covariance is not positive definite.
+    """
+    from em_impute.gaussian.families import densities
+
+    n, k = len(rows.order), len(components.weights)
+    responsibilities, logliks = np.empty((n, k)), np.empty(n)
+
+    def set_some(pattern_of_run: Ints, starts: Ints) -> bool:
+        definite: bool = densities.posteriors(
+            rows.X, rows.order, rows.scaling.centre, rows.scaling.scale,
+            rows.patterns, pattern_of_run, starts,
+            components.log_weights, components.means, components.covariances,
+            responsibilities, logliks,
+        )  # fmt: skip
+        return definite
+
+    if not all(rows.spread(set_some, empty=True)):
+        raise np.linalg.LinAlgError("A covariance of the mixture is not positive definite.")
+    logliks[rows.order] -= np.repeat(rows.scaling.log_jacobian(rows.patterns), rows.counts)
+    return responsibilities, logliks
