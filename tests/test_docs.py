@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from em_impute import batches, estimator, multiple
+from em_impute import batches, estimator, mixture, multiple
 from em_impute.cli import main as cli
 from em_impute.gaussian import (
     GaussianModel,
@@ -171,6 +171,16 @@ def test_the_examples_of_the_page_on_uncertainty_print_what_it_says(
     assert [line for line in printed if "chains" not in line] == said
 
 
+def test_the_example_of_the_page_on_mixtures_prints_what_it_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    [code] = blocks((ROOT / "docs" / "mixture.md").read_text(), "python")
+    exec(code, {})
+    said = [line.removeprefix("# ") for line in code.splitlines() if line.startswith("# ")]
+    assert capsys.readouterr().out.splitlines() == said
+
+
 @pytest.mark.usefixtures("prefect_server", "at_the_jobs")
 def test_the_months_of_the_page_on_the_state_are_fitted_as_it_says(
     capsys: pytest.CaptureFixture[str],
@@ -236,7 +246,7 @@ def test_every_job_in_configs_is_run_by_a_test() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [aleksic, batches, estimator, fit, little, multiple, patterns],
+    [aleksic, batches, estimator, fit, little, mixture, multiple, patterns],
     ids=lambda m: m.__name__,
 )
 def test_examples_in_docstrings_run(module: ModuleType) -> None:

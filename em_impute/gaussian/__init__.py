@@ -24,6 +24,7 @@ estimates, and ArviZ for chains, when asked for them. In the order in which data
       keys                          what identifies a row
       delta                         hidden cells that are unlike the observed ones
     truncated                       the normal between two bounds
+    families                        beside the one Gaussian: mixtures of several
     little, aleksic                 tests of cells missing completely at random
     arrays, linalg, threads, triangle  beneath all of them
 

@@ -22,7 +22,7 @@ from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.families.climb import Climb, Options, climb
 from em_impute.gaussian.families.components import Components, Kind
 from em_impute.gaussian.families.model import MixtureModel
-from em_impute.gaussian.families.partition import filled_sample, start
+from em_impute.gaussian.families.partition import Sample, start
 from em_impute.gaussian.families.rows import Scaling, SortedRows
 from em_impute.gaussian.patterns import too_large
 from em_impute.gaussian.table import listed
@@ -33,7 +33,7 @@ AUTO_PRIOR_ROWS = 1.0
 MOST_COMPONENTS = 9
 WITHOUT_GAIN = 2
 # The rows among which different ones are looked for at a time.
-DISTINCT_ROWS = 2**14
+DISTINCT_ROWS = 2**10
 
 _ADVICE = (
     "Ask for fewer components, a simpler covariance_type, or a prior of more rows (prior_rows), "
@@ -185,7 +185,7 @@ def fit_mixture(
     rows = SortedRows.of(X, scaling)
     most = _distinct_rows(X, wanted or MOST_COMPONENTS)
     _require_distinct_rows(most, len(X), wanted)
-    sample = filled_sample(rows, rng)
+    sample = Sample.of(rows, rng)
 
     def fit(k: int) -> MixtureFit:
         starts = [start(sample, k, kind, rng) for _ in range(n_init)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 from scipy.cluster.vq import vq
 
@@ -12,50 +15,61 @@ from em_impute.gaussian.families.components import Components, Kind, pooled
 from em_impute.gaussian.families.rows import SortedRows
 from em_impute.gaussian.holes import Holes
 
-# So many rows say where to start; the others are not touched for it.
+# So many rows say where to start; where there are more, EM begins among these, too.
 SAMPLE_ROWS = 10_000
 LLOYD_STEPS = 10
-# How near to its maximum the one Gaussian comes, and the pseudo-rows that give clusters of few rows
-# a spread.
-FILLED_WITHIN = Options(tol=1e-4, max_iter=50)
+# How near to its maximum EM comes among them, and the prior that gives few rows a spread.
+NEAR = Options(tol=1e-3, max_iter=50)
 START_PRIOR_ROWS = 1.0
 
 
-def filled_sample(rows: SortedRows, rng: np.random.Generator) -> Floats:
-    """Some standardised rows, each filled with its conditional means under one Gaussian.
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Some rows with something observed.
 
-    Parameters
+    Attributes
     ----------
     rows : SortedRows
-    rng : Generator
-        Chooses them, where there are many.
+    filled : ndarray of shape (n, p)
+        The same standardised, each filled with its conditional means under one Gaussian.
+    of_many : bool
+        Whether there are others.
     """
-    chosen = rows.order[len(rows.order) - rows.n_observed :]
-    if len(chosen) > SAMPLE_ROWS:
-        chosen = rng.choice(chosen, SAMPLE_ROWS, replace=False)
-    X = rows.X[np.sort(chosen)]
-    p = X.shape[1]
-    alone = Components("full", np.ones(1), np.zeros((1, p)), np.eye(p)[None])
-    sample = SortedRows.of(X, rows.scaling)
-    one = climb(sample, alone, START_PRIOR_ROWS, FILLED_WITHIN).point.components
-    holes = Holes.of((X - rows.scaling.centre) / rows.scaling.scale)
-    return holes.filled(conditional(holes, one.means[0], one.covariances[0]).mean)
+
+    rows: SortedRows
+    filled: Floats
+    of_many: bool
+
+    @classmethod
+    def of(cls, rows: SortedRows, rng: np.random.Generator) -> Self:
+        """Rows that are chosen at random where there are many, else all of them."""
+        chosen = rows.order[len(rows.order) - rows.n_observed :]
+        of_many = len(chosen) > SAMPLE_ROWS
+        if of_many:
+            chosen = rng.choice(chosen, SAMPLE_ROWS, replace=False)
+        X, p = rows.X[np.sort(chosen)], rows.X.shape[1]
+        some = SortedRows.of(X, rows.scaling)
+        alone = Components("full", np.ones(1), np.zeros((1, p)), np.eye(p)[None])
+        one = climb(some, alone, START_PRIOR_ROWS, NEAR).point.components
+        holes = Holes.of((X - rows.scaling.centre) / rows.scaling.scale)
+        cells = conditional(holes, one.means[0], one.covariances[0]).mean
+        return cls(some, holes.filled(cells), of_many)
 
 
-def start(sample: Floats, k: int, kind: Kind, rng: np.random.Generator) -> Components:
-    """The weights, means and covariances of k clusters of complete rows.
+def start(sample: Sample, k: int, kind: Kind, rng: np.random.Generator) -> Components:
+    """The weights, means and covariances of k clusters.
 
     Parameters
     ----------
-    sample : ndarray of shape (n, p)
+    sample : Sample
     k : int
     kind : {"full", "tied", "diag", "spherical"}
     rng : Generator
     """
-    labels = k_means(sample, k, rng)
+    labels = k_means(sample.filled, k, rng)
     masses = np.bincount(labels, minlength=k).astype(np.float64)
-    means = _means(sample, labels, np.zeros((k, sample.shape[1])))
-    deviations = sample - means[labels]
+    means = _means(sample.filled, labels, np.zeros((k, sample.filled.shape[1])))
+    deviations = sample.filled - means[labels]
     clusters = [deviations[labels == g] for g in range(k)]
     if kind in ("full", "tied"):
         scatters = np.array([cluster.T @ cluster for cluster in clusters])
@@ -64,7 +78,11 @@ def start(sample: Floats, k: int, kind: Kind, rng: np.random.Generator) -> Compo
     # An empty cluster, which rows that are all alike leave, begins with the weight of one row.
     weights = np.maximum(masses, 1.0)
     covariances = pooled(kind, scatters, masses, START_PRIOR_ROWS)
-    return Components(kind, weights / weights.sum(), means, covariances)
+    components = Components(kind, weights / weights.sum(), means, covariances)
+    if not sample.of_many:
+        return components
+    near = climb(sample.rows, components, 0.0, NEAR)
+    return components if len(near.collapsed) else near.point.components
 
 
 def k_means(points: Floats, k: int, rng: np.random.Generator) -> Ints:

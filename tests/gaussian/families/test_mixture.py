@@ -22,7 +22,7 @@ from em_impute.gaussian.families import (
 from em_impute.gaussian.families.climb import Climb, climb
 from em_impute.gaussian.families.components import m_step
 from em_impute.gaussian.families.e_step import e_step, posteriors
-from em_impute.gaussian.families.partition import filled_sample, k_means, start
+from em_impute.gaussian.families.partition import Sample, k_means, start
 from em_impute.gaussian.families.rows import SortedRows
 
 Floats = NDArray[np.float64]
@@ -57,7 +57,7 @@ def began(X: Floats, k: int, kind: Kind, seed: int = 0) -> tuple[SortedRows, Com
     """Sorted rows and where a fit to them starts."""
     rng = np.random.default_rng(seed)
     rows = SortedRows.of(X, Scaling.of(X, common=kind == "spherical"))
-    return rows, start(filled_sample(rows, rng), k, kind, rng)
+    return rows, start(Sample.of(rows, rng), k, kind, rng)
 
 
 def slow_step(
