@@ -139,7 +139,7 @@ def split(pattern: Bools, shown: Ints, hidden: Ints) -> int:
 
 
 @compiled
-def _sweep(matrix: Floats, columns: Ints, block: Floats, vector: Floats) -> float:
+def sweep(matrix: Floats, columns: Ints, block: Floats, vector: Floats) -> float:
     """Set the lower triangle of `block` to minus the inverse of ``matrix[columns, columns]``.
 
     Returns
@@ -191,7 +191,7 @@ def _fill_by_missing_block(
     The lower triangle of `block` becomes ``-K_MM^-1``.
     """
     m = len(hidden)
-    log_det = _sweep(precision, hidden, block, vector)
+    log_det = sweep(precision, hidden, block, vector)
     if math.isnan(log_det):
         return np.nan, 0.0
     for i in range(m):
@@ -278,7 +278,7 @@ def inverse_triangles(patterns: Bools, counts: Floats, covariance: Floats, out: 
     shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
     for s in range(len(patterns)):
         k = split(patterns[s], shown, hidden)
-        _sweep(covariance, shown[:k], block, vector)
+        sweep(covariance, shown[:k], block, vector)
         root = math.sqrt(counts[s])
         for i in range(k):
             for j in range(i + 1):
@@ -320,7 +320,7 @@ def information_triangles(
     shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
     for s in range(len(patterns)):
         k = split(patterns[s], shown, hidden)
-        _sweep(covariance, shown[:k], block, vector)
+        sweep(covariance, shown[:k], block, vector)
         for i in range(k):
             slope[i] = 0.0
             for j in range(i + 1):

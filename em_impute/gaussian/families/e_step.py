@@ -15,9 +15,15 @@ from functools import reduce
 
 import numpy as np
 
-from em_impute.gaussian.arrays import Floats, Ints
+from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.families.components import Components, Moments
 from em_impute.gaussian.families.rows import SortedRows
+from em_impute.gaussian.linalg import (
+    correlation_of,
+    eigenvalues_of,
+    inverse_and_log_det,
+    well_conditioned,
+)
 
 
 def e_step(rows: SortedRows, components: Components) -> Moments:
@@ -32,15 +38,15 @@ def e_step(rows: SortedRows, components: Components) -> Moments:
     # Importing the compiler takes a second, which whoever only reads tables need not wait for.
     from em_impute.gaussian.families import densities
 
-    log_weights = components.log_weights
+    log_weights, (precisions, log_dets) = components.log_weights, _inverses(components)
 
-    def expect(pattern_of_run: Ints, starts: Ints) -> tuple[Floats, Floats, Floats, float]:
+    def expect(begin: int, end: int) -> tuple[Floats, Floats, Floats, float]:
         masses, totals = np.zeros(len(log_weights)), np.zeros_like(components.means)
         crosses = np.zeros_like(components.covariances)
         loglik = densities.expected_moments(
             rows.X, rows.order, rows.scaling.centre, rows.scaling.scale,
-            rows.patterns, pattern_of_run, starts,
-            log_weights, components.means, components.covariances,
+            rows.patterns, rows.starts, begin, end,
+            log_weights, components.means, components.covariances, precisions, log_dets,
             masses, totals, crosses,
         )  # fmt: skip
         return masses, totals, crosses, loglik
@@ -67,12 +73,13 @@ def posteriors(rows: SortedRows, components: Components) -> tuple[Floats, Floats
 
     n, k = len(rows.order), len(components.weights)
     responsibilities, logliks = np.empty((n, k)), np.empty(n)
+    precisions, log_dets = _inverses(components)
 
-    def set_some(pattern_of_run: Ints, starts: Ints) -> bool:
+    def set_some(begin: int, end: int) -> bool:
         definite: bool = densities.posteriors(
             rows.X, rows.order, rows.scaling.centre, rows.scaling.scale,
-            rows.patterns, pattern_of_run, starts,
-            components.log_weights, components.means, components.covariances,
+            rows.patterns, rows.starts, begin, end,
+            components.log_weights, components.means, components.covariances, precisions, log_dets,
             responsibilities, logliks,
         )  # fmt: skip
         return definite
@@ -81,3 +88,23 @@ def posteriors(rows: SortedRows, components: Components) -> tuple[Floats, Floats
         raise np.linalg.LinAlgError("A covariance of the mixture is not positive definite.")
     logliks[rows.order] -= np.repeat(rows.scaling.log_jacobian(rows.patterns), rows.counts)
     return responsibilities, logliks
+
+
+def _inverses(components: Components) -> tuple[Floats, Floats]:
+    """Inverses (k, p, p) and log-determinants (k,) of the covariances.
+
+    NaN where one is ill-conditioned, and for diagonals.
+    """
+    k, width, p = components.covariances.shape
+    precisions, log_dets = np.full((k, width, p), np.nan), np.full(k, np.nan)
+    if width == p:
+        for g, covariance in enumerate(components.distinct):
+            try:
+                eigenvalues = eigenvalues_of(correlation_of(covariance))
+                if well_conditioned(eigenvalues):
+                    precisions[g], log_dets[g] = inverse_and_log_det(covariance)
+            except np.linalg.LinAlgError:
+                continue
+        if components.kind == "tied":
+            precisions[:], log_dets[:] = precisions[0], log_dets[0]
+    return precisions, log_dets

@@ -13,10 +13,10 @@ from em_impute.gaussian.arrays import Bools, Floats, Ints
 from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.gaussian.threads import spread
 
-# A run has at most so many rows, and a table about so many parts: the cores share them, and the
-# sums of the parts are added up in their order, however many cores there are.
-RUN_ROWS = 4096
+# A table is worked on in so many parts at most, of so many rows at least: the cores share them, and
+# their sums are added up in their order, however many cores there are.
 PARTS = 16
+PART_ROWS = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +71,14 @@ class SortedRows:
         Its rows by pattern.
     patterns : ndarray of shape (s, p), bool
         True where observed.
-    pattern_of_run : ndarray of shape (r,), int64
-    starts : ndarray of shape (r + 1,), int64
-        The rows of run `r`, all of one pattern, are ``order[starts[r] : starts[r + 1]]``.
+    starts : ndarray of shape (s + 1,), int64
+        The rows of pattern `s` are ``order[starts[s] : starts[s + 1]]``.
     """
 
     X: Floats
     scaling: Scaling
     order: Ints
     patterns: Bools
-    pattern_of_run: Ints
     starts: Ints
 
     @classmethod
@@ -89,24 +87,19 @@ class SortedRows:
         patterns, pattern_of_row = distinct_patterns(~np.isnan(X))
         # Sorting small integers is quicker.
         small = pattern_of_row.astype(np.min_scalar_type(len(patterns)))
-        ends = np.concatenate([[0], np.cumsum(np.bincount(small, minlength=len(patterns)))])
-        cuts = [np.arange(first, last, RUN_ROWS) for first, last in pairwise(ends.tolist())]
+        counts = np.bincount(small, minlength=len(patterns))
         return cls(
             X=np.ascontiguousarray(X),
             scaling=scaling,
             order=np.argsort(small, kind="stable"),
             patterns=patterns,
-            pattern_of_run=np.repeat(np.arange(len(cuts)), list(map(len, cuts))),
-            starts=np.concatenate([*cuts, ends[-1:]]),
+            starts=np.concatenate([[0], np.cumsum(counts)]),
         )
 
     @property
     def counts(self) -> Ints:
         """Rows per pattern."""
-        lengths = np.diff(self.starts)
-        counts: Ints = np.zeros(len(self.patterns), dtype=np.int64)
-        np.add.at(counts, self.pattern_of_run, lengths)
-        return counts
+        return np.diff(self.starts)
 
     @property
     def n_observed(self) -> int:
@@ -118,24 +111,18 @@ class SortedRows:
         """What standardising adds to the log-likelihood of all rows."""
         return float(self.counts @ self.scaling.log_jacobian(self.patterns))
 
-    def spread(self, function: Callable[[Ints, Ints], Any], *, empty: bool) -> list[Any]:
-        """What `function` returns for the runs and starts of each part; on several cores.
+    def spread(self, function: Callable[[int, int], Any], *, empty: bool) -> list[Any]:
+        """What `function` returns for the parts, on several cores.
 
         Parameters
         ----------
         function : callable
-            Of `pattern_of_run` and `starts` of some runs.
+            Of where a part of `order` begins and ends.
         empty : bool
             Whether rows with nothing observed are among them.
         """
-        runs = len(self.pattern_of_run)
+        n = len(self.order)
         # In the order of the patterns' bits nothing observed comes first.
-        first = 0 if empty else int(np.count_nonzero(~self.patterns[self.pattern_of_run].any(1)))
-        share = max(RUN_ROWS, len(self.order) // PARTS)
-        ends = np.arange(self.starts[first], len(self.order), share)
-        cuts = np.unique([first, *np.searchsorted(self.starts, ends), runs])
-        parts = [
-            (self.pattern_of_run[start:end], self.starts[start : end + 1])
-            for start, end in pairwise(cuts[cuts >= first].tolist())
-        ]
-        return spread(lambda part: function(*part), parts, self.X.size)
+        first = 0 if empty else n - self.n_observed
+        cuts = [*range(first, n, max(PART_ROWS, -(-n // PARTS))), n]
+        return spread(lambda part: function(*part), list(pairwise(cuts)), self.X.size)

@@ -94,10 +94,11 @@ def slow_step(
     return weights, new, S, loglik
 
 
-@pytest.mark.parametrize("p", [1, 4])
+@pytest.mark.parametrize(("p", "missing"), [(1, 0.3), (4, 0.3), (12, 0.08), (12, 0.7)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_step_is_that_of_a_row_by_row_em(kind: Kind, p: int) -> None:
-    X = clusters(120, p, 0.3, seed=p)
+def test_a_step_is_that_of_a_row_by_row_em(kind: Kind, p: int, missing: float) -> None:
+    """Few and many missing cells in a row take different roads."""
+    X = clusters(120, p, missing, seed=p)
     rows, at = began(X, 3, kind)
     scale, centre = rows.scaling.scale, rows.scaling.centre
     weights, means = at.weights, centre + scale * at.means
