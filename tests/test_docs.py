@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import re
+import runpy
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -179,6 +180,17 @@ def test_the_example_of_the_page_on_mixtures_prints_what_it_says(
     exec(code, {})
     said = [line.removeprefix("# ") for line in code.splitlines() if line.startswith("# ")]
     assert capsys.readouterr().out.splitlines() == said
+
+
+def test_the_picture_of_old_faithful_ends_at_the_fit() -> None:
+    picture = runpy.run_path(str(ROOT / "docs" / "old_faithful.py"))
+    holed = picture["deleted"]()
+    last, fit = picture["after"](picture["FRAMES"] - 1, holed), mixture.EMMixture(2).fit(holed)
+    assert last.loglik_ == pytest.approx(fit.loglik_, abs=0.01)
+    np.testing.assert_allclose(last.means_, fit.means_, rtol=0.01)
+    edge = picture["ellipse"](last.means_[0], last.covariances_[0]) - last.means_[0]
+    distances = np.einsum("ij,ij->i", edge @ np.linalg.inv(last.covariances_[0]), edge)
+    np.testing.assert_allclose(1 - np.exp(-distances / 2), picture["INSIDE"])
 
 
 @pytest.mark.usefixtures("prefect_server", "at_the_jobs")
