@@ -21,6 +21,7 @@ from em_impute.gaussian.families import (
     KINDS,
     Components,
     Kind,
+    MixtureFit,
     MixtureModel,
     Options,
     Scaling,
@@ -177,16 +178,7 @@ class EMMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # untyped s
                 rng=np.random.default_rng(self.seed_),
                 begin=self._begin if any(one is not None for one in given) else None,
             )
-        self._model: MixtureModel = fitted.model
-        self._show_estimates()
-        climb = fitted.climb
-        self.converged_, self.n_iter_, self.prior_rows_ = (
-            climb.converged, climb.n_iter, climb.prior_rows,
-        )  # fmt: skip
-        self.loglik_ = fitted.loglik
-        self.lower_bound_ = fitted.loglik / len(matrix)
-        self.lower_bounds_ = [loglik / len(matrix) for loglik in climb.logliks]
-        self.bics_ = dict(fitted.bics)
+        self._show(fitted, len(matrix))
         if fitted.warning:
             warnings.warn(fitted.warning, ConvergenceWarning, stacklevel=2)
         return self
@@ -330,19 +322,26 @@ class EMMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # untyped s
         random = check_random_state(self.random_state)
         self.seed_ = int(random.randint(2**31 - 1) if own is None else own)
 
-    def _show_estimates(self) -> None:
-        """The fit as attributes, in scikit-learn's shapes."""
-        model = self._model
-        covariances = model.covariances
+    def _show(self, fitted: MixtureFit, n_rows: int) -> None:
+        """The fit as attributes, the estimates in scikit-learn's shapes."""
+        self._model: MixtureModel = fitted.model
+        covariances = fitted.model.covariances
         shapes = {
             "full": covariances,
             "tied": covariances[0],
             "diag": np.diagonal(covariances, axis1=1, axis2=2).copy(),
             "spherical": covariances[:, 0, 0].copy(),
         }
-        self.weights_, self.means_ = model.weights.copy(), model.means
+        self.weights_, self.means_ = fitted.model.weights.copy(), fitted.model.means
         self.covariances_ = shapes[self.covariance_type]
-        self.n_components_ = len(model.weights)
+        self.n_components_ = len(self.weights_)
+        self.converged_ = fitted.climb.converged
+        self.n_iter_ = fitted.climb.n_iter
+        self.prior_rows_ = fitted.climb.prior_rows
+        self.loglik_ = fitted.loglik
+        self.lower_bound_ = fitted.loglik / n_rows
+        self.lower_bounds_ = [loglik / n_rows for loglik in fitted.climb.logliks]
+        self.bics_ = dict(fitted.bics)
 
     def _begin(self, start: Components, scaling: Scaling) -> Components:
         """`start`, with what was given in its place."""

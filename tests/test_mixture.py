@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -279,7 +280,7 @@ def test_other_columns_are_refused(holed: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="feature names should match"):
         mixture.impute(holed[["waiting", "eruptions"]])
     with pytest.raises(ValueError, match="3 features"):
-        mixture.predict(np.zeros((2, 3)))
+        mixture.fit(holed.to_numpy()).predict(np.zeros((2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -319,3 +320,19 @@ def test_an_early_end_is_one_warning(holed: pd.DataFrame) -> None:
         mixture = EMMixture(4, max_iter=2, random_state=0).fit(holed)
     assert len(warned) == 1
     assert not mixture.converged_
+
+
+def test_a_fit_takes_little_memory_beyond_the_table() -> None:
+    """Nothing is of the size rows x components x columns."""
+    n, p, k = 100_000, 10, 3
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, p)) + 4.0 * rng.integers(k, size=n)[:, None]
+    X[rng.random(X.shape) < 0.1] = np.nan
+    mixture = EMMixture(k, n_init=1, max_iter=3, tol=1.0, random_state=0)
+    tracemalloc.start()
+    try:
+        mixture.fit(X)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most / 8 < 4 * n * k

@@ -24,6 +24,7 @@ from em_impute.gaussian.linalg import (
     inverse_and_log_det,
     well_conditioned,
 )
+from em_impute.gaussian.threads import one_blas_thread
 
 
 def e_step(rows: SortedRows, components: Components) -> Moments:
@@ -55,6 +56,7 @@ def e_step(rows: SortedRows, components: Components) -> Moments:
     return Moments(*(reduce(np.add, kind) for kind in zip(*parts, strict=True)))
 
 
+@one_blas_thread()
 def posteriors(rows: SortedRows, components: Components) -> tuple[Floats, Floats]:
     """The responsibilities (n, k) and log-likelihoods (n,) of the rows, on the original scale.
 

@@ -26,6 +26,7 @@ from em_impute.gaussian.families.partition import Sample, start
 from em_impute.gaussian.families.rows import Scaling, SortedRows
 from em_impute.gaussian.patterns import too_large
 from em_impute.gaussian.table import listed
+from em_impute.gaussian.threads import one_blas_thread
 
 # Pseudo-rows of the prior that holds the components where every start lets one collapse.
 AUTO_PRIOR_ROWS = 1.0
@@ -139,6 +140,7 @@ class MixtureFit:
         return "; ".join(clauses) or "none is narrow now"
 
 
+@one_blas_thread()
 def fit_mixture(
     X: Floats,
     columns: Sequence[str],
