@@ -49,7 +49,8 @@ def run_directly(job: Job, runs: Path = Path("runs"), day: date | None = None) -
     """
     started = datetime.now(UTC)
     run = replace(run_of(job, runs, started, str(uuid4()), day), is_direct=True)
-    begin(run, runs, LOG)
+    if removed := begin(run, runs):
+        LOG.info(removed)
     with nothing_left_if_interrupted(run):
         outcome: Outcome = carry_out(run, STEPS, LOG)
     return outcome

@@ -124,7 +124,8 @@ def open_run(
     started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
     run = run_of(job, runs, started, str(runtime.flow_run.id or uuid4()), day, schedule)
     run = replace(run, is_deployed=bool(runtime.deployment.id))
-    begin(run, runs, get_run_logger())
+    if removed := begin(run, runs):
+        get_run_logger().info(removed)
     artifacts.tag_flow_run(job.name, *job.tags)
     return run
 

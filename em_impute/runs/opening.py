@@ -8,7 +8,6 @@ from pathlib import Path
 from em_impute.job import Job
 from em_impute.runs.kept import clear_dead_runs
 from em_impute.runs.run import Run
-from em_impute.runs.steps import SILENT, Log
 from em_impute.tables import targets
 from em_impute.tables.run_folder import RunFolder, open_run_folder
 from em_impute.tables.writing import publications
@@ -41,7 +40,7 @@ def run_of(
     return Run(run_id, job.at(day), folder, started, day, name, dated=job.is_dated)
 
 
-def begin(run: Run, runs: Path, log: Log = SILENT) -> None:
+def begin(run: Run, runs: Path) -> str:
     """See that the run's target can be written, and make the folder of the run.
 
     Parameters
@@ -49,7 +48,11 @@ def begin(run: Run, runs: Path, log: Log = SILENT) -> None:
     run : Run
     runs : Path
         As for `run_of`.
-    log : Logger
+
+    Returns
+    -------
+    str
+        What was removed of earlier runs, a sentence; empty if nothing was.
 
     Raises
     ------
@@ -58,5 +61,5 @@ def begin(run: Run, runs: Path, log: Log = SILENT) -> None:
     """
     targets.check_target(run.job.target)
     open_run_folder(runs, run.job.name, run.id).hold()
-    if dead := clear_dead_runs(run.folder.path.parent):
-        log.info("Removed the working files of %s runs that were killed.", dead)
+    dead = clear_dead_runs(run.folder.path.parent)
+    return f"Removed the working files of {dead} runs that were killed." if dead else ""
