@@ -238,3 +238,8 @@ def _merge(whole: pa.Array, column: pa.Array) -> pa.Array:
             f"A column of type {column.type} has, in all rows together, more categories than such "
             "codes can tell apart; write it as text, or with wider codes."
         ) from None
+    except pa.ArrowNotImplementedError:
+        raise SourceError(
+            f"A column has the type {column.type}: its categories are neither texts nor numbers, "
+            "and cannot be read. Write it without categories, or leave it out."
+        ) from None

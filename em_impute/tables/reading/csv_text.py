@@ -142,6 +142,12 @@ def infer(files: Sequence[SourceFile], reading: Reading = PLAIN) -> pa.Schema:
             columns = columns or {name: _Column(name, reading) for name in header}
             check_same_names(file, header, files[0], list(columns))
             for batch in _stream_inferred(file, header, reading.options) if has_rows else ():
+                if set(batch.schema.names) != set(columns):
+                    raise SourceError(
+                        f"{file}: its header is not one line with a name for each column. See "
+                        "whether the file is damaged, or begins with lines to pass over "
+                        "(csv: {skip_rows: 1})."
+                    )
                 for name, column in columns.items():
                     column.add(batch.column(name))
     return pa.schema([(name, column.type) for name, column in columns.items()])

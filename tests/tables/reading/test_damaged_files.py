@@ -44,8 +44,18 @@ def test_any_damage_to_a_table(file_format: str, tmp_path: Path) -> None:
     assert counts["read and written again"]
 
 
-def what_becomes_of(file_format: str, seed: int, files: int, folder: Path) -> list[Ending]:
-    program = [sys.executable, damaged_tables.__file__, file_format, str(seed), "0", str(files)]
+@pytest.mark.parametrize(("file_format", "number"), [("csv", 770), ("feather", 1009)])
+def test_files_that_ended_in_a_traceback(file_format: str, number: int, tmp_path: Path) -> None:
+    """A header behind an empty line, too long for Arrow's; categories that are structures."""
+    [ending] = what_becomes_of(file_format, 20261128, number + 1, tmp_path, number)
+    assert ending.outcome == "refused", ending.details
+
+
+def what_becomes_of(
+    file_format: str, seed: int, files: int, folder: Path, first: int = 0
+) -> list[Ending]:
+    about = [file_format, str(seed), str(first), str(files)]
+    program = [sys.executable, damaged_tables.__file__, *about]
     done = subprocess.run(
         [*program, str(folder)], stdout=subprocess.PIPE, text=True, timeout=3600, check=True
     )
