@@ -60,7 +60,7 @@ def run_shown(quiet: bool, direct: bool = False) -> Iterator[None]:
     direct : bool
         Whether it goes without Prefect, which would set the log up.
     """
-    logged_to = _direct_log_to if direct else _log_to
+    logged_to = _log_to if direct else _prefects_log_to
     if quiet:
         with logged_to(_FaultsOnly()):
             yield
@@ -72,7 +72,7 @@ def run_shown(quiet: bool, direct: bool = False) -> Iterator[None]:
     elif direct:
         lines = logging.StreamHandler()
         lines.setFormatter(logging.Formatter(LINE, "%H:%M:%S"))
-        with _direct_log_to(lines):
+        with _log_to(lines):
             yield
     else:
         yield
@@ -84,29 +84,27 @@ def _can_be_drawn_on(stream: TextIO) -> bool:
 
 
 @contextmanager
-def _log_to(handler: logging.Handler) -> Iterator[None]:
-    """Put `handler` in the place of the root logger's handlers, which write to the terminal."""
-    import prefect.main  # noqa: F401 - it sets these handlers up, once
-
+def _log_to(handler: logging.Handler) -> Iterator[list[logging.Handler]]:
+    """Put `handler` in the place of the root logger's handlers, which are given meanwhile."""
     root = logging.getLogger()
     kept, root.handlers = root.handlers, [handler]
     try:
-        yield
+        yield kept
     finally:
         root.handlers = kept
-        # Prefect stops a temporary server, and says so, when the program exits.
-        atexit.register(_only_warnings, kept)
 
 
 @contextmanager
-def _direct_log_to(handler: logging.Handler) -> Iterator[None]:
-    """Give the root logger a handler, where nobody has set it up."""
-    root = logging.getLogger()
-    kept, root.handlers = root.handlers, [handler]
-    try:
-        yield
-    finally:
-        root.handlers = kept
+def _prefects_log_to(handler: logging.Handler) -> Iterator[None]:
+    """The same, where Prefect's handlers write to the terminal."""
+    import prefect.main  # noqa: F401 - it sets these handlers up, once
+
+    with _log_to(handler) as kept:
+        try:
+            yield
+        finally:
+            # Prefect stops a temporary server, and says so, when the program exits.
+            atexit.register(_only_warnings, kept)
 
 
 def _only_warnings(handlers: Sequence[logging.Handler]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from functools import partial
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -11,20 +12,10 @@ from em_impute.job.columns import Columns
 from em_impute.job.options import Imputation
 from em_impute.job.source import DatabaseSource, FileSource
 from em_impute.job.target import DatabaseTarget, FileTarget
-from em_impute.job.types import Count, Section
+from em_impute.job.types import Count, Section, for_mapping
 
 SAMPLE_ROWS = 100_000
-
-
-def _engine(value: object) -> object:
-    """Turn the name alone into the fields of EngineOptions."""
-    if isinstance(value, str) and value in ("local", "dask", "sql"):
-        return {"name": value}
-    if isinstance(value, str | bool | int | float):
-        raise ValueError(
-            "expected local, dask or sql, or a mapping such as {name: dask, workers: 2}"
-        )
-    return value
+EngineName = Literal["local", "dask", "sql"]
 
 
 class EngineOptions(Section):
@@ -33,7 +24,7 @@ class EngineOptions(Section):
     Where a cluster is, is not the job's to say: whoever answers there may run programs in the run.
     """
 
-    name: Literal["local", "dask", "sql"] = Field(
+    name: EngineName = Field(
         "local",
         description="local: in the process of the run; dask: on the workers of the Dask cluster "
         "whose scheduler DASK_SCHEDULER_ADDRESS names, or else of processes on this machine; sql: "
@@ -46,7 +37,6 @@ class EngineOptions(Section):
         description="So many processes of Dask on this machine, whatever cluster there is.",
         examples=[2],
     )
-
     sample_rows: Count = Field(
         SAMPLE_ROWS,
         ge=1_000,
@@ -67,7 +57,10 @@ class EngineOptions(Section):
 
 Engine = Annotated[
     EngineOptions,
-    BeforeValidator(_engine, json_schema_input_type=Literal["local", "dask"] | EngineOptions),
+    BeforeValidator(
+        partial(for_mapping, "name", get_args(EngineName), "{name: dask, workers: 2}"),
+        json_schema_input_type=EngineName | EngineOptions,
+    ),
 ]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated, Literal, Self, TypeVar
+from functools import partial
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from em_impute.job.types import Count, Number, Section
+from em_impute.job.types import Count, Number, Section, for_mapping
 
 MASK = "em_impute_mask"
 """The column that tells the imputed cells of each row."""
@@ -190,24 +191,13 @@ Limit = Annotated[
 ]
 Ratio = Annotated[Number, Field(gt=0)]
 Share = Annotated[Number, Field(gt=0, lt=1)]
-
-
-def _self_test(value: object) -> object:
-    """Turn the method alone into the fields of SelfTestOptions."""
-    if isinstance(value, str) and value in ("off", "fill", "refit"):
-        return {"method": value}
-    if isinstance(value, str | bool | int | float):
-        raise ValueError(
-            "expected off, fill or refit, or a mapping such as "
-            "{method: fill, max_rmse_ratio: 1.0, min_coverage_95: 0.9}"
-        )
-    return value
+SelfTestMethod = Literal["off", "fill", "refit"]
 
 
 class SelfTestOptions(Section):
     """Which observed cells are hidden to see how well they are filled, and what must come out."""
 
-    method: Literal["off", "fill", "refit"] = Field(
+    method: SelfTestMethod = Field(
         "fill",
         description="fill: the cells are hidden when the table is filled, by the fitted model; "
         "refit: they are hidden before a second fit, which fills them; off: no test.",
@@ -271,7 +261,13 @@ class SelfTestOptions(Section):
 SelfTest = Annotated[
     SelfTestOptions,
     BeforeValidator(
-        _self_test, json_schema_input_type=Literal["off", "fill", "refit"] | SelfTestOptions
+        partial(
+            for_mapping,
+            "method",
+            get_args(SelfTestMethod),
+            "{method: fill, max_rmse_ratio: 1.0, min_coverage_95: 0.9}",
+        ),
+        json_schema_input_type=SelfTestMethod | SelfTestOptions,
     ),
 ]
 

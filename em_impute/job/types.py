@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
@@ -17,6 +18,27 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
     )
+
+
+def for_mapping(key: str, names: Sequence[str], example: str, value: object) -> object:
+    """A name alone as the mapping with that key; a mapping as it is.
+
+    Parameters
+    ----------
+    key : str
+    names : sequence of str
+        Those that are known.
+    example : str
+        Such a mapping, for the error.
+    value : object
+        What the job says.
+    """
+    if isinstance(value, str) and value in names:
+        return {key: value}
+    if isinstance(value, str | bool | int | float):
+        known = f"{', '.join(names[:-1])} or {names[-1]}"
+        raise ValueError(f"expected {known}, or a mapping such as {example}")
+    return value
 
 
 # Strict: `yes`, "1e-6" or true must not pass for a number.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import jsonschema
 import pytest
 from job_files import MINIMAL, complaints, load
 
-from em_impute.job import EngineOptions
+from em_impute.job import EngineOptions, job_schema
 
 
 def test_the_engine_is_local_unless_another_is_named() -> None:
@@ -71,3 +72,9 @@ def test_what_a_database_cannot_do_is_refused(was: str, becomes: str, said: str)
     times = -1 if was.startswith("postgresql") else 1
     text = IN_PLACE.replace(was, becomes, times)
     assert said in "\n".join(map(str, complaints(text)))
+
+
+@pytest.mark.parametrize("name", ["local", "dask", "sql"])
+def test_the_schema_takes_the_name_alone(name: str) -> None:
+    minimal = {"name": "x", "source": {"path": "in.csv"}, "target": {"path": "out.csv"}}
+    jsonschema.Draft202012Validator(job_schema()).validate(minimal | {"engine": name})

@@ -27,6 +27,7 @@ from em_impute.tables.columns.hints import (
     look_at,
 )
 from em_impute.tables.columns.roles import Roles
+from em_impute.tables.sample import sample_rows
 from em_impute.tables.snapshot import TEXT_TYPES, Snapshot, read_batches, read_schema
 
 # A category of more levels, or of fewer rows for each, is left out of the model.
@@ -285,8 +286,8 @@ def _keep_what_is_as_linear(table: Snapshot, made: Proposal) -> None:
     names = [n for n in (*made.impute, *made.predictors) if n not in made.categories]
     schema = read_schema(table.path)
     names = [n for n in names if not pa.types.is_temporal(schema.field(n).type)]
-    rows = np.concatenate([_numbers(batch, names) for batch in read_batches(table.path, names)])
-    rows = rows[:: max(1, len(rows) // LOOKED_AT)]
+    some = sample_rows(read_batches(table.path, names), table.rows, LOOKED_AT)
+    rows = np.concatenate([_numbers(batch, names) for batch in some])
     for name in logged:
         here = names.index(name)
         y, others = rows[:, here], np.delete(rows, here, axis=1)

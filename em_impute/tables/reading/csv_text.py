@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any
 
 import numpy as np
@@ -142,12 +142,6 @@ def infer(files: Sequence[SourceFile], reading: Reading = PLAIN) -> pa.Schema:
             columns = columns or {name: _Column(name, reading) for name in header}
             check_same_names(file, header, files[0], list(columns))
             for batch in _stream_inferred(file, header, reading.options) if has_rows else ():
-                if set(batch.schema.names) != set(columns):
-                    raise SourceError(
-                        f"{file}: its header is not one line with a name for each column. See "
-                        "whether the file is damaged, or begins with lines to pass over "
-                        "(csv: {skip_rows: 1})."
-                    )
                 for name, column in columns.items():
                     column.add(batch.column(name))
     return pa.schema([(name, column.type) for name, column in columns.items()])
@@ -365,9 +359,10 @@ def _stream_inferred(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows with every column as it is spelled; complain of ragged ones at the end."""
     ragged: list[tuple[int, int]] = []
+    above = 1 + _empty_lines_before(file) if options.header is True else 0
 
     def note(row: pa_csv.InvalidRow) -> str:
-        ragged.append((row.number - (options.header is True), row.actual_columns))
+        ragged.append((row.number - above, row.actual_columns))
         return "skip"
 
     yield from _stream(file, header, options, note)
@@ -388,6 +383,7 @@ def _stream(
                 use_threads=False,
                 block_size=CSV_BLOCK_BYTES,
                 column_names=None if options.header is True else list(header),
+                skip_rows=_empty_lines_before(file) if options.header is True else 0,
             ),
             parse_options=pa_csv.ParseOptions(
                 delimiter=options.delimiter,
@@ -409,6 +405,12 @@ def _stream(
             f"{file} could not be read as CSV: a row is longer than {CSV_BLOCK_BYTES // 2**20} MB, "
             "as it happens when a quote is not closed."
         ) from error
+
+
+def _empty_lines_before(file: SourceFile) -> int:
+    """The empty lines above the header, of which Arrow takes the first for a header of its own."""
+    with file.path.open(encoding="utf-8-sig", newline="") as lines:
+        return sum(1 for _ in takewhile(lambda line: not line.rstrip("\r\n"), lines))
 
 
 def _ragged_rows(file: SourceFile, width: int, ragged: Sequence[tuple[int, int]]) -> str:

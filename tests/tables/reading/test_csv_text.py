@@ -176,6 +176,21 @@ def test_what_is_no_csv(tmp_path: Path, refusal: Refusal, content: bytes, expect
     assert expected in refusal(path)
 
 
+@pytest.mark.parametrize("header", ["x", "x,y"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_empty_lines_above_the_header_are_passed_over(
+    tmp_path: Path, take_csv: Take, refusal: Refusal, header: str, newline: str
+) -> None:
+    row = header.replace("x", "1").replace("y", "2")
+    lines = ["", "", header, row, row, ""]
+    ragged = newline.join([*lines[:-1], f"{row},7", ""])
+    (tmp_path / "ragged.csv").write_bytes(ragged.encode())
+    assert "row 3 has" in refusal(tmp_path / "ragged.csv")
+    snapshot = take_csv(newline.join(lines))
+    assert [column.name for column in snapshot.columns] == header.split(",")
+    assert snapshot.rows == 2
+
+
 def test_ragged_rows_are_named_by_number_and_not_by_content(
     tmp_path: Path, refusal: Refusal
 ) -> None:

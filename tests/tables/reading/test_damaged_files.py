@@ -46,7 +46,7 @@ def test_any_damage_to_a_table(file_format: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("file_format", "number"), [("csv", 770), ("feather", 1009)])
 def test_files_that_ended_in_a_traceback(file_format: str, number: int, tmp_path: Path) -> None:
-    """A header behind an empty line, too long for Arrow's; categories that are structures."""
+    """A header of one column below an empty line; categories that are structures."""
     [ending] = what_becomes_of(file_format, 20261128, number + 1, tmp_path, number)
     assert ending.outcome == "refused", ending.details
 
