@@ -76,6 +76,8 @@ def test_each_kind_of_column_gets_its_options(path: str) -> None:
     assert said.categories == dict.fromkeys(("member", "plan", "region"), "nominal")
     assert said.round == ("items",)
     assert job.source.missing == {"score": ("-999",)}
+    assert "plan: nominal                   # 3 levels" in drafted.text
+    assert "member: nominal                 # two values" in drafted.text
     for reason in (
         "# Left as it is: note, text of more than 15 levels.",
         "# Left as it is: version, one value only, which predicts nothing.",
@@ -98,6 +100,13 @@ def test_amounts_with_zeros_and_amounts_that_are_linear_as_they_are_stay() -> No
     _, job = made(frame)
     assert "area" not in job.columns.transform
     assert "spent" not in job.columns.transform
+
+
+def test_a_level_and_holes_are_one_level() -> None:
+    frame = pd.DataFrame({"a": np.arange(60) / 7, "flag": np.where(np.arange(60) % 3, "yes", None)})
+    frame.loc[::7, "a"] = np.nan
+    drafted, _ = made(frame)
+    assert "# Left as it is: flag, one level only." in drafted.text
 
 
 def test_a_key_of_several_columns_has_a_time() -> None:

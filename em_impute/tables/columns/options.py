@@ -76,7 +76,7 @@ def _has_types(job: Job) -> bool:
 
 
 def _categories(snapshot: Snapshot, job: Job, name: str) -> Encoding:
-    levels, counts = job.columns.categories.get(name, "nominal"), _level_counts(snapshot, name)
+    levels, counts = job.columns.categories.get(name, "nominal"), level_counts(snapshot, name)
     if levels == "nominal":
         if len(counts) > MOST_LEVELS:
             message = (
@@ -89,7 +89,7 @@ def _categories(snapshot: Snapshot, job: Job, name: str) -> Encoding:
     return Ordinal(name, levels, tuple(counts[level] for level in levels))
 
 
-def _level_counts(
+def level_counts(
     snapshot: Snapshot, name: str, is_no_level: Callable[[pa.Array], pa.Array] = pc.is_null
 ) -> Counter[str]:
     """Observed cells of each level; of hardly more levels than a column may have."""
@@ -107,4 +107,4 @@ def _level_counts(
 
 def has_few_levels(snapshot: Snapshot, name: str) -> bool:
     """Whether a column of text or booleans could be one of categories."""
-    return len(_level_counts(snapshot, name, is_blank)) <= MOST_LEVELS
+    return len(level_counts(snapshot, name, is_blank)) <= MOST_LEVELS

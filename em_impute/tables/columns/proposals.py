@@ -26,12 +26,14 @@ from em_impute.tables.columns.hints import (
     hint_of,
     look_at,
 )
+from em_impute.tables.columns.options import level_counts
 from em_impute.tables.columns.roles import Roles
+from em_impute.tables.reading.missing import is_blank
 from em_impute.tables.sample import sample_rows
 from em_impute.tables.snapshot import TEXT_TYPES, Snapshot, read_batches, read_schema
 
 # A category of more levels, or of fewer rows for each, is left out of the model.
-MOST_LEVELS, ROWS_OF_LEVEL = 15, 10
+FEW_LEVELS, ROWS_OF_LEVEL = 15, 10
 # A group has at least so many rows, and so many for each column of the model.
 ROWS_OF_GROUP, ROWS_OF_GROUP_COLUMN, MOST_GROUPS = 50, 5, 8
 # Names of times in parts, which with others tell rows apart.
@@ -134,7 +136,7 @@ def _columns(table: Snapshot, roles: Roles) -> Iterator[_Column]:
     for profile in table.columns:
         type_, look = schema.field(profile.name).type, looks.get(profile.name)
         hint = hint_of(profile.name, type_, roles, look)
-        few = look is not None and look.whole and len(look.values) <= MOST_LEVELS
+        few = look is not None and look.whole and len(look.values) <= FEW_LEVELS
         counted = _may_be_levels(type_) and (look is None or few)
         levels = _levels(table, profile.name) if counted else None
         kind = hint.kind if hint else None
@@ -151,15 +153,8 @@ def _may_be_levels(type_: pa.DataType) -> bool:
 
 def _levels(table: Snapshot, name: str) -> dict[str, int] | None:
     """The levels of a column with their rows; None if they are too many."""
-    counts: dict[str, int] = {}
-    for batch in read_batches(table.path, [name]):
-        for level in batch.column(name).value_counts().to_pylist():
-            if level["values"] is not None:
-                text = str(level["values"])
-                counts[text] = counts.get(text, 0) + level["counts"]
-        if len(counts) > MOST_LEVELS:
-            return None
-    return counts
+    counts = level_counts(table, name, is_blank)
+    return dict(counts) if len(counts) <= FEW_LEVELS else None
 
 
 # --- The key -----------------------------------------------------------------------------------
@@ -210,7 +205,7 @@ def _treat(column: _Column, rows: int, made: Proposal) -> None:
         _treat_levels(column, rows, made)
     else:
         made.left[column.name] = (
-            f"text of more than {MOST_LEVELS} levels"
+            f"text of more than {FEW_LEVELS} levels"
             if _may_be_levels(column.type)
             else f"of type {column.type}"
         )
@@ -223,7 +218,7 @@ def _is_code(column: _Column) -> bool:
 def _treat_levels(column: _Column, rows: int, made: Proposal) -> None:
     name, levels = column.name, column.levels
     if levels is None:
-        made.left[name] = f"a code of more than {MOST_LEVELS} levels"
+        made.left[name] = f"a code of more than {FEW_LEVELS} levels"
     elif len(levels) < 2:
         made.left[name] = "one level only"
     elif rows < ROWS_OF_LEVEL * len(levels):
