@@ -7,14 +7,17 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import venv
 import zipfile
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from packaging.requirements import Requirement
+from servers import PrefectServer
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 JOB = """\
 name: heights
@@ -31,9 +34,6 @@ Ed,158,51
 Flo,190,88
 Gil,175,70
 """
-
-# The time is that of installing dependencies, minutes without uv; one build serves both tests.
-pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +54,19 @@ def copy_of_sources(folder: Path) -> Path:
     return sources
 
 
-def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str | Path, cwd: Path | None = None, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a program with the caller's environment, without its Python path and Prefect."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().startswith(("PREFECT_", "PYTHON", "VIRTUAL_ENV"))
+    }
     answer = subprocess.run(
         command,
         cwd=cwd,
-        env=environment(cwd),
+        env=kept | settings,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -68,27 +76,37 @@ def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedPr
     return answer
 
 
-def environment(home: Path | None) -> dict[str, str]:
-    """The caller's, without its Python path and Prefect; Prefect's home is in `home`."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.upper().startswith(("PREFECT_", "PYTHON", "VIRTUAL_ENV"))
-    }
-    own = {} if home is None else {"PREFECT_HOME": str(home / ".prefect")}
-    return {**kept, **own, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
-
-
 def new_environment(folder: Path, wheel: Path) -> Path:
-    """A virtual environment with nothing but the wheel and what it depends on."""
+    """A virtual environment with nothing but the wheel and what it depends on.
+
+    The latter is linked from this environment, where its byte code is.
+    """
+    venv.create(folder)
     python = folder / "bin" / "python"
-    if uv := shutil.which("uv", path=f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"):
-        run(uv, "venv", "--quiet", "--python", sys.executable, folder)
-        run(uv, "pip", "install", "--quiet", "--python", python, wheel)
-    else:
-        run(sys.executable, "-m", "venv", folder)
-        run(python, "-m", "pip", "install", "--quiet", wheel)
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", wheel)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    [installed] = packages.glob("*.dist-info")
+    for name in dependencies(Distribution.at(installed)):
+        for top in {file.parts[0] for file in distribution(name).files or ()} - {"..", "__pycache__"}:
+            if not (packages / top).exists():
+                (packages / top).symlink_to(distribution(name).locate_file(top))
     return folder / "bin"
+
+
+def dependencies(of: Distribution) -> set[str]:
+    """What a distribution requires, and what that requires in turn."""
+    found: set[tuple[str, str]] = set()
+
+    def add(one: Distribution, extra: str) -> None:
+        for requirement in map(Requirement, one.requires or ()):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                for wanted in {"", *requirement.extras}:
+                    if (requirement.name, wanted) not in found:
+                        found.add((requirement.name, wanted))
+                        add(distribution(requirement.name), wanted)
+
+    add(of, "")
+    return {name for name, _ in found}
 
 
 def test_wheel_has_one_top_level_package_and_all_its_parts(wheel: Path) -> None:
@@ -104,14 +122,17 @@ def test_wheel_has_one_top_level_package_and_all_its_parts(wheel: Path) -> None:
     assert sources <= set(names)
 
 
-def test_job_runs_from_the_wheel_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+def test_job_runs_from_the_wheel_in_an_empty_folder(
+    prefect_server: PrefectServer, wheel: Path, tmp_path: Path
+) -> None:
     scripts = new_environment(tmp_path / "venv", wheel)
     folder = tmp_path / "empty"
     folder.mkdir()
     (folder / "job.yaml").write_text(JOB, encoding="utf-8")
     (folder / "heights.csv").write_text(TABLE, encoding="utf-8")
 
-    run(scripts / "em-impute", "run", "job.yaml", cwd=folder)
+    own = {"PREFECT_API_URL": f"{prefect_server.url}/api", "PREFECT_HOME": str(tmp_path)}
+    run(scripts / "em-impute", "run", "job.yaml", cwd=folder, **own)
 
     filled = pq.read_table(folder / "filled" / "heights.parquet")
     assert filled.column_names == ["name", "height", "weight"]
