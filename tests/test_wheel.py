@@ -86,10 +86,10 @@ def new_environment(folder: Path, wheel: Path) -> Path:
     run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", wheel)
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
     [installed] = packages.glob("*.dist-info")
-    for name in dependencies(Distribution.at(installed)):
-        for top in {file.parts[0] for file in distribution(name).files or ()} - {"..", "__pycache__"}:
+    for needed in map(distribution, dependencies(Distribution.at(installed))):
+        for top in {file.parts[0] for file in needed.files or ()} - {"..", "__pycache__"}:
             if not (packages / top).exists():
-                (packages / top).symlink_to(distribution(name).locate_file(top))
+                (packages / top).symlink_to(needed.locate_file(top))
     return folder / "bin"
 
 
