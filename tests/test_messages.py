@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,10 +59,13 @@ def constructed() -> Iterator[tuple[str, str]]:
                     yield f"{path}:{node.lineno}", text
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
+@functools.cache
+def modules() -> list[tuple[str, ast.Module]]:
     """All modules that users run."""
-    for path in (*ROOT.glob("em_impute/**/*.py"), *ROOT.glob("flows/*.py")):
-        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+    return [
+        (path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8")))
+        for path in (*ROOT.glob("em_impute/**/*.py"), *ROOT.glob("flows/*.py"))
+    ]
 
 
 def _outside_of_logs(node: ast.AST) -> Iterator[ast.AST]:

@@ -38,6 +38,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             "source": {"path": f"{name}.parquet"},
             # What is published twice would be there twice.
             "target": {"path": f"out/{name}.parquet", "mode": "append"},
+            # It is the fit that is long: a report on 30 imputed columns would only be drawn.
+            "columns": {"impute": ["x0", "x1"]},
         }
         write_yaml(folder / f"{name}.yaml", job | ({"schedule": schedule} if schedule else {}))
     with tempfile.TemporaryDirectory(prefix="em_impute_postgres_") as data:
