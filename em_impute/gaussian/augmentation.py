@@ -72,39 +72,83 @@ def augment(
     sequence = np.random.SeedSequence(list(seeds)).spawn(len(rows.parts) + 1)
     random, *randoms = map(np.random.default_rng, sequence)
     of_part = dict(zip(map(id, rows.parts), randoms, strict=True))
-    at = start
+    observed, at = _Observed.of(rows), start
     while True:
         with one_blas_thread():
-            total, cross = _impute(rows, at, of_part)
+            total, cross = _impute(rows, observed, at, of_part)
             at = _posterior(rows.n, total, cross, at[0], prior, random)
         yield at
 
 
+@dataclass(frozen=True)
+class _Observed:
+    """Sums over the observed cells, of which those about any mean follow.
+
+    Attributes
+    ----------
+    total : ndarray of shape (p,)
+    cross : ndarray of shape (p, p)
+        Of products, where both are observed.
+    beside : ndarray of shape (p, p)
+        Of column j over the rows that show column k.
+    pairs : ndarray of shape (p, p)
+        How many rows show both.
+    """
+
+    total: Floats
+    cross: Floats
+    beside: Floats
+    pairs: Floats
+
+    @classmethod
+    def of(cls, rows: WeightedRows) -> Self:
+        """The sums over some rows."""
+
+        def summed(part: Part) -> tuple[Floats, Floats, Floats]:
+            sums = part.rows * part.weights[:, None]
+            shown = np.repeat(part.patterns, np.diff(part.starts), axis=0).astype(np.float64)
+            return sums.sum(axis=0), part.rows.T @ part.rows, sums.T @ shown
+
+        total, cross, beside = (
+            np.sum(sums, axis=0) for sums in zip(*rows.map(summed), strict=True)
+        )
+        return cls(total, cross, beside, rows.pairs)
+
+    def about(self, mean: Floats) -> tuple[Floats, Floats]:
+        """Their sum and the sum of their products, about a mean."""
+        shift = self.beside * mean
+        cross = self.cross - shift - shift.T + self.pairs * np.multiply.outer(mean, mean)
+        return self.total - self.pairs.diagonal() * mean, cross
+
+
 def _impute(
-    rows: WeightedRows, at: Parameters, of_part: Mapping[int, np.random.Generator]
+    rows: WeightedRows,
+    observed: _Observed,
+    at: Parameters,
+    of_part: Mapping[int, np.random.Generator],
 ) -> tuple[Floats, Floats]:
     """Sums of the completed rows about the mean, and of their products: the imputation step.
 
-    Each part of the rows, by its `id`, has a generator of its own, so that threads share none.
+    What the observed cells bring is known from sweep to sweep; only the drawn ones are gone
+    through. Each part of the rows, by its `id`, has a generator of its own, so that threads share
+    none.
     """
     from em_impute.gaussian import kernels
 
     mean, covariance = at
     precision, _ = inverse_and_log_det(covariance)
 
-    def complete(part: Part) -> tuple[Floats, Floats]:
-        X, cross = np.empty_like(part.rows), np.zeros_like(covariance)
-        kernels.centre(part.rows, part.weights, mean, part.patterns, part.starts, X)
+    def draw(part: Part) -> tuple[Floats, Floats]:
+        total, cross = np.zeros_like(mean), np.zeros_like(covariance)
         definite = kernels.draw_missing(
-            X, X @ precision, part.patterns, part.counts, part.starts,
-            precision, of_part[id(part)], cross,
+            part.rows, part.weights, part.patterns, part.counts, part.starts,
+            mean, precision, of_part[id(part)], total, cross,
         )  # fmt: skip
         if not definite:
             raise np.linalg.LinAlgError("A block of the precision is not positive definite.")
-        lower = np.tril(cross)
-        return part.weights @ X, X.T @ X + lower + np.tril(lower, -1).T
+        return total, cross + cross.T
 
-    totals, crosses = zip(*rows.map(complete), strict=True)
+    totals, crosses = zip(observed.about(mean), *rows.map(draw), strict=True)
     return np.sum(totals, axis=0), np.sum(crosses, axis=0)
 
 

@@ -348,16 +348,18 @@ def information_triangles(
 
 @compiled
 def draw_missing(
-    X: Floats,
-    product: Floats,
+    rows: Floats,
+    weights: Floats,
     patterns: Bools,
     counts: Floats,
     starts: Ints,
+    mean: Floats,
     precision: Floats,
     random: np.random.Generator,
+    total: Floats,
     cross: Floats,
 ) -> bool:
-    """Draw the missing cells of weighted rows in place, as if row by row.
+    """Draw the missing cells of weighted rows, and add what they bring to the moments.
 
     With ``K_MM = L L^T`` a draw is ``L^-T (z - L^-1 (x K)_M)``. The rows of a pattern are ``Q Z``,
     of which only the k weighted rows `Z` are at hand, and the columns of `Q` are orthonormal. Of
@@ -367,18 +369,21 @@ def draw_missing(
 
     Parameters
     ----------
-    X : ndarray of shape (n, p)
-        Centred weighted rows, zero where missing, as `centre` makes them.
-    product : ndarray of shape (n, p)
-        ``X K``.
+    rows, weights : ndarray of shape (n, p) and (n,)
+        Weighted rows, zero where missing, and their weights.
     patterns : ndarray of shape (s, p), bool
     counts : ndarray of shape (s,)
     starts : ndarray of shape (s + 1,), int64
+    mean : ndarray of shape (p,)
     precision : ndarray of shape (p, p)
         ``K = Sigma^-1``.
     random : Generator
+    total : ndarray of shape (p,)
+        The sum of the drawn cells about the mean is added to it.
     cross : ndarray of shape (p, p)
-        What is left of the noise is added to its lower triangle.
+        Half of their products with each other, and their whole products with the observed cells of
+        their rows, are added to the rows of the missing columns: ``cross + cross^T`` is what they
+        bring to ``sum z z^T``.
 
     Returns
     -------
@@ -388,6 +393,7 @@ def draw_missing(
     p = len(precision)
     factor, root, drawn = np.empty((p, p)), np.empty((p, p)), np.empty(p)
     shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
+    row, shown_mean = np.empty(p), np.empty(p)
     for s in range(len(patterns)):
         m = p - split(patterns[s], shown, hidden)
         if m == 0 or counts[s] == 0:
@@ -395,18 +401,30 @@ def draw_missing(
         definite, _ = factorise(precision, hidden[:m], factor)
         if not definite:
             return False
+        for j in range(p):
+            shown_mean[j] = mean[j] if patterns[s, j] else 0.0
         first, last = starts[s] - starts[0], starts[s + 1] - starts[0]
         for r in range(first, last):
+            for j in range(p):
+                row[j] = rows[r, j] - weights[r] * shown_mean[j]
             for i in range(m):
-                total = product[r, hidden[i]]
+                h, pull = hidden[i], 0.0
+                for j in range(p):
+                    pull += row[j] * precision[h, j]
                 for j in range(i):
-                    total -= factor[i, j] * drawn[j]
-                drawn[i] = total / factor[i, i]
+                    pull -= factor[i, j] * drawn[j]
+                drawn[i] = pull / factor[i, i]
             for i in range(m):
                 drawn[i] = random.standard_normal() - drawn[i]
             _solve_upper(factor, drawn, m)
             for i in range(m):
-                X[r, hidden[i]] = drawn[i]
+                row[hidden[i]] = 0.5 * drawn[i]
+                total[hidden[i]] += weights[r] * drawn[i]
+            for i in range(m):
+                # Out of their arrays, which the compiler cannot tell from the one that is written.
+                h, cell = hidden[i], drawn[i]
+                for j in range(p):
+                    cross[h, j] += cell * row[j]
         free = int(counts[s]) - (last - first)
         columns = min(free, m)
         for j in range(columns):
@@ -418,11 +436,11 @@ def draw_missing(
             for i in range(m):
                 root[i, j] = drawn[i]
         for i in range(m):
-            for j in range(i + 1):
-                total = 0.0
+            for j in range(m):
+                product = 0.0
                 for h in range(columns):
-                    total += root[i, h] * root[j, h]
-                cross[hidden[i], hidden[j]] += total
+                    product += root[i, h] * root[j, h]
+                cross[hidden[i], hidden[j]] += 0.5 * product
     return True
 
 

@@ -11,7 +11,13 @@ from scipy.stats import chi2, invwishart
 
 from em_impute.gaussian import PatternSummary, fit_gaussian
 from em_impute.gaussian.arrays import Floats, Ints
-from em_impute.gaussian.augmentation import Prior, _impute, augment, inverse_wishart_root
+from em_impute.gaussian.augmentation import (
+    Prior,
+    _impute,
+    _Observed,
+    augment,
+    inverse_wishart_root,
+)
 from em_impute.gaussian.e_step import WeightedRows
 
 
@@ -52,11 +58,12 @@ def test_the_imputation_step_has_the_moments_of_one_row_by_row() -> None:
     model = fit_gaussian(X).model
     at = model.mean, model.covariance
     rows, random, repeats = rows_of(X), np.random.default_rng(1), 3000
+    observed = _Observed.of(rows)
     of_part = {id(part): np.random.default_rng(k) for k, part in enumerate(rows.parts)}
     below = np.tril_indices(4)
     ours = np.empty((repeats, 14))
     for k in range(repeats):
-        total, cross = _impute(rows, at, of_part)
+        total, cross = _impute(rows, observed, at, of_part)
         np.testing.assert_array_equal(cross, cross.T)
         ours[k] = np.concatenate([total, cross[below]])
     given = conditionals(X, at[1])
