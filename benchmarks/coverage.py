@@ -60,10 +60,10 @@ def simulated(rng: np.random.Generator) -> Floats:
     return X
 
 
-def analysis(table: Floats) -> tuple[Floats, Floats, list[str]]:
-    """The three estimates, the correlation as Fisher's z, and their covariance.
+def analysis(table: Floats) -> tuple[Floats, Floats, list[str], Floats]:
+    """The three estimates, the correlation as Fisher's z, their covariance, and how rows move them.
 
-    By how much each row moves each of them: the rules for draws at one estimate need covariances.
+    The rules for draws at one estimate need the last.
     """
     n, x, y = len(table), table[:, 1], table[:, 2]
     A = np.column_stack([np.ones(n), table[:, 2:4]])
@@ -80,7 +80,8 @@ def analysis(table: Floats) -> tuple[Floats, Floats, list[str]]:
         ]
     )
     estimates = np.array([x.mean(), np.arctanh(r), coefficients[1]])
-    return estimates, influence.T @ influence / n / (n - 3), list(QUANTITIES)
+    covariance = influence.T @ influence / n / (n - 3)
+    return estimates, covariance, list(QUANTITIES), influence / n
 
 
 def by_observed_information(X: Floats) -> Iterator[Interval]:
@@ -106,7 +107,7 @@ def by_imputation(X: Floats, posterior: str, seed: int) -> Iterator[Interval]:
 def by_complete_rows(X: Floats) -> Iterator[Interval]:
     """Listwise deletion."""
     table = X[~np.isnan(X).any(axis=1)]
-    estimates, covariance, terms = analysis(table)
+    estimates, covariance, terms, _ = analysis(table)
     for term, estimate, variance in zip(terms, estimates, covariance.diagonal(), strict=True):
         df = np.inf if term == "correlation" else len(table) - (1 if term == "mean" else 3)
         half = t_distribution.ppf((1 + LEVEL) / 2, df) * np.sqrt(variance)

@@ -7,6 +7,7 @@ them show by their differences what is not known; `pooling` makes one answer of 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,6 +58,8 @@ class MultipleImputation:
         What identifies its rows.
     delta : mapping of str to float or None
         How the imputed cells are shifted, as in `GaussianModel.draw`.
+    prior_rows : float
+        Pseudo-rows of the prior of the fit that they come from.
     """
 
     models: tuple[GaussianModel, ...]
@@ -66,6 +69,7 @@ class MultipleImputation:
     table: Any = field(default=None, repr=False, compare=False)
     keys: Keys | None = field(default=None, repr=False, compare=False)
     delta: Mapping[str, float] | None = None
+    prior_rows: float = 0.0
 
     def __len__(self) -> int:
         return len(self.models)
@@ -99,6 +103,7 @@ class MultipleImputation:
             "posterior": self.posterior,
             "seed": self.seed,
             "delta": None if self.delta is None else dict(self.delta),
+            "prior_rows": self.prior_rows,
             "columns": columns,
             "models": models,
         }
@@ -125,11 +130,19 @@ class MultipleImputation:
             )
             if len(models) < 2:
                 raise ValueError("expected two models or more")
-            # Files that were written before there was a delta have none.
-            delta = content.get("delta")
+            # Files that were written before there were delta and prior_rows have none.
+            delta, prior_rows = content.get("delta"), float(content.get("prior_rows", 0.0))
             if delta is not None:
                 require_delta(delta, models[0].columns)
-            return cls(models, content["posterior"], int(content["seed"]), delta=delta)
+            if not 0.0 <= prior_rows < math.inf:
+                raise ValueError("expected prior_rows to be at least 0")
+            return cls(
+                models,
+                content["posterior"],
+                int(content["seed"]),
+                delta=delta,
+                prior_rows=prior_rows,
+            )
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"{path} is no multiple imputation that can be read: {error}"
@@ -242,7 +255,9 @@ def multiply_impute(
         models, mixing = posterior_draws(result, m, seed, max_sweeps)
         if not mixing.mixed:
             warnings.warn(mixing.sentence, ConvergenceWarning, stacklevel=2)
-    return MultipleImputation(tuple(models), posterior, seed, mixing, table, keys, delta)
+    return MultipleImputation(
+        tuple(models), posterior, seed, mixing, table, keys, delta, result.prior_rows
+    )
 
 
 def _resampled(table: Any, result: EMResult, m: int, seed: int) -> Iterator[GaussianModel]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,22 +11,20 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from em_impute.gaussian.arrays import Floats, Ints
-from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.gaussian.e_step import WeightedRows
 from em_impute.gaussian.inference import MOST_COLUMNS, Precision, Undetermined, precision_of
 from em_impute.gaussian.information import parameter_names
-from em_impute.gaussian.linalg import inverse_and_log_det, solve_definite
+from em_impute.gaussian.linalg import solve_definite
 from em_impute.gaussian.model import GaussianModel
 from em_impute.gaussian.parameters import Standardisation
 from em_impute.gaussian.patterns import PatternSummary, require_unweighted
+from em_impute.gaussian.scores import row_scores
 from em_impute.gaussian.table import Table, listed
 from em_impute.gaussian.triangle import triangle
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Rows whose scores are computed at a time.
-CHUNK_NUMBERS = 2**20
 ROUNDING = 1e-9
 
 
@@ -227,37 +225,18 @@ def _precision(
 
 def _scores(table: Any, scaling: Standardisation, at: tuple[Floats, Floats]) -> Floats:
     """Sum over the rows of the outer products of their scores, (q, q)."""
-    mean, covariance = at
-    p = len(mean)
+    p = len(at[0])
     X = Table.of(table).in_order_of(scaling.names)
     if len(X) != scaling.n_rows:
         raise ValueError(
             f"Expected the table that the model was fitted to, of {scaling.n_rows:,} rows, got "
             f"{len(X):,}."
         )
-    row, column, times, _ = triangle(p)
-    total = np.zeros((p + len(row), p + len(row)))
-    for observed, deviations in _by_pattern(X, scaling, mean):
-        shown = np.flatnonzero(observed)
-        inverse = np.zeros((p, p))
-        inverse[np.ix_(shown, shown)] = inverse_and_log_det(covariance[np.ix_(shown, shown)])[0]
-        weighted = deviations @ inverse
-        of_covariance = weighted[:, row] * weighted[:, column] - inverse[row, column]
-        scores = np.hstack([weighted, 0.5 * times * of_covariance])
+    q = p * (p + 3) // 2
+    total = np.zeros((q, q))
+    for _, scores in row_scores(X, scaling, at):
         total += scores.T @ scores
     return total
-
-
-def _by_pattern(X: Any, scaling: Standardisation, mean: Floats) -> Iterator[tuple[Any, Floats]]:
-    """Yield which columns some rows show, and these rows less the mean, zero where missing."""
-    p = len(mean)
-    step = max(1, CHUNK_NUMBERS // (p * (p + 3)))
-    for start in range(0, len(X), step):
-        chunk = np.asarray(X[start : start + step, scaling.varying], dtype=np.float64)
-        chunk = (chunk - scaling.centre[scaling.varying]) / scaling.scale[scaling.varying] - mean
-        patterns, which = distinct_patterns(~np.isnan(chunk))
-        for k, observed in enumerate(patterns):
-            yield observed, np.nan_to_num(chunk[which == k])
 
 
 def _errors_and_missing(gradients: Floats, found: Precision) -> tuple[Floats, Floats]:

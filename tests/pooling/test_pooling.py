@@ -16,12 +16,12 @@ from sklearn.linear_model import BayesianRidge
 
 from em_impute.pooling import (
     Analysis,
-    _shrunk,
     combine,
     pool,
     pool_chi_squares,
     pool_likelihood_ratios,
 )
+from em_impute.pooling.rules import _shrunk
 
 MICE: dict[str, Any] = json.loads((ROOT / "tests" / "reference" / "pooled.json").read_text())
 

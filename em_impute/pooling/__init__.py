@@ -3,7 +3,8 @@
 `pool` makes the analysis of each table and combines them. Which rules are right depends on where
 the tables come from. Imputations of a posterior (each with parameters of their own) are combined by
 Rubin's rules; imputations that were all drawn at one estimate lie closer together, and have the
-rules of von Hippel & Bartlett (2021).
+rules of Robins & Wang (2000), or of von Hippel & Bartlett (2021). `analyses` reads what a fit
+returned, `rules` has the formulas, `scores` what those of Robins & Wang need of the rows.
 """
 
 from __future__ import annotations
@@ -12,30 +13,31 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import exp1, gamma, gammaincc
 from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 
 from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.estimates import require_level
+from em_impute.gaussian.inference import MOST_COLUMNS
+from em_impute.pooling.analyses import Analysis, analysis_of, require_alike
+from em_impute.pooling.rules import RULES, Rules, by_ml, by_rubin, by_scores
+from em_impute.pooling.scores import ScoreSums
 
-Rules = Literal["rubin", "ml"]
-# Degrees of freedom of the rules for ML draws are at least these, as their authors have them.
-LEAST_DF = 3.0
-
-
-class Analysis(NamedTuple):
-    """What one completed table said: estimates (k,), their covariance (k, k), and their names."""
-
-    estimate: Floats
-    covariance: Floats
-    terms: tuple[str, ...]
-    df: float
+__all__ = [
+    "Analysis",
+    "Pooled",
+    "Rules",
+    "Test",
+    "combine",
+    "pool",
+    "pool_chi_squares",
+    "pool_likelihood_ratios",
+]
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Pooled:
         Tables.
     complete_df : float
         Degrees of freedom that a table without holes would leave.
-    rules : {"rubin", "ml"}
+    rules : {"rubin", "ml", "scores"}
     """
 
     terms: tuple[str, ...]
@@ -188,23 +190,31 @@ def pool(
     Parameters
     ----------
     fit : callable
-        Called with each table. It returns ``(estimate, covariance)`` or ``(estimate, covariance,
-        terms)``, the result of a fit of statsmodels, or an estimator of scikit-learn that has
-        ``coef_`` and their covariance ``sigma_``, such as `BayesianRidge`. A single estimate may
-        come as two numbers, itself and its variance.
+        Called with each table. It returns ``(estimate, covariance)``, ``(estimate, covariance,
+        terms)`` or ``(estimate, covariance, terms, influence)``, the result of a fit of
+        statsmodels, or an estimator of scikit-learn that has ``coef_`` and their covariance
+        ``sigma_``, such as `BayesianRidge`. A single estimate may come as two numbers, itself and
+        its variance. The influence (n_rows, k) is by how much each row moves each estimate, as
+        ``(x - x.mean()) / n`` of a mean; results of statsmodels bring it along.
     imputations : iterable
         Two tables or more, such as `EMImputer.multiply` gives them.
     complete_df : float, optional
         Degrees of freedom that the analysis of a table without holes has: rows less coefficients.
         By default what statsmodels says, and infinitely many elsewhere.
-    rules : {"rubin", "ml"}, optional
-        By default those that are right for `imputations`; Rubin's for tables of unknown origin.
+    rules : {"rubin", "ml", "scores"}, optional
+        By default those that are right for `imputations`: Rubin's for those of a posterior, and for
+        tables of unknown origin. For draws at one estimate ``"scores"`` (Robins & Wang 2000), where
+        the analysis has its influence and the tables their model, and elsewhere ``"ml"``, the
+        within-between rule of von Hippel & Bartlett (2021): it is right for an analysis as a whole,
+        not for parts of it.
 
     Raises
     ------
     ValueError
         If there are fewer than two tables, if the analyses do not fit together, or if Rubin's rules
         are asked for where all tables were drawn at one estimate.
+    Undetermined
+        By the scores, if the data leave a combination of the model's parameters open.
 
     Examples
     --------
@@ -214,39 +224,85 @@ def pool(
     >>> pooled.estimate.round(3).tolist(), pooled.m
     ([2.5], 3)
     """
-    right: Rules = "ml" if getattr(imputations, "posterior", None) == "ml" else "rubin"
-    if rules not in (None, "rubin", "ml"):
-        raise ValueError(f'rules must be "rubin", "ml" or None, got {rules!r}.')
-    if rules == "rubin" and right == "ml":
+    at_one_estimate = getattr(imputations, "posterior", None) == "ml"
+    if rules not in (None, *RULES):
+        raise ValueError(f'rules must be "rubin", "ml", "scores" or None, got {rules!r}.')
+    if rules == "rubin" and at_one_estimate:
         raise ValueError(
             "These tables were drawn at one estimate, the maximum of the likelihood: they lie too "
             "close together for Rubin's rules, whose errors would be too small. Leave `rules` out, "
             "or draw with posterior='augmentation'."
         )
-    analyses = tuple(_analysis(fit(table)) for table in imputations)
-    _require_alike(analyses)
+    sums = _sums_of(imputations) if at_one_estimate and rules in (None, "scores") else None
+    analyses = []
+    for table in imputations:
+        analyses.append(analysis := analysis_of(fit(table)))
+        influence = analysis.influence
+        if sums is None or influence is None or len(influence) != len(sums):
+            sums = None
+        else:
+            sums.add(table, influence)
+    require_alike(analyses)
+    if rules == "scores" and sums is None:
+        raise ValueError(
+            "The rules by scores need tables that multiply_impute drew with posterior='ml' and "
+            f"without delta, of at most {MOST_COLUMNS} columns, and the influence of each of their "
+            "rows from `fit`."
+        )
     known = [analysis.df for analysis in analyses]
     df = min(known) if complete_df is None else float(complete_df)
     if not df > 0:
         raise ValueError(f"complete_df must be above 0, got {complete_df!r}.")
-    return combine(analyses, df, rules or right)
+    if sums is not None:
+        correction = _correction(len(sums), df)
+        within, total = (correction * found for found in sums.covariances())
+        return combine(analyses, df, "scores", within, total)
+    return combine(analyses, df, rules or ("ml" if at_one_estimate else "rubin"))
 
 
-def combine(analyses: Sequence[Analysis], complete_df: float, rules: Rules = "rubin") -> Pooled:
+def _sums_of(imputations: Any) -> ScoreSums | None:
+    """What adds up the scores of draws at one estimate; None where they cannot be had."""
+    table = getattr(imputations, "table", None)
+    if table is None or imputations.delta:
+        return None
+    model = imputations.models[0]
+    if len(model.columns) > MOST_COLUMNS:
+        return None
+    return ScoreSums(table, model, imputations.prior_rows)
+
+
+def _correction(n: int, complete_df: float) -> float:
+    """What makes up for the coefficients that were estimated, as in the covariance of residuals."""
+    return n / complete_df if complete_df < n else n / (n - 1.0)
+
+
+def combine(
+    analyses: Sequence[Analysis],
+    complete_df: float,
+    rules: Rules = "rubin",
+    within: Floats | None = None,
+    total: Floats | None = None,
+) -> Pooled:
     """Combine analyses that were made already; see `pool`.
 
     Parameters
     ----------
     analyses : sequence of Analysis
     complete_df : float
-    rules : {"rubin", "ml"}
+    rules : {"rubin", "ml", "scores"}
+    within, total : ndarray of shape (k, k), optional
+        Of a complete table and of the pooled estimate, which the rules by scores know from the
+        rows.
     """
     m = len(analyses)
     estimates = np.array([analysis.estimate for analysis in analyses])
-    within = np.mean([analysis.covariance for analysis in analyses], axis=0)
     between = np.atleast_2d(np.cov(estimates.T, ddof=1))
-    combined = _by_rubin if rules == "rubin" else _by_ml
-    total, df, fmi, riv = combined(within, between, m, complete_df)
+    if within is not None and total is not None:
+        df, fmi, riv = by_scores(within, total, complete_df)
+    else:
+        within = np.mean([analysis.covariance for analysis in analyses], axis=0)
+        combined = by_rubin if rules == "rubin" else by_ml
+        total, df, fmi, riv = combined(within, between, m, complete_df)
     return Pooled(
         terms=analyses[0].terms,
         estimate=estimates.mean(axis=0),
@@ -308,139 +364,6 @@ def _statistics(given: ArrayLike) -> Floats:
     if values.ndim != 1 or len(values) < 2:
         raise ValueError("Expected the statistics of two tables or more.")
     return values
-
-
-# --- What a fit returned -------------------------------------------------------------------------
-
-
-def _analysis(found: Any) -> Analysis:
-    df, terms = math.inf, None
-    if isinstance(found, tuple):
-        if len(found) not in (2, 3):
-            raise ValueError(
-                "Expected (estimate, covariance) or (estimate, covariance, terms) from `fit`, got "
-                f"{len(found)} things."
-            )
-        estimate, covariance, *named = found
-        terms = named[0] if named else _index(estimate)
-    elif hasattr(found, "params") and hasattr(found, "cov_params"):
-        estimate, covariance = found.params, found.cov_params()
-        terms = _index(estimate)
-        df = float(getattr(found, "df_resid", math.inf))
-    elif hasattr(found, "coef_") and hasattr(found, "sigma_"):
-        estimate, covariance = found.coef_, found.sigma_
-        terms = getattr(found, "feature_names_in_", None)
-    else:
-        raise ValueError(
-            "Expected (estimate, covariance) from `fit`, a result of statsmodels, or an estimator "
-            f"of scikit-learn with coef_ and sigma_, got {type(found).__name__}."
-        )
-    values = np.atleast_1d(np.asarray(estimate, dtype=np.float64))
-    errors = np.atleast_2d(np.asarray(covariance, dtype=np.float64))
-    if values.ndim != 1 or errors.shape != (len(values), len(values)):
-        raise ValueError(
-            f"Expected estimates (k,) and their covariance (k, k) from `fit`, got the shapes "
-            f"{np.shape(estimate)} and {np.shape(covariance)}."
-        )
-    if not (np.isfinite(values).all() and np.isfinite(errors).all()):
-        raise ValueError("An estimate or its covariance is not finite; see what `fit` returns.")
-    names = [f"b{j}" for j in range(len(values))] if terms is None else list(map(str, terms))
-    if len(names) != len(values):
-        raise ValueError(f"Expected a name for each of {len(values)} estimates, got {len(names)}.")
-    return Analysis(values, errors, tuple(names), df)
-
-
-def _index(estimate: Any) -> Any:
-    return estimate.index if isinstance(estimate, pd.Series) else None
-
-
-def _require_alike(analyses: Sequence[Analysis]) -> None:
-    if len(analyses) < 2:
-        raise ValueError(
-            f"Expected two imputed tables or more, got {len(analyses)}: what is missing shows in "
-            "how their answers differ."
-        )
-    first = analyses[0].terms
-    for number, analysis in enumerate(analyses, start=1):
-        if analysis.terms != first:
-            raise ValueError(
-                f"The analysis of table {number} has the terms {list(analysis.terms)}, that of the "
-                f"first {list(first)}. Give `fit` the same design for all tables."
-            )
-
-
-# --- The rules -----------------------------------------------------------------------------------
-
-
-def _by_rubin(
-    within: Floats, between: Floats, m: int, complete_df: float
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Total covariance, degrees of freedom, FMI and RIV (Rubin 1987; Barnard & Rubin 1999)."""
-    total = within + (1.0 + 1.0 / m) * between
-    extra = (1.0 + 1.0 / m) * between.diagonal()
-    share = extra / total.diagonal()
-    with np.errstate(divide="ignore"):
-        df = (m - 1) / share**2
-        if math.isfinite(complete_df):
-            observed = (complete_df + 1) / (complete_df + 3) * complete_df * (1.0 - share)
-            # The harmonic sum, whose first part may be infinite.
-            df = 1.0 / (1.0 / df + 1.0 / observed)
-        riv = extra / within.diagonal()
-        fmi = np.where(np.isfinite(riv), (riv + 2.0 / (df + 3.0)) / (1.0 + riv), 1.0)
-    return total, df, fmi, riv
-
-
-def _by_ml(
-    within: Floats, between: Floats, m: int, complete_df: float
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """The same for tables drawn at one estimate: the within-between rule (von Hippel 2021).
-
-    There the covariance of the estimates tends to ``W (I - W^-1 B)^-1``. A fraction of missing
-    information that is estimated from few tables may be above 1, and is shrunk to below it.
-    """
-    root = np.linalg.cholesky(within)
-    inverse = np.linalg.inv(root)
-    # W^-1 B has these eigenvalues.
-    missing, vectors = np.linalg.eigh(inverse @ between @ inverse.T)
-    shrunk = np.array([_shrunk(max(0.0, float(x)), m - 1) for x in missing])
-    side = root @ vectors
-    at_maximum = (side / (1.0 - shrunk)) @ side.T
-    total = at_maximum + between / m
-    of_each = within.diagonal() / at_maximum.diagonal()
-    fmi = 1.0 - of_each
-    with np.errstate(divide="ignore", invalid="ignore"):
-        of_maximum = (m - 1) * (of_each / fmi) ** 2 - 4.0
-        parts = at_maximum.diagonal() ** 2 / of_maximum + (between.diagonal() / m) ** 2 / (m - 1)
-        df = np.where(of_maximum > 0, total.diagonal() ** 2 / parts, 0.0)
-        if math.isfinite(complete_df):
-            observed = (complete_df + 1) / (complete_df + 3) * complete_df * of_each
-            df = 1.0 / (1.0 / df + 1.0 / observed)
-    return total, np.maximum(df, LEAST_DF), fmi, total.diagonal() / within.diagonal() - 1.0
-
-
-def _shrunk(fraction: float, df: int) -> float:
-    """A fraction of missing information below 1: the mean of its distribution, truncated there.
-
-    With the upper incomplete gamma function ``G`` it is ``x G(df/2 - 1, x) / G(df/2, x)``,
-    ``x = df fraction / 2``.
-    """
-    x, a = df * fraction / 2.0, df / 2.0
-    if not x:
-        return 0.0
-    upper, lower = (gammaincc(k, x) if a > 1.0 else _upper_gamma(k, x) for k in (a, a - 1.0))
-    if not (upper and lower):
-        # Far out in the tail, where both are as good as 0.
-        return (x - a + 1.0) / (x - a + 2.0)
-    return min(x * lower / upper / (a - 1.0 if a > 1.0 else 1.0), 1.0 - 1e-12)
-
-
-def _upper_gamma(a: float, x: float) -> float:
-    """The upper incomplete gamma function, for -1 < a <= 1."""
-    if a > 0.0:
-        return float(gamma(a) * gammaincc(a, x))
-    if a == 0.0:
-        return float(exp1(x))
-    return float((gamma(a + 1.0) * gammaincc(a + 1.0, x) - x**a * math.exp(-x)) / a)
 
 
 def _df_of_ratios(k: int, m: int, riv: float, complete_df: float) -> float:
