@@ -120,8 +120,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
+    every = ["observed information", *POSTERIORS, "complete rows"]
+    parser.add_argument("--roads", nargs="+", choices=every, default=every, metavar="ROAD")
     options = parser.parse_args()
-    roads = ["observed information", *POSTERIORS, "complete rows"]
+    roads = options.roads
     held, width, spent = {}, {}, dict.fromkeys(roads, 0.0)
     for road in roads:
         held[road], width[road] = np.zeros(3), np.zeros(3)

@@ -54,6 +54,37 @@ def test_coefficients_are_pooled_as_by_mice(name: str) -> None:
     np.testing.assert_allclose(table.p_value, known["p_value"], rtol=1e-6)
 
 
+def published(name: str) -> Any:
+    known = json.loads((ROOT / "tests" / "reference" / "published.json").read_text())[name]
+    analyses = [(a["estimate"], a["covariance"]) for a in known["analyses"]]
+    return pool(given, analyses, complete_df=known["complete_df"])
+
+
+def test_the_numbers_printed_of_nhanes_come_out() -> None:
+    """`bmi ~ age`, ten imputations: the worked example of van Buuren (2018)."""
+    pooled = published("book")
+    printed = {
+        "estimate": (pooled.estimate, [30.50, -2.13], 0.005),
+        "ubar": (pooled.within.diagonal(), [3.408, 0.906], 0.0005),
+        "b": (pooled.between.diagonal(), [1.454, 0.238], 0.0005),
+        "t": (pooled.total.diagonal(), [5.01, 1.17], 0.005),
+        "riv": (pooled.riv, [0.469, 0.289], 0.0005),
+        "df": (pooled.df, [12.4, 15.1], 0.05),
+        "fmi": (pooled.fmi, [0.408, 0.310], 0.0005),
+    }
+    for name, (ours, theirs, rounding) in printed.items():
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=rounding, err_msg=name)
+
+
+def test_the_numbers_in_the_tests_of_mice_come_out() -> None:
+    """`bmi ~ chl + age + hyp` of nhanes2, five imputations."""
+    pooled = published("tests")
+    mean = [18.76175, 0.05359003, -4.573652, -6.635969, 2.163629]
+    errors = [4.002796, 0.02235067, 2.033986, 2.459769, 2.02898]
+    np.testing.assert_allclose(pooled.estimate, mean, rtol=1e-6)
+    np.testing.assert_allclose(pooled.std_error, errors, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", MICE)
 def test_coefficients_are_tested_together_as_by_mice(name: str) -> None:
     """mice gives D1 the degrees of freedom of the smaller sample where it knows them."""
