@@ -27,7 +27,13 @@ from em_impute.gaussian import (
 )
 from em_impute.gaussian.delta import require_delta
 from em_impute.gaussian.keys import Keys, row_words
-from em_impute.gaussian.posterior import MOST_SWEEPS, Mixing, enough_draws, posterior_draws
+from em_impute.gaussian.posterior import (
+    MOST_SWEEPS,
+    Mixing,
+    enough_draws,
+    posterior_draws,
+    resampled_model,
+)
 from em_impute.gaussian.table import Table
 
 Draws = int | Literal["auto"]
@@ -267,13 +273,4 @@ def _resampled(table: Any, result: EMResult, m: int, seed: int) -> Iterator[Gaus
     for number in range(1, m + 1):
         random = np.random.default_rng([seed, number])
         rows = X[random.integers(len(X), size=len(X))]
-        summary = PatternSummary.from_array(rows, columns)
-        with warnings.catch_warnings():
-            # A resample may lack what makes its maximum unique; the next ones do not.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            fit = fit_gaussian(
-                summary,
-                start=result.model,
-                prior_rows=result.prior_rows or "auto",
-            )
-        yield fit.model
+        yield resampled_model(PatternSummary.from_array(rows, columns), result)

@@ -240,7 +240,17 @@ STEPS = (
     ("reading",),
     ("columns",),
     ("writing", "databases"),
-    ("sources", "targets", "summarise", "imputations", "state", "groups", "ledger", "fill"),
+    (
+        "sources",
+        "targets",
+        "summarise",
+        "imputations",
+        "resample",
+        "state",
+        "groups",
+        "ledger",
+        "fill",
+    ),
     ("sql",),
 )
 

@@ -1,12 +1,13 @@
 """Parameters drawn from their posterior, by data augmentation, and how many are enough.
 
 Several chains begin at overdispersed starts. They go on until they have come to one distribution,
-and until their draws are apart.
+and until their draws are apart. Or the parameters are those of resampled rows.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,13 +19,15 @@ from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.augmentation import Prior, augment
 from em_impute.gaussian.e_step import WeightedRows
 from em_impute.gaussian.estimates import estimates
+from em_impute.gaussian.fit import fit_gaussian
 from em_impute.gaussian.inference import Undetermined
 from em_impute.gaussian.information import parameter_names
 from em_impute.gaussian.model import GaussianModel
 from em_impute.gaussian.parameters import Parameters, Standardisation
-from em_impute.gaussian.patterns import require_unweighted
+from em_impute.gaussian.patterns import PatternSummary, require_unweighted
 from em_impute.gaussian.result import EMResult, data_of
 from em_impute.gaussian.starts import overdispersed
+from em_impute.gaussian.status import ConvergenceWarning
 from em_impute.gaussian.threads import at_most, one_blas_thread, spread
 from em_impute.gaussian.triangle import triangle
 
@@ -172,6 +175,28 @@ def posterior_draws(
     places = np.linspace(0, wanted - 1, of_each).round().astype(int)
     chosen = [kept[k % CHAINS][places[k // CHAINS]] for k in range(m)]
     return [scaling.model(parameters) for parameters in chosen], mixing
+
+
+def resampled_model(summary: PatternSummary, result: EMResult) -> GaussianModel:
+    """The model of resampled rows, a draw from about its sampling distribution (Efron 1994).
+
+    Parameters
+    ----------
+    summary : PatternSummary
+        Of the rows that were drawn with replacement.
+    result : EMResult
+        The fit to the rows themselves, where the search begins.
+
+    Raises
+    ------
+    ValueError
+        If a column shows nothing in the resampled rows.
+    """
+    with warnings.catch_warnings():
+        # A resample may lack what makes its maximum unique; the next ones do not.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fit = fit_gaussian(summary, start=result.model, prior_rows=result.prior_rows or "auto")
+    return fit.model
 
 
 def _sweeps(

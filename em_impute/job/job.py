@@ -138,6 +138,17 @@ class Job(Section):
             )
         return target
 
+    @field_validator("imputation")
+    @classmethod
+    def _groups_are_not_resampled(cls, imputation: Imputation, info: ValidationInfo) -> Imputation:
+        columns = info.data.get("columns")
+        if imputation.posterior == "bootstrap" and columns and columns.group_by:
+            raise ValueError(
+                "`posterior: bootstrap` fits one model to resampled rows of all groups; use "
+                "`posterior: augmentation`, or remove columns.group_by"
+            )
+        return imputation
+
     @field_validator("engine")
     @classmethod
     def _engine_can_do_it(cls, engine: EngineOptions, info: ValidationInfo) -> EngineOptions:

@@ -104,10 +104,11 @@ class Imputation(Section):
         "standard errors within 5% of what more would give; default: 20.",
         examples=[20],
     )
-    posterior: Literal["augmentation", "ml"] | None = Field(
+    posterior: Literal["augmentation", "bootstrap", "ml"] | None = Field(
         None,
         description="Where the models of several imputations come from: augmentation (default): "
-        "drawn from their posterior; ml: all are the estimate, which has pooling rules of its own.",
+        "drawn from their posterior; bootstrap: fitted to rows drawn with replacement; ml: all are "
+        "the estimate, which has pooling rules of its own.",
     )
     max_sweeps: Count | None = Field(
         None,

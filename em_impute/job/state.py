@@ -107,7 +107,12 @@ def require_partitions(source: object) -> None:
 
 
 def require_known_weights(state: State, imputation: Imputation) -> None:
-    """Raise a ValueError if imputations would be drawn from a posterior that weights have not."""
+    """Raise a ValueError if imputations would need more than the rows of a state tell."""
+    if imputation.posterior == "bootstrap":
+        raise ValueError(
+            "`posterior: bootstrap` resamples rows, and a state keeps sums of those of other "
+            "nights; use `posterior: augmentation`, which needs the sums only"
+        )
     if state.half_life is None or not imputation.is_multiple:
         return
     if imputation.posterior != "ml" or imputation.draws == "auto":

@@ -38,7 +38,7 @@ class Imputations:
     ----------
     draws : int
         How many.
-    posterior : {"augmentation", "ml"}
+    posterior : {"augmentation", "bootstrap", "ml"}
         Where their models come from.
     sentence : str
         How the chains ended; empty without chains.

@@ -31,6 +31,7 @@ from em_impute.tables.databases.opening import opened
 from em_impute.tables.databases.session import Session, Table
 from em_impute.tables.groups import Fitted
 from em_impute.tables.reading.purpose import Purpose
+from em_impute.tables.resample import resample
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import (
     Snapshot,
@@ -69,6 +70,10 @@ class Passes(ABC):
         """Sum up the columns of the model."""
 
     @abstractmethod
+    def resample(self, table: Loaded, m: int) -> list[PatternSummary]:
+        """Sum up as many tables of rows that are drawn with replacement."""
+
+    @abstractmethod
     def fill(self, table: Loaded, fitted: Fitted, folder: RunFolder) -> Staged:
         """Stage the table with its holes filled, and write the ledger."""
 
@@ -102,6 +107,10 @@ class OverSnapshot(Passes):
             if workers is not None:
                 log.info("The table is summed up by %s workers of Dask.", len(workers))
             return summarise.summarise(table, table.roles, workers)
+
+    def resample(self, table: Loaded, m: int) -> list[PatternSummary]:
+        with engines.opened(self.job.engine) as workers:
+            return resample(table, table.roles, m, self.job.imputation.seed, workers)
 
     def fill(self, table: Loaded, fitted: Fitted, folder: RunFolder) -> Staged:
         job = self.job
@@ -193,6 +202,9 @@ class InDatabase(Passes):
         first = {name: place.start for name, place in at.items() if place.start < place.stop}
         self._require_as_read(table, summary.n_rows, {n: int(missing[d]) for n, d in first.items()})
         return summary
+
+    def resample(self, table: Loaded, m: int) -> list[PatternSummary]:
+        raise NotImplementedError  # a job that may ask for it has another engine
 
     def fill(self, table: Loaded, fitted: Fitted, folder: RunFolder) -> Staged:
         model = fitted.result.model if fitted.result else None

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -215,7 +216,7 @@ def fit(
     told = gathered.sentences if gathered else ()
     if not roles.impute:
         log.info("No column is to be imputed, so no model is fitted.")
-        drawn = _drawn(job, None, {}, log)
+        drawn = _drawn(job, table, None, {}, log)
         return Fitted(roles, None, decisions=told, drawn=drawn, gathered=gathered)
     rows = rows or ModelRows(passes_of(job).summarise(table, log), None)
     rows.summary.save(folder.summary)
@@ -240,7 +241,7 @@ def fit(
         log.warning(sentence)
     log.log(logging.INFO if result.converged else logging.WARNING, result.message)
     own = [fit.result for fit in fits if fit.result and fit.own_model]
-    drawn = _drawn(job, result, dict(zip(models, own, strict=True)), log)
+    drawn = _drawn(job, table, result, dict(zip(models, own, strict=True)), log)
     return Fitted(roles, result, models, (*told, *decisions), fits, drawn, gathered)
 
 
@@ -276,12 +277,12 @@ def _fit_model(job: Job, rows: ModelRows, folder: RunFolder) -> EMResult:
 
 
 def _drawn(
-    job: Job, result: EMResult | None, groups: dict[str, EMResult], log: Log
+    job: Job, table: Loaded, result: EMResult | None, groups: dict[str, EMResult], log: Log
 ) -> Drawn | None:
     """The models of several imputations, where the job asks for several."""
     if not job.imputation.is_multiple:
         return None
-    drawn = draw_models(result, groups, job.imputation)
+    drawn = draw_models(result, groups, job.imputation, partial(passes_of(job).resample, table))
     if drawn.mixing:
         log.info("Drew the models of %s imputations: %s", len(drawn.models), drawn.mixing.sentence)
     for sentence in filter(None, (*drawn.warnings, drawn.refusal)):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from em_impute.gaussian import EMResult, GaussianModel, Mixing
-from em_impute.gaussian.posterior import MOST_SWEEPS, enough_draws, posterior_draws
+from em_impute.gaussian import EMResult, GaussianModel, Mixing, PatternSummary
+from em_impute.gaussian.posterior import (
+    MOST_SWEEPS,
+    enough_draws,
+    posterior_draws,
+    resampled_model,
+)
 from em_impute.job import Imputation
 
 FEWEST_DRAWS = 2
@@ -51,7 +56,10 @@ class Drawn:
 
 
 def draw_models(
-    result: EMResult | None, groups: Mapping[str, EMResult], options: Imputation
+    result: EMResult | None,
+    groups: Mapping[str, EMResult],
+    options: Imputation,
+    resample: Callable[[int], Sequence[PatternSummary]],
 ) -> Drawn:
     """Draw the models of each imputation, or take the estimate for all of them.
 
@@ -62,6 +70,8 @@ def draw_models(
     groups : mapping of str to EMResult
         The fits of the groups that have a model of their own, by label.
     options : Imputation
+    resample : callable
+        Gives so many resampled tables, summed up; called where `options` ask for a bootstrap.
     """
     if result is None:
         m = FEWEST_DRAWS if options.draws == "auto" else options.most_draws
@@ -74,6 +84,9 @@ def draw_models(
         estimated = {label: fit.model for label, fit in groups.items()}
         return Drawn((Models(result.model, estimated),) * m)
     try:
+        if options.posterior == "bootstrap":
+            refitted = (resampled_model(summary, result) for summary in resample(m))
+            return Drawn(tuple(Models(model, {}) for model in refitted))
         sweeps = options.max_sweeps or MOST_SWEEPS
         drawn = [posterior_draws(fit, m, options.seed, sweeps) for fit in results]
     except ValueError as error:

@@ -160,6 +160,10 @@ def test_a_mistake_in_an_option_is_explained_at_its_place(text: str, complaint: 
         ("{draws: 5}", "draws is about several imputations: add `method: multiple`"),
         ("{method: draw, posterior: ml}", "posterior is about several imputations"),
         ("{max_sweeps: 5}", "max_sweeps is about several imputations"),
+        (
+            "{method: multiple, posterior: bootstrap}\ncolumns: {group_by: [a]}",
+            "fits one model to resampled rows of all groups; use `posterior: augmentation`",
+        ),
     ],
 )
 def test_several_imputations_are_asked_for_by_their_method(given: str, complaint: str) -> None:

@@ -45,6 +45,10 @@ def test_what_is_no_duration_is_explained(written: str) -> None:
             "state: {path: s, half_life: 3 days}\nimputation: {method: multiple}",
             "half_life: rows that count less than once have no posterior distribution",
         ),
+        (
+            "state: {path: s}\nimputation: {method: multiple, posterior: bootstrap}",
+            "`posterior: bootstrap` resamples rows, and a state keeps sums of those of other",
+        ),
     ],
 )
 def test_what_a_state_does_not_go_with_is_said(section: str, complaint: str) -> None:

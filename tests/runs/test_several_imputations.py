@@ -175,6 +175,39 @@ def test_a_folder_by_imputation_and_a_mask(tmp_path: Path) -> None:
     assert found.fitted.drawn.mixing is None
 
 
+def test_models_of_resampled_rows(tmp_path: Path) -> None:
+    """Each imputation has a model of its own; together they vary as the estimate's error."""
+    options = {"method": "multiple", "draws": 40, "posterior": "bootstrap"}
+    found = carry_out(tmp_path, imputation=options)
+    assert found.published
+    assert found.fitted is not None
+    assert found.fitted.result is not None
+    assert found.fitted.drawn is not None
+    known = found.fitted.result.estimates().set_index("parameter").loc["mean of Ozone"]
+    models = [models.of_all for models in found.fitted.drawn.models]
+    means = [model.mean[model.columns.index("Ozone")] for model in models if model]
+    assert len(set(means)) == 40
+    assert np.std(means, ddof=1) == pytest.approx(known.std_error, rel=0.4)
+    assert np.mean(means) == pytest.approx(known.estimate, abs=0.6 * known.std_error)
+    filled = pd.read_parquet(tmp_path / "out.parquet")
+    assert filled.groupby("imputation").size().tolist() == [153] * 40
+
+
+def test_resampled_rows_that_show_nothing_of_a_column_end_in_a_sentence(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": np.arange(40.0), "y": np.full(40, np.nan)})
+    frame.loc[[3, 9], "y"] = [1.0, 2.5]
+    frame.to_parquet(tmp_path / "in.parquet")
+    found = carry_out(
+        tmp_path,
+        source={"path": str(tmp_path / "in.parquet")},
+        columns={"impute": ["y"]},
+        imputation={"method": "multiple", "draws": 30, "posterior": "bootstrap"},
+    )
+    assert not found.published
+    assert found.fitted is not None
+    assert "Several imputations cannot be drawn. No cell is observed in" in found.fitted.refusal
+
+
 def test_groups_have_posteriors_of_their_own(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     frame = pd.DataFrame({"site": np.repeat(["a", "b"], 200), "x": rng.normal(size=400)})

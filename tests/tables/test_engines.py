@@ -48,6 +48,12 @@ JOBS = {
         "imputation": {"method": "multiple", "draws": 2, "posterior": "ml"},
         "target": {"path": "filled.parquet"},
     },
+    "imputations of resampled rows": {
+        "source": {"path": str(ROOT / "data/airquality.csv")},
+        "columns": {"impute": ["Ozone", "Solar.R"], "key": ["Month", "Day"]},
+        "imputation": {"method": "multiple", "draws": 2, "posterior": "bootstrap"},
+        "target": {"path": "filled.parquet"},
+    },
 }
 
 
