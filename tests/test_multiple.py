@@ -207,7 +207,8 @@ def test_many_columns_are_watched_by_their_means_and_variances() -> None:
     X = factor_table(300, 31, 0.02, seed=3)
     mixing = multiply_impute(X, 2, max_sweeps=300).mixing
     assert isinstance(mixing, Mixing)
-    assert not any("covariance" in name for name in mixing.traces)
+    worst = fit_gaussian(X).worst_combination[0][0]
+    assert not any("covariance" in name for name in mixing.traces if not name.startswith(worst))
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ For a row with observed columns O and missing columns M
     x_M | x_O ~ N( mu_M + Sigma_MO Sigma_OO^-1 (x_O - mu_O),
                    Sigma_MM - Sigma_MO Sigma_OO^-1 Sigma_OM ).
 
-Each row is a product of one fixed shape, so its answer does not depend, to the last bit, on which
-other rows it is computed with.
+Rows that show at least as many columns as they miss are filled by a compiled loop, if Sigma has an
+inverse to rely on; the others by stacked products. Each row is a sum or a product of one fixed
+shape, so its answer does not depend, to the last bit, on which other rows it is computed with.
 
 Where columns determine each other, Sigma_OO may have no inverse; its pseudo-inverse then gives the
 same answer for rows that obey the relation, and the nearest one for others.
@@ -15,6 +16,7 @@ same answer for rows that obey the relation, and the nearest one for others.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,7 +26,6 @@ from em_impute.gaussian.linalg import (
     INDEFINITE,
     NO_VARIANCE,
     correlation_of_varying,
-    inverses,
     is_singular,
     precision_if_accurate,
     pseudo_inverses,
@@ -36,6 +37,9 @@ from em_impute.gaussian.threads import one_blas_thread, spread
 
 # Stacked matrices are built for about this many numbers at a time.
 CHUNK_NUMBERS = 2**17
+# About so many rows are filled at a time, by each thread.
+PART_ROWS = 2**12
+NO_NORMALS: Floats = np.empty(0)
 # Up to this condition number the inverse of a correlation matrix has half of its digits.
 LARGEST_CONDITION = 1e8
 
@@ -80,7 +84,7 @@ def conditional(holes: Holes, mean: Floats, covariance: Floats) -> Conditional:
     means, sds = mean[holes.columns], np.zeros(len(holes.columns))
     if len(varying):
         among, cells = holes.among(varying)
-        means[cells], sds[cells] = _of_varying(among, mean[varying], scale, correlation)
+        means[cells], sds[cells] = of_varying(among, mean[varying], scale, correlation)
     return Conditional(holes.rows, holes.columns, means, sds)
 
 
@@ -163,35 +167,76 @@ def _of_cells(Z: Floats, cells: Ints, correlation: Floats) -> tuple[Floats, Floa
     return means, np.sqrt(variances)
 
 
-def _of_varying(
-    holes: Holes, mean: Floats, scale: Floats, correlation: Floats
+def of_varying(
+    holes: Holes, mean: Floats, scale: Floats, correlation: Floats, normals: Floats = NO_NORMALS
 ) -> tuple[Floats, Floats]:
-    """Mean and sd of the missing cells, in row-major order, where no column is constant."""
+    """Mean and sd of the missing cells, in row-major order, where no column is constant.
+
+    Parameters
+    ----------
+    holes : Holes
+    mean, scale : ndarray of shape (p,)
+    correlation : ndarray of shape (p, p)
+    normals : ndarray of shape (n_missing,), optional
+        Makes draws of the means, but in the patterns from `quick_patterns` on.
+    """
     precision = precision_if_accurate(correlation)
     singular = precision is None and is_singular(correlation)
     X, means, sds = holes.X, np.empty(len(holes.rows)), np.empty(len(holes.rows))
+    first, last = quick_patterns(holes, precision)
+    if precision is not None and first < last:
+        _fill_quickly(holes, slice(first, last), (mean, scale, precision), normals, (means, sds))
 
     def fill(block: Ints) -> None:
         shown, hidden = split_columns(holes.patterns[block])
-        slopes, residual_sd = _regressions(correlation, precision, singular, shown, hidden)
+        slopes, residual_sd = _regressions(correlation, singular, shown, hidden)
         for rows, which, cells in holes.rows_of(block, CHUNK_NUMBERS // max(slopes[0].size, 1)):
             at, to = shown[which], hidden[which]
             z = (X[rows[:, None], at] - mean[at]) / scale[at]
             means[cells] = mean[to] + scale[to] * (z[:, None, :] @ slopes[which])[:, 0, :]
             sds[cells] = scale[to] * residual_sd[which]
 
-    spread(fill, holes.blocks(CHUNK_NUMBERS // X.shape[1] ** 2), X.size)
+    spread(fill, holes.blocks(CHUNK_NUMBERS // X.shape[1] ** 2, last), X.size)
     return means, sds
 
 
+def quick_patterns(holes: Holes, precision: Floats | None) -> tuple[int, int]:
+    """The first of the patterns that the compiled loop fills, and the one behind the last."""
+    n_missing = (~holes.patterns).sum(axis=1)
+    most = -1 if precision is None else holes.X.shape[1] // 2
+    first, last = np.searchsorted(n_missing, [0, most], side="right")
+    return int(first), max(int(first), int(last))
+
+
+def _fill_quickly(
+    holes: Holes,
+    patterns: slice,
+    model: tuple[Floats, Floats, Floats],
+    normals: Floats,
+    found: tuple[Floats, Floats],
+) -> None:
+    # It brings the compiler, which takes a second.
+    from em_impute.gaussian.filling import fill_rows
+
+    def fill(part: slice) -> bool:
+        ends = holes.ends[part.start : part.stop + 1]
+        definite = fill_rows(
+            holes.X, holes.patterns[part], holes.by_pattern, ends, holes.first, *model, normals,
+            *found,
+        )  # fmt: skip
+        return bool(definite)
+
+    rows = np.arange(holes.ends[patterns.start], holes.ends[patterns.stop], PART_ROWS)
+    cuts = np.unique([*np.searchsorted(holes.ends, rows), patterns.stop]).tolist()
+    parts = [slice(*cut) for cut in pairwise(cuts)]
+    if not all(spread(fill, parts, holes.X.size)):
+        raise ValueError(INDEFINITE)
+
+
 def _regressions(
-    correlation: Floats, precision: Floats | None, singular: bool, shown: Ints, hidden: Ints
+    correlation: Floats, singular: bool, shown: Ints, hidden: Ints
 ) -> tuple[Floats, Floats]:
     """Slopes (s, k, m) of the missing on the observed columns and residual sd (s, m)."""
-    if precision is not None and hidden.shape[1] <= shown.shape[1]:
-        uncertain = inverses(precision, hidden)
-        slopes = -submatrices(precision, shown, hidden) @ uncertain
-        return slopes, np.sqrt(np.diagonal(uncertain, axis1=1, axis2=2))
     across = submatrices(correlation, shown, hidden)
     among = submatrices(correlation, shown, shown)
     if singular:

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from em_impute.gaussian.arrays import Bools, Floats, Ints
+from em_impute.gaussian.conditional import of_varying, quick_patterns
 from em_impute.gaussian.holes import Holes
 from em_impute.gaussian.keys import Words, mixed, word_of
 from em_impute.gaussian.linalg import (
@@ -96,12 +97,13 @@ def uniforms(
 
 
 @one_blas_thread()
-def conditional_noise(holes: Holes, covariance: Floats, normals: Floats) -> Floats:
-    """Deviations of the missing cells from their conditional means.
+def conditional_draws(holes: Holes, mean: Floats, covariance: Floats, normals: Floats) -> Floats:
+    """The missing cells, drawn given the observed ones.
 
     Parameters
     ----------
     holes : Holes
+    mean : ndarray of shape (n_columns,)
     covariance : ndarray of shape (n_columns, n_columns)
         A column of variance zero does not deviate, nor does one that the observed ones determine.
     normals : ndarray of shape (n_missing,)
@@ -118,43 +120,39 @@ def conditional_noise(holes: Holes, covariance: Floats, normals: Floats) -> Floa
         If the covariance is none: some combination of columns has a negative variance.
     """
     varying, scale, correlation = correlation_of_varying(covariance)
-    noise = np.zeros(len(normals))
+    drawn = mean[holes.columns]
     if len(varying):
         among, cells = holes.among(varying)
-        noise[cells] = _correlated(among, correlation, normals[cells]) * scale[among.columns]
-    return noise
+        normals = normals[cells]
+        about, _ = of_varying(among, mean[varying], scale, correlation, normals)
+        drawn[cells] = about + _deviations(among, correlation, normals) * scale[among.columns]
+    return drawn
 
 
-def _correlated(holes: Holes, correlation: Floats, normals: Floats) -> Floats:
-    """``L z`` for the missing cells of every row.
+def _deviations(holes: Holes, correlation: Floats, normals: Floats) -> Floats:
+    """``L z`` for the missing cells of every row that is not drawn yet, and 0 for the others.
 
     Each row is a product of one fixed shape, so its bits do not depend on its company.
     """
     precision = precision_if_accurate(correlation)
     singular = precision is None and is_singular(correlation)
-    correlated = np.empty(len(normals))
+    correlated = np.zeros(len(normals))
 
     def correlate(block: Ints) -> None:
-        factors = _factors(correlation, precision, singular, holes.patterns[block])
+        factors = _factors(correlation, singular, holes.patterns[block])
         for _, which, cells in holes.rows_of(block, CHUNK_NUMBERS // factors[0].size):
             correlated[cells] = (factors[which] @ normals[cells][:, :, None])[:, :, 0]
 
-    blocks = holes.blocks(CHUNK_NUMBERS // correlation.size)
+    _, last = quick_patterns(holes, precision)
+    blocks = holes.blocks(CHUNK_NUMBERS // correlation.size, last)
     spread(correlate, blocks, holes.X.size)
     return correlated
 
 
-def _factors(
-    correlation: Floats, precision: Floats | None, singular: bool, patterns: Bools
-) -> Floats:
+def _factors(correlation: Floats, singular: bool, patterns: Bools) -> Floats:
     """Cholesky factors (s, m, m) of the conditional covariances of the missing columns."""
     shown, hidden = split_columns(patterns)
     k = shown.shape[1]
-    if precision is not None and hidden.shape[1] <= k:
-        # In reverse order K_MM = A A^T, so C = (A^-1)^T A^-1; reversed back, (A^-1)^T is lower.
-        backwards = hidden[:, ::-1]
-        lower = np.linalg.cholesky(submatrices(precision, backwards, backwards))
-        return np.ascontiguousarray(np.linalg.inv(lower).transpose(0, 2, 1)[:, ::-1, ::-1])
     if singular:
         across = submatrices(correlation, shown, hidden)
         slopes = pseudo_inverses(submatrices(correlation, shown, shown)) @ across

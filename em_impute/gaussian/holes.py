@@ -79,9 +79,17 @@ class Holes:
             return self, slice(None)
         return type(self).of(self.X.take(columns, axis=1)), np.isin(self.columns, columns)
 
-    def blocks(self, length: int) -> list[Ints]:
-        """Runs of at most `length` patterns that miss equally many cells, but at least one."""
+    def blocks(self, length: int, first: int = 0) -> list[Ints]:
+        """Runs of at most `length` patterns that miss equally many cells, but at least one.
+
+        Parameters
+        ----------
+        length : int
+        first : int, default 0
+            The pattern to begin with.
+        """
         n_missing = (~self.patterns).sum(axis=1)
+        n_missing[:first] = 0
         return [
             block
             for m in np.unique(n_missing[n_missing > 0])

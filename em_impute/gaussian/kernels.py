@@ -416,7 +416,7 @@ def draw_missing(
                 drawn[i] = pull / factor[i, i]
             for i in range(m):
                 drawn[i] = random.standard_normal() - drawn[i]
-            _solve_upper(factor, drawn, m)
+            solve_upper(factor, drawn, m)
             for i in range(m):
                 row[hidden[i]] = 0.5 * drawn[i]
                 total[hidden[i]] += weights[r] * drawn[i]
@@ -432,7 +432,7 @@ def draw_missing(
             for i in range(m):
                 drawn[i] = random.standard_normal() if i > j else 0.0
             drawn[j] = math.sqrt(random.chisquare(free - j))
-            _solve_upper(factor, drawn, m)
+            solve_upper(factor, drawn, m)
             for i in range(m):
                 root[i, j] = drawn[i]
         for i in range(m):
@@ -470,7 +470,7 @@ def factorise(matrix: Floats, columns: Ints, factor: Floats) -> tuple[bool, floa
 
 
 @compiled
-def _solve_upper(factor: Floats, vector: Floats, m: int) -> None:
+def solve_upper(factor: Floats, vector: Floats, m: int) -> None:
     """Set the first `m` of `vector` to ``L^-T`` times themselves."""
     for i in range(m - 1, -1, -1):
         vector[i] /= factor[i, i]

@@ -24,7 +24,6 @@ INDEFINITE = (
     "no distribution. Fit the model again."
 )
 # Up to this size blocks are inverted by sweeping.
-LARGEST_SWEPT = 30
 
 
 def split_columns(patterns: Bools) -> tuple[Ints, Ints]:
@@ -202,38 +201,3 @@ def runs_of(indices: Ints, length: int) -> Iterator[Ints]:
     step = max(1, length)
     for start in range(0, len(indices), step):
         yield indices[start : start + step]
-
-
-def inverses(matrix: Floats, columns: Ints) -> Floats:
-    """Inverse (s, m, m) of each block ``matrix[columns[s], columns[s]]``.
-
-    Small blocks are inverted by sweeping all of them at once, pivot after pivot, which takes half
-    the time of as many calls of LAPACK.
-
-    Raises
-    ------
-    numpy.linalg.LinAlgError
-        If a block is not positive definite.
-    """
-    if columns.shape[1] > LARGEST_SWEPT:
-        inverse = np.linalg.inv(submatrices(matrix, columns, columns))
-        symmetric: Floats = (inverse + np.swapaxes(inverse, 1, 2)) / 2
-        return symmetric
-    # The blocks come last, so that each step is a few long vector operations.
-    of = np.ascontiguousarray(columns.T)
-    return np.ascontiguousarray(_swept(matrix[of[:, None], of]).transpose(2, 0, 1))
-
-
-def _swept(blocks: Floats) -> Floats:
-    """Inverses of blocks (m, m, s), in their place."""
-    change = np.empty_like(blocks)
-    for j in range(len(blocks)):
-        pivot, column = blocks[j, j].copy(), blocks[:, j].copy()
-        if not (pivot > 0).all():
-            raise np.linalg.LinAlgError("A block is not positive definite.")
-        row = column / pivot
-        np.multiply(column[:, None], row, out=change)
-        blocks -= change
-        blocks[:, j] = blocks[j] = row
-        blocks[j, j] = -1.0 / pivot
-    return np.negative(blocks, out=blocks)

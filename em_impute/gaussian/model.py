@@ -14,7 +14,7 @@ import numpy as np
 from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.conditional import Conditional, conditional
 from em_impute.gaussian.delta import shifts
-from em_impute.gaussian.draws import conditional_noise, standard_normals
+from em_impute.gaussian.draws import conditional_draws, standard_normals
 from em_impute.gaussian.holes import Holes
 from em_impute.gaussian.keys import Keys, Words, row_words
 from em_impute.gaussian.linalg import in_own_units
@@ -216,8 +216,9 @@ class GaussianModel:
         """
         at = holes.rows, holes.columns
         normals = standard_normals(at, self.columns, seed, words, imputation)
-        cells = self._conditional(holes).mean
-        cells += conditional_noise(holes, self.covariance, normals)
+        with np.errstate(over="ignore", invalid="ignore"):
+            cells = conditional_draws(holes, self.mean, self.covariance, normals)
+        self._require_finite(holes, cells)
         return self._shifted(cells, holes, delta)
 
     def holes(self, table: Table) -> Holes:
@@ -230,12 +231,15 @@ class GaussianModel:
     def _conditional(self, holes: Holes) -> Conditional:
         with np.errstate(over="ignore", invalid="ignore"):
             cells = conditional(holes, self.mean, self.covariance)
-        if len(infinite := np.unique(cells.columns[~np.isfinite(cells.mean)])):
+        self._require_finite(holes, cells.mean)
+        return cells
+
+    def _require_finite(self, holes: Holes, cells: Floats) -> None:
+        if len(infinite := np.unique(holes.columns[~np.isfinite(cells)])):
             raise ValueError(
                 f"Missing cells of {listed([self.columns[j] for j in infinite])} would be filled "
                 "with infinities: the observed cells of a row are too far from the model's means."
             )
-        return cells
 
     def _shifted(self, cells: Floats, holes: Holes, delta: Mapping[str, float] | None) -> Floats:
         if delta is None:

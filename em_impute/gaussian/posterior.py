@@ -21,7 +21,7 @@ from em_impute.gaussian.e_step import WeightedRows
 from em_impute.gaussian.estimates import estimates
 from em_impute.gaussian.fit import fit_gaussian
 from em_impute.gaussian.inference import Undetermined
-from em_impute.gaussian.information import parameter_names
+from em_impute.gaussian.information import in_words, parameter_names
 from em_impute.gaussian.model import GaussianModel
 from em_impute.gaussian.parameters import Parameters, Standardisation
 from em_impute.gaussian.patterns import PatternSummary, require_unweighted
@@ -41,12 +41,15 @@ UNKNOWN_FRACTION, LARGEST_FRACTION = 0.9, 0.999
 # and in the tails (Vehtari et al. 2021).
 LARGEST_RHAT, LEAST_DRAWS = 1.01, 100
 FIRST_SWEEPS = 250
-# Of more columns only means and variances are watched.
-WATCHED_COLUMNS = 30
+# Of more columns only means, variances and the worst combination are watched.
+WATCHED_COLUMNS = 12
 # How much a standard error may vary with the draws, as a share of itself.
 VARIATION = 0.05
 # The parameters of more columns take too long to be looked at one by one.
 MOST_COLUMNS = 30
+
+Combination = Sequence[tuple[str, float]]
+"""Parameters and their loadings, as in `MissingInformation`."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ def posterior_draws(
         for states, more in zip(kept, further, strict=True):
             states.extend(more)
         skipped = 0
-        mixing = _judged(kept, burn_in, spacing, scaling.varying_names)
+        mixing = _judged(kept, burn_in, spacing, scaling.varying_names, result.worst_combination)
         if mixing.mixed or wanted >= max_sweeps:
             break
         wanted = min(2 * wanted, max_sweeps)
@@ -224,12 +227,16 @@ def _pace(worst_fraction: float) -> tuple[int, int]:
 
 
 def _judged(
-    kept: Sequence[Sequence[Parameters]], burn_in: int, spacing: int, columns: Sequence[str]
+    kept: Sequence[Sequence[Parameters]],
+    burn_in: int,
+    spacing: int,
+    columns: Sequence[str],
+    worst: Combination,
 ) -> Mixing:
     # It brings scipy.stats, which takes half a second.
     from arviz_stats.base.array import array_stats
 
-    watched, names = _watched(kept, columns)
+    watched, names = _watched(kept, columns, worst)
     rhats = np.array([array_stats.rhat(one, chain_axis=0, draw_axis=1) for one in watched])
     draws = np.array(
         [
@@ -256,17 +263,24 @@ def _judged(
 
 
 def _watched(
-    kept: Sequence[Sequence[Parameters]], columns: Sequence[str]
+    kept: Sequence[Sequence[Parameters]], columns: Sequence[str], worst: Combination
 ) -> tuple[Floats, list[str]]:
-    """The course of means and covariances, (parameters, chains, sweeps), and their names."""
-    p = len(columns)
-    row, column, _, _ = triangle(p)
-    names = np.array(parameter_names(columns))
-    if p > WATCHED_COLUMNS:
-        diagonal = row == column
-        names = names[np.concatenate([np.full(p, True), diagonal])]
-        row, column = row[diagonal], column[diagonal]
+    """What is judged of the chains, (parameters, chains, sweeps), and its names.
+
+    Of few columns that are all means and covariances. Of many, what is estimated worst of all takes
+    the place of the covariances (Schafer 1997, section 4.4): no other combination is slower.
+    """
+    row, column, _, _ = triangle(len(columns))
     courses = np.array(
         [[np.concatenate([mean, S[row, column]]) for mean, S in states] for states in kept]
     )
-    return np.moveaxis(courses, 2, 0), names.tolist()
+    courses, names = np.moveaxis(courses, 2, 0), parameter_names(columns)
+    if len(columns) <= WATCHED_COLUMNS:
+        return courses, names
+    loadings = {name: loading for name, loading in worst if name in names}
+    along = sum(load * courses[names.index(name)] for name, load in loadings.items())
+    few = [k for k, name in enumerate(names) if not name.startswith("covariance of ")]
+    names, courses = [names[k] for k in few], courses[few]
+    if not loadings:
+        return courses, names
+    return np.concatenate([[along], courses]), [in_words(list(loadings.items())), *names]

@@ -9,7 +9,7 @@ import numpy as np
 
 from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.conditional import conditional
-from em_impute.gaussian.draws import conditional_noise, standard_normals, uniforms
+from em_impute.gaussian.draws import conditional_draws, standard_normals, uniforms
 from em_impute.gaussian.families.components import Components
 from em_impute.gaussian.families.e_step import posteriors
 from em_impute.gaussian.families.rows import Scaling, SortedRows
@@ -106,9 +106,10 @@ class MixtureModel:
         cells = np.empty(len(of_cell))
         for g, (mean, covariance) in enumerate(self._each()):
             holes, mine = Holes.of(X[components == g]), of_cell == g
-            cells[mine] = conditional(holes, mean, covariance).mean
-            if normals is not None:
-                cells[mine] += conditional_noise(holes, covariance, normals[mine])
+            if normals is None:
+                cells[mine] = conditional(holes, mean, covariance).mean
+            else:
+                cells[mine] = conditional_draws(holes, mean, covariance, normals[mine])
         return cells
 
     def _each(self) -> Iterator[tuple[Floats, Floats]]:
