@@ -8,7 +8,10 @@ from what an M-step adds to the expected log-likelihood: near a maximum that is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +21,7 @@ from em_impute.gaussian.families.components import Components, m_step
 from em_impute.gaussian.families.e_step import e_step
 from em_impute.gaussian.families.rows import SortedRows
 from em_impute.gaussian.parameters import LOGLIK_ROUNDING
+from em_impute.gaussian.status import Iteration
 from em_impute.gaussian.threads import one_blas_thread
 
 # Steps that gain more than this for each row are on the way to a hill: they stay plain ones.
@@ -36,10 +40,21 @@ class Options:
         Estimated rise of the log-likelihood that is left, for each row.
     max_iter : int
         Evaluations of the EM map after that at the start.
+    deadline : float
+        The moment, by `time.monotonic`, after which no further step is made.
+    on_iteration : callable, optional
+        Called with each evaluation.
     """
 
     tol: float
     max_iter: int
+    deadline: float = math.inf
+    on_iteration: Callable[[Iteration], None] | None = None
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the deadline is over."""
+        return time.monotonic() > self.deadline
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,19 +91,27 @@ class Climb:
     ----------
     point : Point
         Its components are of the standardised columns.
-    logliks : tuple of float
-        At the points that were accepted.
-    n_iter : int
-        Evaluations of the EM map.
+    trace : tuple of Iteration
+        Every evaluation of the EM map; its distance is what the M-step there gains for each row,
+        and eigenvalues are not looked at.
     converged : bool
     prior_rows : float
     """
 
     point: Point
-    logliks: tuple[float, ...]
-    n_iter: int
+    trace: tuple[Iteration, ...]
     converged: bool
     prior_rows: float
+
+    @property
+    def logliks(self) -> tuple[float, ...]:
+        """Log-likelihoods of the points that were accepted."""
+        return tuple(one.loglik for one in self.trace if one.step != "rejected")
+
+    @property
+    def n_iter(self) -> int:
+        """Evaluations of the EM map, that at the start included."""
+        return len(self.trace)
 
     @property
     def collapsed(self) -> Ints:
@@ -114,30 +137,28 @@ def climb(rows: SortedRows, start: Components, prior_rows: float, options: Optio
     ValueError
         If a covariance of the start is not positive definite.
     """
-    method, n_iter = Anderson(), 1
-    point = _evaluate(rows, start, prior_rows)
+    method, course = Anderson(), _Course(rows, prior_rows, options)
+    point = course.evaluated(start, "start")
     if point is None:
         raise ValueError("The covariances of the start must be positive definite.")
-    logliks, converged = [point.loglik], False
+    converged = False
     while not len(point.image.collapsed()):
         proposal = method.beyond(point.components.position(), point.image.position())
         converged = _at_the_top(point, rows.n_observed, method, options.tol)
-        if converged or n_iter > options.max_iter:
+        if converged or len(course.trace) > options.max_iter or options.out_of_time:
             break
         following = None
         if proposal is not None and point.gain <= FAR * rows.n_observed:
-            n_iter += 1
-            following = _not_below(point, rows, point.components.at(proposal), prior_rows)
+            proposed = point.components.at(proposal)
+            following = course.evaluated(proposed, "accelerated", least=point)
             if following is None:
                 method.restart()
         if following is None:
-            n_iter += 1
-            following = _evaluate(rows, point.image, prior_rows)
+            following = course.evaluated(point.image, "em")
         if following is None:
             break
         point = following
-        logliks.append(point.loglik)
-    return Climb(point, tuple(logliks), n_iter, converged, prior_rows)
+    return Climb(point, tuple(course.trace), converged, prior_rows)
 
 
 def _at_the_top(point: Point, n: int, method: Anderson, tol: float) -> bool:
@@ -147,16 +168,39 @@ def _at_the_top(point: Point, n: int, method: Anderson, tol: float) -> bool:
     return gain <= NO_GAIN or (gain <= tol and gain <= tol * (1.0 - method.rate()))
 
 
-def _not_below(
-    point: Point, rows: SortedRows, components: Components, prior_rows: float
-) -> Point | None:
-    """The point there; None where that is lower, or where a component has collapsed."""
-    if not np.isfinite(components.covariances).all() or len(components.collapsed()):
-        return None
-    trial = _evaluate(rows, components, prior_rows)
-    if trial is None or trial.objective < point.objective - point.rounding:
-        return None
-    return trial
+@dataclass
+class _Course:
+    """The evaluations of one climb so far."""
+
+    rows: SortedRows
+    prior_rows: float
+    options: Options
+    trace: list[Iteration] = field(default_factory=list)
+
+    def evaluated(
+        self, components: Components, step: str, least: Point | None = None
+    ) -> Point | None:
+        """The point there; None where a covariance is not positive definite.
+
+        With `least`, which a proposal has to come up to, also None where the objective is lower or
+        a component has collapsed.
+        """
+        wild = least and (
+            not np.isfinite(components.covariances).all() or len(components.collapsed())
+        )
+        point = None if wild else _evaluate(self.rows, components, self.prior_rows)
+        if point and least and point.objective < least.objective - least.rounding:
+            self._keep(point, "rejected")
+            return None
+        self._keep(point, step if point else "rejected")
+        return point
+
+    def _keep(self, point: Point | None, step: str) -> None:
+        loglik, objective = (point.loglik, point.objective) if point else (-math.inf, -math.inf)
+        gain = point.gain / self.rows.n_observed if point else math.inf
+        self.trace.append(Iteration(len(self.trace), loglik, objective, gain, step, math.nan))
+        if self.options.on_iteration:
+            self.options.on_iteration(self.trace[-1])
 
 
 def _evaluate(rows: SortedRows, components: Components, prior_rows: float) -> Point | None:
