@@ -27,7 +27,7 @@ from em_impute.gaussian.families import (
     Scaling,
     fit_mixture,
 )
-from em_impute.gaussian.keys import Keys, row_words
+from em_impute.gaussian.keys import Keys
 from em_impute.gaussian.threads import at_most
 
 METHODS = ("mean", "component", "draw")
@@ -295,7 +295,7 @@ class EMMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # untyped s
         matrix = np.ascontiguousarray(matrix)
         with at_most(self.n_jobs):
             if method == "draw":
-                filled = self._model.draw(matrix, self.seed_, row_words(keys, len(matrix)))
+                filled = self._model.draw(matrix, self.seed_, keys)
             elif method == "component":
                 filled = self._model.impute_by_component(matrix)
             else:

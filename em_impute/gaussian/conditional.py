@@ -216,7 +216,7 @@ def _fill_quickly(
     found: tuple[Floats, Floats],
 ) -> None:
     # It brings the compiler, which takes a second.
-    from em_impute.gaussian.filling import fill_rows
+    from em_impute.gaussian.row_filling import fill_rows
 
     def fill(part: slice) -> bool:
         ends = holes.ends[part.start : part.stop + 1]

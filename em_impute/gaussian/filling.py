@@ -1,103 +1,137 @@
-"""The loop over the rows that are filled, compiled.
-
-It serves where the inverse of the correlation matrix has its digits and a row shows at least as
-many columns as it misses; `conditional` and `draws` go by NumPy elsewhere. What becomes of a row
-depends on nothing but the row, to the last bit.
-"""
+"""What can fill a table, whichever family it is of: the model, its fit, and its file."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
-import numpy as np
+from em_impute.gaussian.arrays import Floats, Ints
+from em_impute.gaussian.conditional import Conditional
+from em_impute.gaussian.families.model import FORMAT as MIXTURE
+from em_impute.gaussian.families.model import MixtureModel
+from em_impute.gaussian.keys import Keys, Words
+from em_impute.gaussian.model import FORMAT as GAUSSIAN
+from em_impute.gaussian.model import GaussianModel
+from em_impute.gaussian.model_file import read_model
+from em_impute.gaussian.result import Starts
+from em_impute.gaussian.status import Iteration, Status
 
-from em_impute.gaussian.arrays import Bools, Floats, Ints
-from em_impute.gaussian.kernels import compiled, factorise, solve_upper, split
 
+class FillingModel(Protocol):
+    """A distribution over named columns: `GaussianModel`, `MixtureModel`.
 
-@compiled
-def fill_rows(
-    X: Floats,
-    patterns: Bools,
-    by_pattern: Ints,
-    ends: Ints,
-    first: Ints,
-    mean: Floats,
-    scale: Floats,
-    precision: Floats,
-    normals: Floats,
-    cells: Floats,
-    sds: Floats,
-) -> bool:
-    """Set the missing cells of rows to conditional means or draws, and their standard deviations.
-
-    With ``K_MM = B B^T``, the missing columns taken from the last to the first, and the pull
-    ``k = (z K)_M`` of the observed ones, a draw is ``B^-T (e - B^-1 k)``, and the mean the same
-    without `e`.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, p)
-        Rows with NaN where missing.
-    patterns : ndarray of shape (s, p), bool
-        Those that are filled.
-    by_pattern : ndarray of shape (n,), int64
-        The rows in the order of their patterns.
-    ends : ndarray of shape (s + 1,), int64
-        The rows of pattern `s` are ``by_pattern[ends[s] : ends[s + 1]]``.
-    first : ndarray of shape (n,), int64
-        The number of each row's first missing cell.
-    mean, scale : ndarray of shape (p,)
-    precision : ndarray of shape (p, p)
-        Inverse ``K`` of the correlation matrix.
-    normals : ndarray of shape (n_missing,) or (0,)
-        Standard normals `e` by the numbers of the cells; none for means.
-    cells, sds : ndarray of shape (n_missing,)
-        Are set, by the numbers of the cells, in the units of the columns.
-
-    Returns
-    -------
-    bool
-        False where a block is not positive definite.
+    Mean, covariance and what follows from them are of all rows. A draw of a row is that of one
+    Gaussian, so that all that is drawn for it, levels and cells between bounds too, goes together.
     """
-    p = len(mean)
-    factor, column = np.empty((p, p)), np.empty(p)
-    z, deviations, spreads = np.empty(p), np.empty(p), np.empty(p)
-    shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
-    for s in range(len(patterns)):
-        k = split(patterns[s], shown, hidden)
-        m = p - k
-        backwards = hidden[:m][::-1].copy()
-        definite, _ = factorise(precision, backwards, factor)
-        if not definite:
-            return False
-        for i in range(m):
-            # A conditional variance is the squared length of a column of B^-1.
-            square = 0.0
-            for j in range(i, m):
-                rest = 1.0 if j == i else 0.0
-                for h in range(i, j):
-                    rest -= factor[j, h] * column[h]
-                column[j] = rest / factor[j, j]
-                square += column[j] * column[j]
-            spreads[i] = scale[backwards[i]] * math.sqrt(square)
-        for r in by_pattern[ends[s] : ends[s + 1]]:
-            for j in range(p):
-                z[j] = (X[r, j] - mean[j]) / scale[j] if patterns[s, j] else 0.0
-            last = first[r] + m - 1
-            for i in range(m):
-                h, pull = backwards[i], 0.0
-                for j in range(p):
-                    pull += z[j] * precision[h, j]
-                for j in range(i):
-                    pull -= factor[i, j] * deviations[j]
-                deviations[i] = pull / factor[i, i]
-            for i in range(m):
-                noise = normals[last - i] if len(normals) else 0.0
-                deviations[i] = noise - deviations[i]
-            solve_upper(factor, deviations, m)
-            for i in range(m):
-                h = backwards[i]
-                cells[last - i] = mean[h] + scale[h] * deviations[i]
-                sds[last - i] = spreads[i]
-    return True
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+
+    @property
+    def mean(self) -> Floats:
+        """Of all rows, of shape (p,)."""
+
+    @property
+    def covariance(self) -> Floats:
+        """Of all rows, of shape (p, p)."""
+
+    @property
+    def sd(self) -> Floats:
+        """Standard deviation of each column."""
+
+    @property
+    def correlation(self) -> Floats:
+        """Correlation matrix, NaN for constant columns."""
+
+    def conditional(self, X: Floats, /) -> Conditional:
+        """Mean and standard deviation of each missing cell given its row's observed cells."""
+
+    def conditional_cells(self, X: Floats, cells: Ints, /) -> tuple[Floats, Floats]:
+        """Means and standard deviations (n, k) of k missing cells of each row, by their columns."""
+
+    def drawn_by(
+        self, X: Floats, seed: int, words: Words, imputation: int, /
+    ) -> Iterator[tuple[GaussianModel, Ints]]:
+        """The Gaussians that the rows are drawn by, each with its rows."""
+
+    def draw(self, X: Floats, seed: int, keys: Keys | None = None, imputation: int = 1) -> Floats:
+        """A copy of `X` with every missing cell drawn given the observed ones."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Columns and parameters as lists."""
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to a JSON file, from which `load_model` reads it."""
+
+
+class FittedModel(Protocol):
+    """A model and how it was reached, by the names of `EMResult`; `MixtureFit` has them, too."""
+
+    @property
+    def model(self) -> FillingModel:
+        """The model."""
+
+    @property
+    def status(self) -> Status:
+        """How the fit ended."""
+
+    @property
+    def message(self) -> str:
+        """The same in a sentence, with what to do."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether it ended at a maximum."""
+
+    @property
+    def loglik(self) -> float:
+        """Observed-data log-likelihood, in full."""
+
+    @property
+    def n_iter(self) -> int:
+        """Evaluations of the EM map after the one at the start."""
+
+    @property
+    def distance(self) -> float:
+        """How far it ended from the maximum, as the family measures it."""
+
+    @property
+    def prior_rows(self) -> float:
+        """Pseudo-rows of the prior that was used."""
+
+    @property
+    def trace(self) -> tuple[Iteration, ...]:
+        """Every evaluation, in order."""
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """What the program decided by itself, a sentence each."""
+
+    @property
+    def starts(self) -> Starts | None:
+        """How several starts compare, where the family compares them."""
+
+    @property
+    def worst_fraction(self) -> float:
+        """Worst fraction of missing information; NaN where unknown."""
+
+    @property
+    def worst_combination(self) -> tuple[tuple[str, float], ...]:
+        """The parameters that it belongs to."""
+
+
+def load_model(path: str | Path) -> FillingModel:
+    """Read a model of whichever family.
+
+    Raises
+    ------
+    ValueError
+        If the file is none, or does not hold together.
+    """
+    families: dict[str, Callable[[Mapping[str, Any]], FillingModel]] = {
+        GAUSSIAN: GaussianModel.from_dict,
+        MIXTURE: MixtureModel.from_dict,
+    }
+    return read_model(path, families)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -11,17 +10,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from em_impute.gaussian.arrays import Floats
-from em_impute.gaussian.conditional import Conditional, conditional
+from em_impute.gaussian.arrays import Floats, Ints
+from em_impute.gaussian.conditional import Conditional, conditional, conditional_cells
 from em_impute.gaussian.delta import shifts
 from em_impute.gaussian.draws import conditional_draws, standard_normals
 from em_impute.gaussian.holes import Holes
 from em_impute.gaussian.keys import Keys, Words, row_words
 from em_impute.gaussian.linalg import in_own_units
+from em_impute.gaussian.model_file import numbers_of_json, read_model, write_model
 from em_impute.gaussian.table import Table, listed, require_distinct, require_finite
 
 FORMAT = "em_impute.gaussian"
-FORMAT_VERSION = 1
 # How far below zero an eigenvalue of a correlation matrix may be by rounding.
 NEGATIVE_BY_ROUNDING = 1e-6
 
@@ -114,7 +113,7 @@ class GaussianModel:
             One entry per missing cell, in row-major order; rows and columns are those of `X`.
         """
         table = Table.of(X)
-        cells, places = self._conditional(self.holes(table)), table.places(self.columns)
+        cells, places = self.conditional_of(self.holes(table)), table.places(self.columns)
         if places is None:
             return cells
         columns = places[cells.columns]
@@ -139,7 +138,7 @@ class GaussianModel:
         """
         table = Table.of(X)
         holes = self.holes(table)
-        cells = self._shifted(self._conditional(holes).mean, holes, delta)
+        cells = self._shifted(self.conditional_of(holes).mean, holes, delta)
         return self.given_back(holes.filled(cells), table)
 
     def draw(
@@ -228,7 +227,38 @@ class GaussianModel:
         require_finite(matrix, self.columns)
         return Holes.of(matrix)
 
-    def _conditional(self, holes: Holes) -> Conditional:
+    def drawn_by(
+        self,
+        X: Floats,
+        seed: int,  # noqa: ARG002 - of a mixture it depends on these
+        words: Words,  # noqa: ARG002
+        imputation: int,  # noqa: ARG002
+    ) -> Iterator[tuple[Self, Ints]]:
+        """The Gaussians that the rows of `X` are drawn by, each with its rows: this one, with all.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_columns)
+        seed : int
+        words : ndarray of shape (n_rows,), uint64
+        imputation : int
+        """
+        yield self, np.arange(len(X))
+
+    def conditional_cells(self, X: Floats, cells: Ints) -> tuple[Floats, Floats]:
+        """Means and standard deviations (n_rows, k) of k missing cells of each row.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, n_columns)
+            In the order of the model's columns.
+        cells : ndarray of shape (n_rows, k), int64
+            The columns of each row's cells.
+        """
+        return conditional_cells(X, cells, self.mean, self.covariance)
+
+    def conditional_of(self, holes: Holes) -> Conditional:
+        """What `conditional` gives of holes that are known, in the order of the model's columns."""
         with np.errstate(over="ignore", invalid="ignore"):
             cells = conditional(holes, self.mean, self.covariance)
         self._require_finite(holes, cells.mean)
@@ -271,14 +301,14 @@ class GaussianModel:
         """
         if not all(isinstance(name, str) for name in content["columns"]):
             raise ValueError("expected column names to be text")
-        model = cls(_numbers(content["mean"]), _numbers(content["covariance"]), content["columns"])
+        mean, covariance = (numbers_of_json(content[name]) for name in ("mean", "covariance"))
+        model = cls(mean, covariance, content["columns"])
         _require_semidefinite(model)
         return model
 
     def save(self, path: str | Path) -> None:
         """Write the model to a JSON file; every float comes back bit by bit."""
-        content = {"format": FORMAT, "version": FORMAT_VERSION, **self.to_dict()}
-        Path(path).write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+        write_model(path, FORMAT, self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -287,15 +317,9 @@ class GaussianModel:
         Raises
         ------
         ValueError
-            If the file is no model, is of another version, or does not hold together.
+            If the file is no model, is of another family or version, or does not hold together.
         """
-        try:
-            content: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-            if (content["format"], content["version"]) != (FORMAT, FORMAT_VERSION):
-                raise ValueError(f"expected format {FORMAT} version {FORMAT_VERSION}")
-            return cls.from_dict(content)
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is not a model that can be read: {error}") from error
+        return read_model(path, {FORMAT: cls.from_dict})
 
 
 def require_model(name: str, given: object) -> None:
@@ -314,11 +338,3 @@ def _require_semidefinite(model: GaussianModel) -> None:
             "The covariance of a model must be positive semidefinite: with this one some "
             "combination of the columns has a negative variance."
         )
-
-
-def _numbers(content: Any) -> Floats:
-    """What JSON says are numbers: text that looks like one is none."""
-    array = np.array(content)
-    if array.dtype.kind not in "fiu":
-        raise ValueError("expected mean and covariance to be numbers")
-    return array.astype(np.float64)

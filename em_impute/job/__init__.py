@@ -8,6 +8,7 @@ A key of a section is a field of the section's class, and what its value may be 
 - `options`: `model`, `imputation`, `self_test`, `report` and `keep_runs`.
 - `checks`: the expectations of Great Expectations.
 - `engine`: where its passes over the table are carried out.
+- `families`: which sections do not go with a family of models.
 - `schedule`: when the job runs by itself; `rhythms` sees that it ever does.
 - `state`: where the rows of earlier runs are kept, summed up.
 - `job`: the sections together, and the keys outside of any: `name`, `batch_rows` and the like.
@@ -32,9 +33,12 @@ from em_impute.job.engine import EngineOptions
 from em_impute.job.job import BATCH_ROWS, Job, job_schema
 from em_impute.job.mistakes import CannotRun, JobError, Problem
 from em_impute.job.options import (
+    CLUSTER,
+    CLUSTERS,
     IMPUTATION,
     LEVEL_LIMITS,
     MASK,
+    PROBABILITY,
     Imputation,
     KeptRuns,
     ModelOptions,
@@ -48,9 +52,12 @@ from em_impute.job.target import DatabaseTarget, FileTarget
 
 __all__ = [
     "BATCH_ROWS",
+    "CLUSTER",
+    "CLUSTERS",
     "IMPUTATION",
     "LEVEL_LIMITS",
     "MASK",
+    "PROBABILITY",
     "CannotRun",
     "Check",
     "Checks",

@@ -18,6 +18,7 @@ from em_impute.job.checks import Checks
 from em_impute.job.columns import Columns
 from em_impute.job.dates import is_dated, on_day
 from em_impute.job.engine import Engine, EngineOptions, beyond_sql
+from em_impute.job.families import require_components, require_posterior, require_summary
 from em_impute.job.mistakes import CannotRun, Places, dotted
 from em_impute.job.options import (
     Imputation,
@@ -117,6 +118,22 @@ class Job(Section):
     _places: Places = PrivateAttr(default_factory=Places)
     _from: _From = PrivateAttr(default_factory=lambda: _From())
 
+    @field_validator("imputation")
+    @classmethod
+    def _model_has_imputations(cls, imputation: Imputation, info: ValidationInfo) -> Imputation:
+        if "model" in info.data:
+            require_posterior(info.data["model"], imputation)
+        return imputation
+
+    @field_validator("target")
+    @classmethod
+    def _model_has_clusters(
+        cls, target: FileTarget | DatabaseTarget, info: ValidationInfo
+    ) -> FileTarget | DatabaseTarget:
+        if "model" in info.data:
+            require_components(info.data["model"], clusters=target.clusters)
+        return target
+
     @field_validator("target")
     @classmethod
     def _keeps_the_source(
@@ -156,6 +173,8 @@ class Job(Section):
         if engine.name == "sql" and all(name in known for name in needed):
             for reason in beyond_sql(*(known[name] for name in needed)):
                 raise ValueError(reason)
+        if engine.name == "sql" and "model" in known:
+            require_summary(known["model"], "`engine: sql`")
         return engine
 
     @field_validator("state")
@@ -176,6 +195,8 @@ class Job(Section):
                 "a state keeps the rows of all groups together; remove columns.group_by, or the "
                 "state"
             )
+        if "model" in known:
+            require_summary(known["model"], "a state")
         return state
 
     @property

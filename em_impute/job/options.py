@@ -24,6 +24,8 @@ MASK = "em_impute_mask"
 """The column that tells the imputed cells of each row."""
 IMPUTATION = "imputation"
 """The column that tells which of several imputations a row is of, from 1 on."""
+CLUSTER, PROBABILITY = CLUSTERS = "em_impute_cluster", "em_impute_cluster_probability"
+"""The columns that tell the most probable component of each row, from 0 on, and how probable."""
 # How many imputations there are where a job does not say, and where standard errors decide.
 DRAWS, MOST_NEEDED_DRAWS = 20, 201
 # So many versions of a table that a larger number is a slip.
@@ -41,11 +43,46 @@ def _prior_rows(value: object, handler: ValidatorFunctionWrapHandler) -> object:
 PriorRows = Annotated[Literal["auto"] | Annotated[Number, Field(ge=0)], WrapValidator(_prior_rows)]
 
 
-class ModelOptions(Section):
-    """How the mean and covariance are estimated."""
+def _components(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    with suppress(ValidationError):
+        return handler(value)
+    raise ValueError(f"expected auto, or a whole number from 1 to {MOST_COMPONENTS}")
 
+
+MOST_COMPONENTS = 100
+ComponentCount = Annotated[
+    Literal["auto"] | Annotated[Count, Field(ge=1, le=MOST_COMPONENTS)], WrapValidator(_components)
+]
+# EM for a mixture begins from so many points where a job does not say.
+MIXTURE_STARTS = 5
+
+
+class ModelOptions(Section):
+    """Which model is fitted, and how."""
+
+    family: Literal["gaussian", "mixture"] = Field(
+        "gaussian",
+        description="gaussian: one mean and covariance for all rows; mixture: several Gaussians, "
+        "for tables of groups or bent clouds.",
+    )
+    components: ComponentCount | None = Field(
+        None,
+        description="How many Gaussians a mixture has; auto (default): as many as the best BIC "
+        "wants, counted up from 1 to 9 at most.",
+        examples=["auto", 3],
+    )
+    covariance_type: Literal["full", "tied", "diag", "spherical"] | None = Field(
+        None,
+        description="What the covariances of a mixture have in common: full (default): nothing; "
+        "tied: all are one; diag: columns are independent within a component; spherical: and have "
+        "one variance.",
+    )
     tol: Number = Field(
-        1e-6, gt=0, lt=1, description="Estimated distance to the optimum, in sd, at which EM stops."
+        1e-6,
+        gt=0,
+        lt=1,
+        description="Estimated distance to the optimum, in sd, at which EM stops; of a mixture the "
+        "rise of the log-likelihood that is left for each row.",
     )
     max_iter: Count = Field(1000, ge=1, description="Most iterations of EM.")
     prior: PriorRows = Field(
@@ -57,11 +94,13 @@ class ModelOptions(Section):
     time_limit: Number | None = Field(
         None, gt=0, description="Most seconds that the fit may take.", examples=[600]
     )
-    n_starts: Count = Field(
-        1,
+    n_starts: Count | None = Field(
+        None,
         ge=1,
         le=100,
-        description="From how many points EM is started, to see whether all lead to one maximum.",
+        description="From how many points EM is started, to see whether all lead to one maximum, "
+        f"or of a mixture to find the highest; default: 1, of a mixture {MIXTURE_STARTS}.",
+        examples=[5],
     )
     min_group_rows: Count | None = Field(
         None,
@@ -70,6 +109,25 @@ class ModelOptions(Section):
         "default: 50, or 5 for each column of the model if that is more.",
         examples=[100],
     )
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether it is of several Gaussians."""
+        return self.family == "mixture"
+
+    @property
+    def starts(self) -> int:
+        """From how many points EM is started."""
+        return self.n_starts or (MIXTURE_STARTS if self.is_mixture else 1)
+
+    @model_validator(mode="after")
+    def _options_are_the_familys(self) -> Self:
+        for name in ("components", "covariance_type"):
+            if getattr(self, name) is not None and not self.is_mixture:
+                raise ValueError(f"{name} is of a mixture: add `family: mixture`, or remove it")
+        if self.is_mixture and self.acceleration != "anderson":
+            raise ValueError("a mixture is always sped up by anderson; remove acceleration")
+        return self
 
 
 def _draws(value: object, handler: ValidatorFunctionWrapHandler) -> object:

@@ -15,6 +15,14 @@ from em_impute.job.table_file import Format, Location, TableFile
 from em_impute.job.types import Count, Names, Number
 
 Mode = Literal["replace", "append", "upsert"]
+Clusters = Annotated[
+    bool,
+    Field(
+        strict=True,
+        description="Add the most probable component of each row, by a mixture, and its "
+        "probability: em_impute_cluster and em_impute_cluster_probability.",
+    ),
+]
 
 
 class FileTarget(TableFile):
@@ -44,6 +52,7 @@ class FileTarget(TableFile):
     lock_timeout: Number = Field(
         60, ge=0, description="Seconds to wait for another run that publishes to the same target."
     )
+    clusters: Clusters = False
 
     @property
     def is_folder(self) -> bool:
@@ -99,6 +108,7 @@ class DatabaseTarget(Database):
         description="What to do where the types of the table would change a cell that was not "
         "filled: refuse the table, or count the cells and warn.",
     )
+    clusters: Clusters = False
 
     @property
     def file_format(self) -> Format:

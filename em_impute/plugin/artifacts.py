@@ -26,7 +26,8 @@ from prefect.artifacts import (
 from prefect.client.schemas.objects import FlowRun
 from prefect.events import emit_event
 
-from em_impute.gaussian import EMResult, Iteration
+from em_impute.gaussian import Iteration
+from em_impute.gaussian.filling import FittedModel
 from em_impute.job.legible import in_markdown
 from em_impute.reporting import render
 from em_impute.reporting.brief import in_brief
@@ -55,7 +56,7 @@ def artifact_key(job: str) -> str:
 
 
 @contextmanager
-def em_progress(key: str) -> Iterator[Callable[[EMResult], None]]:
+def em_progress(key: str) -> Iterator[Callable[[FittedModel], None]]:
     """Have the progress artifact `key` follow EM meanwhile; EM does not wait for it.
 
     What it gives is to be called with the result.
@@ -118,7 +119,7 @@ class _EMProgress(_Follower):
         """Take note; the thread comes for it when it is time."""
         self._latest = (100.0 * share, in_words(iteration))
 
-    def ended(self, result: EMResult) -> None:
+    def ended(self, result: FittedModel) -> None:
         """Take note of how it ended; only at the maximum all of the way has been gone."""
         self._latest = (100.0 if result.converged else self._latest[0], result.message)
 

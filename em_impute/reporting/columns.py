@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from em_impute.gaussian import GaussianModel, PatternSummary
+from em_impute.gaussian import PatternSummary
 from em_impute.gaussian.arrays import Floats
+from em_impute.gaussian.filling import FillingModel
 from em_impute.reporting.records import Column, ImputedCells, Role
 from em_impute.tables.digest import Digest, Moments, finite
 
@@ -20,7 +21,7 @@ def describe_columns(
     rows: int,
     *,
     summary: PatternSummary | None = None,
-    model: GaussianModel | None = None,
+    model: FillingModel | None = None,
     imputed: Mapping[str, Moments] | None = None,
 ) -> tuple[Column, ...]:
     """Describe every column of the table.
@@ -125,7 +126,7 @@ def _observed_moments(summary: PatternSummary) -> dict[str, Moments]:
     }
 
 
-def _moments_of_model(model: GaussianModel, rows: int) -> dict[str, Moments]:
+def _moments_of_model(model: FillingModel, rows: int) -> dict[str, Moments]:
     return {
         name: Moments(rows, finite(mean), finite(sd))
         for name, mean, sd in zip(model.columns, model.mean, model.sd, strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from em_impute.gaussian import EMResult, GaussianModel
+from em_impute.gaussian.filling import FillingModel, FittedModel
 from em_impute.gaussian.linalg import NO_SPREAD
 from em_impute.gaussian.threads import one_blas_thread
 from em_impute.reporting.missingness import FEWEST_ROWS
@@ -17,7 +17,7 @@ MAX_EVALUATIONS = 500
 MAX_GROUPS = 40
 
 
-def describe_fit(result: EMResult, tol: float | None = None) -> Fit:
+def describe_fit(result: FittedModel, tol: float | None = None) -> Fit:
     """Return how EM went; `tol` is the tolerance that the job sets."""
     kept = np.linspace(0, len(result.trace) - 1, min(len(result.trace), MAX_EVALUATIONS))
     return Fit(
@@ -48,7 +48,7 @@ def describe_fit(result: EMResult, tol: float | None = None) -> Fit:
 
 
 @one_blas_thread()
-def _condition(model: GaussianModel) -> float | None:
+def _condition(model: FillingModel) -> float | None:
     varying = model.sd > 0
     if not varying.any():
         return None

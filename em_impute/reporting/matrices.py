@@ -10,8 +10,8 @@ import numpy as np
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
-from em_impute.gaussian import GaussianModel
 from em_impute.gaussian.arrays import Floats, Ints
+from em_impute.gaussian.filling import FillingModel
 from em_impute.reporting.missingness import PORTION, Counted, missing_cells
 
 MATRIX_COLUMNS = 40
@@ -146,12 +146,12 @@ def describe_together(counted: Counted) -> Together | None:
     )
 
 
-def describe_correlations(model: GaussianModel, missing: Sequence[int]) -> Correlations | None:
+def describe_correlations(model: FillingModel, missing: Sequence[int]) -> Correlations | None:
     """Describe the correlations of a model; None where fewer than two columns vary.
 
     Parameters
     ----------
-    model : GaussianModel
+    model : FillingModel
     missing : sequence of int
         Missing cells of each of its columns: those with the most are shown.
     """

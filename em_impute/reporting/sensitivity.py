@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from em_impute.gaussian import GaussianModel
+from em_impute.gaussian.filling import FillingModel
 from em_impute.reporting.means import MeanEstimate
 
 DELTAS = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
@@ -81,7 +81,7 @@ class Sensitivity:
 
 
 def describe_sensitivity(
-    model: GaussianModel,
+    model: FillingModel,
     means: Mapping[str, float],
     shares: Mapping[str, float],
     estimates: Sequence[MeanEstimate],
@@ -91,7 +91,7 @@ def describe_sensitivity(
 
     Parameters
     ----------
-    model : GaussianModel
+    model : FillingModel
         By whose standard deviations cells are shifted.
     means : mapping of str to float
         Means for all rows of the columns, with missing cells as they are predicted.

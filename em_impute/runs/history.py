@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import date
@@ -185,7 +186,7 @@ def published_dates(runs: Path, job: Job) -> dict[date, Verdict]:
             continue
         day = date.fromisoformat(manifest["date"])
         target = job.at(day).target
-        if target.model_dump(mode="json") != manifest["definition"]["target"]:
+        if not _is_the_same(target, manifest["definition"]["target"]):
             continue
         name = publications.named(job, manifest["run"], day)
         match targets.standing(target, name, manifest["target"]["sha256"]):
@@ -197,6 +198,12 @@ def published_dates(runs: Path, job: Job) -> dict[date, Verdict]:
                 doubt = Verdict("not published", targets.in_doubt(target, name))
                 found.setdefault(day, doubt)
     return found
+
+
+def _is_the_same(target: targets.Target, recorded: Mapping[str, Any]) -> bool:
+    """Whether a target is the one of a manifest; an option that this lacks stood at its default."""
+    defaults = {name: option.default for name, option in type(target).model_fields.items()}
+    return target.model_dump(mode="json") == {**defaults, **recorded}
 
 
 def imputed_before(folder: Path, but: str = "") -> frozenset[str]:

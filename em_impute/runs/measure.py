@@ -20,6 +20,7 @@ from em_impute.gaussian import (
     EMResult,
     PatternSummary,
 )
+from em_impute.gaussian.filling import FittedModel
 from em_impute.job import CannotRun
 from em_impute.job.legible import legible
 from em_impute.reporting import matrices, missingness
@@ -166,6 +167,8 @@ class _Measured:
         self.run, self.found, self._parts = run, found, parts
         self.snapshot, self.fitted = found.snapshot, found.fitted
         self.result = found.fitted.result if found.fitted else None
+        # Of this family only there are standard errors, and Little's test.
+        self.gaussian = self.result if isinstance(self.result, EMResult) else None
 
     @cached_property
     def roles(self) -> Roles | None:
@@ -211,7 +214,7 @@ class _Measured:
         nothing: tuple[missingness.McarTest, ...] = ()
         return self._parts.make(
             "tests of missing completely at random",
-            lambda: mcar_tests(self.result, self.summary),
+            lambda: mcar_tests(self.gaussian, self.summary),
             nothing,
         )
 
@@ -229,9 +232,9 @@ class _Measured:
     @cached_property
     def means(self) -> tuple[MeanEstimate, ...]:
         def estimate() -> tuple[MeanEstimate, ...]:
-            if self.result is None or self.summary is None:
+            if self.gaussian is None or self.summary is None:
                 return ()
-            return estimate_means(self.result, self.summary, {c.name for c in self.columns})
+            return estimate_means(self.gaussian, self.summary, {c.name for c in self.columns})
 
         nothing: tuple[MeanEstimate, ...] = ()
         return self._parts.make("estimated means", estimate, nothing)
@@ -328,7 +331,7 @@ def _group(fit: GroupFit) -> GroupRow:
 
 
 def _estimated_correlations(
-    result: EMResult | None, summary: PatternSummary | None
+    result: FittedModel | None, summary: PatternSummary | None
 ) -> matrices.Correlations | None:
     if result is None or summary is None:
         return None

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from em_impute.gaussian import GaussianModel, PatternSummary
+from em_impute.gaussian import PatternSummary
 from em_impute.gaussian.arrays import Floats, Ints
+from em_impute.gaussian.filling import FillingModel
 from em_impute.reporting.columns import ImputedDigest, describe_columns, digest
 from em_impute.reporting.distributions import (
     MAX_DISTRIBUTIONS,
@@ -102,7 +103,7 @@ def _parts(snapshot: Snapshot, roles: Roles | None) -> dict[str, Role]:
     return parts
 
 
-def _models(fitted: Fitted | None, rows: int) -> list[tuple[int, GaussianModel]]:
+def _models(fitted: Fitted | None, rows: int) -> list[tuple[int, FillingModel]]:
     """The models that fill the rows, and how many rows each."""
     if fitted is None or fitted.result is None:
         return []
@@ -116,7 +117,7 @@ def _models(fitted: Fitted | None, rows: int) -> list[tuple[int, GaussianModel]]
 def _on_its_own_scale(
     column: Column,
     roles: Roles,
-    models: Sequence[tuple[int, GaussianModel]],
+    models: Sequence[tuple[int, FillingModel]],
     observed: Mapping[str, Digest],
 ) -> Column:
     """A column as the table shows it, and as the models that fill it estimate it there."""
@@ -133,7 +134,7 @@ def _on_its_own_scale(
 
 
 def _estimated_moments(
-    encoding: Numeric, at: int, models: Sequence[tuple[int, GaussianModel]]
+    encoding: Numeric, at: int, models: Sequence[tuple[int, FillingModel]]
 ) -> Moments:
     """Of a column for all rows: the models' own moments, mixed by the rows that each fills."""
     rows = np.array([n for n, _ in models])

@@ -13,6 +13,7 @@ from em_impute.gaussian import (
     GaussianModel,
     Status,
 )
+from em_impute.gaussian.filling import FillingModel, load_model
 from em_impute.reporting import drift
 from em_impute.reporting.records import (
     Column,
@@ -97,7 +98,7 @@ def _data_date(manifest: Mapping[str, Any]) -> str:
     return str(manifest.get("date") or str(manifest.get("started"))[:10])
 
 
-def _part_of(model: GaussianModel, dimensions: Sequence[str]) -> GaussianModel:
+def _part_of(model: FillingModel, dimensions: Sequence[str]) -> GaussianModel:
     """The model of some of its columns."""
     at = [model.columns.index(dimension) for dimension in dimensions]
     return GaussianModel(model.mean[at], model.covariance[np.ix_(at, at)], tuple(dimensions))
@@ -108,7 +109,7 @@ def _estimated_before(
 ) -> drift.Estimated:
     """What an earlier run estimated, of the columns that take part in the model as they do now."""
     report = Report.from_dict(read_json(folder.numbers))
-    model, known = GaussianModel.load(folder.model), {column.name for column in report.columns}
+    model, known = load_model(folder.model), {column.name for column in report.columns}
     options = run.job.model_dump(mode="json")["columns"], manifest["definition"]["columns"]
     alike = [
         dimension

@@ -275,6 +275,7 @@ class InDatabase(Passes):
     def _opened(self, table: Loaded, fitted: Fitted, name: str) -> Iterator[StagedTable]:
         """The staged table of that name, which may not be made yet."""
         model = fitted.result.model if fitted.result else NO_MODEL
+        assert isinstance(model, GaussianModel)  # of another family `engine: sql` has no job
         roles = fitted.roles if fitted.result else replace(fitted.roles, predictors=())
         with opened(self._target, sparing=True) as session:
             whole = whole_table(session, self.job)

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from em_impute.checks.invariants import Rows, side_by_side
-from em_impute.gaussian import GaussianModel, PatternSummary
+from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
+from em_impute.gaussian.filling import load_model
 from em_impute.job import CannotRun, DatabaseTarget, FileTarget, Job
 from em_impute.job.confinement import OutsideError
 from em_impute.runs import steps
@@ -162,7 +163,8 @@ def _without_source(
         f"The source {source} has changed since: {why}, so the table cannot be computed again."
     )
     sentences = (sentence, *_differences(recorded))
-    if not folder.summary.exists():
+    if job.model.is_mixture or not folder.summary.exists():
+        # A mixture is one of rows, which the run has not kept.
         return Verification("cannot be verified", sentences)
     then = GaussianModel.load(folder.model)
     rows = ModelRows.of_run(folder)
@@ -198,6 +200,7 @@ def _where_it_is(
             why = "its rows do not add up to what the run has kept of them"
             return _without_source(folder, again, job, recorded, why)
         then = GaussianModel.load(folder.model)
+        assert isinstance(fitted.result, EMResult)  # of another family `engine: sql` has no job
         largest = _apart_in_means(then, fitted.result.model)
         equal = sha256(again.model) == recorded["outputs"].get(again.model.name)
         by = "equal bit by bit" if equal else f"apart by up to {largest:.2g} sd in its means"
@@ -295,7 +298,7 @@ def _compare(
 
 def _compare_cells(folder: RunFolder, again: RunFolder) -> _Cells:
     """Compare the ledgers, in portions."""
-    model = GaussianModel.load(folder.model) if folder.model.exists() else None
+    model = load_model(folder.model) if folder.model.exists() else None
     sd = dict(zip(model.columns, model.sd, strict=True)) if model else {}
     before, after = Rows(_ledger(folder.cells)), Rows(_ledger(again.cells))
     found = _Cells()

@@ -219,7 +219,7 @@ class Found:
         """What the program decided by itself, a sentence each, with its reason."""
         notes = (checked.note for checked in (self.before, self.after) if checked)
         sample = self.snapshot.sample_in_words if self.snapshot else ""
-        decided = self.fitted.decisions if self.fitted else ()
+        decided = (*self.fitted.decisions, *self.fitted.notes) if self.fitted else ()
         return (*decided, *filter(None, (sample, *notes)))
 
 

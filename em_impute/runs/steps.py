@@ -7,7 +7,7 @@ verify` those that compute the table again. What a step knows goes to its `log`,
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,9 @@ import pyarrow as pa
 from em_impute import checks
 from em_impute.checks import Checked, CheckResult
 from em_impute.gaussian import EMResult, GaussianModel, Status
-from em_impute.job import Job
+from em_impute.gaussian.families import MixtureFit
+from em_impute.gaussian.filling import FittedModel
+from em_impute.job import CannotRun, Job
 from em_impute.runs.kept import is_overtaken
 from em_impute.runs.passes import passes_of
 from em_impute.runs.run import Loaded, Run
@@ -45,10 +47,11 @@ from em_impute.tables.snapshot import (
 from em_impute.tables.state.gathering import Gathered, ModelRows, gather, known_shape, remember
 from em_impute.tables.state.kept import require_writable
 from em_impute.tables.state.shape import Shape, with_known_levels
+from em_impute.tables.whole_rows import fit_rows, read_rows, sample_in_words
 from em_impute.tables.writing.staged import Published, Staged
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
-Shown = AbstractContextManager[Callable[[EMResult], object]]
+Shown = AbstractContextManager[Callable[[FittedModel], object]]
 """What shows EM while it is entered, and gives what is to be called with the result."""
 
 WITHOUT_DELTA = "Test cells are filled by the model as it is, without imputation.delta."
@@ -214,7 +217,7 @@ def fit(
     rows = rows or _gathered(job, table, folder, log)
     gathered = rows if isinstance(rows, Gathered) else None
     told = gathered.sentences if gathered else ()
-    if not roles.impute:
+    if not (roles.impute or roles.clusters):
         log.info("No column is to be imputed, so no model is fitted.")
         drawn = _drawn(job, table, None, {}, log)
         return Fitted(roles, None, decisions=told, drawn=drawn, gathered=gathered)
@@ -228,7 +231,7 @@ def fit(
     if folder.checkpoint.exists():
         log.info("Going on from where the fit was interrupted.")
     with shown as ended:
-        result = _fit_model(job, rows, folder)
+        result = _fit_model(job, table, rows, folder)
         ended(result)
     result.model.save(folder.model)
     save_roles(roles, read_schema(table.path), folder.columns)
@@ -240,9 +243,10 @@ def fit(
     for sentence in decisions:
         log.warning(sentence)
     log.log(logging.INFO if result.converged else logging.WARNING, result.message)
-    own = [fit.result for fit in fits if fit.result and fit.own_model]
+    own = [fit.result for fit in fits if fit.own_model]
     drawn = _drawn(job, table, result, dict(zip(models, own, strict=True)), log)
-    return Fitted(roles, result, models, (*told, *decisions), fits, drawn, gathered)
+    notes = tuple(_notes(job, table, result))
+    return Fitted(roles, result, models, (*told, *decisions), fits, drawn, gathered, notes)
 
 
 def _gathered(job: Job, table: Loaded, folder: RunFolder, log: Log) -> Gathered | None:
@@ -263,7 +267,22 @@ def _gathered(job: Job, table: Loaded, folder: RunFolder, log: Log) -> Gathered 
     return gathered
 
 
-def _fit_model(job: Job, rows: ModelRows, folder: RunFolder) -> EMResult:
+def _notes(job: Job, table: Loaded, result: FittedModel) -> Iterator[str]:
+    """What of a mixture was decided in the usual course."""
+    if sampled := sample_in_words(table, table.roles) if job.model.is_mixture else "":
+        yield sampled
+    if isinstance(result, MixtureFit) and result.bics:
+        k = len(result.model.weights)
+        yield (
+            f"The mixture has {k} component{'s' if k > 1 else ''}, the best by BIC of 1 to "
+            f"{max(result.bics)}."
+        )
+
+
+def _fit_model(job: Job, table: Loaded, rows: ModelRows, folder: RunFolder) -> FittedModel:
+    if job.model.is_mixture:
+        return _fit_mixture(job, table)
+
     def fitted(start: GaussianModel | None) -> EMResult:
         on_iteration = progress.iterations(job.model.tol)
         return summarise.fit_model(
@@ -276,13 +295,28 @@ def _fit_model(job: Job, rows: ModelRows, folder: RunFolder) -> EMResult:
     return fitted(None) if failed and rows.start else result
 
 
+def _fit_mixture(job: Job, table: Loaded) -> MixtureFit:
+    try:
+        on_iteration = progress.iterations(job.model.tol)
+        return fit_rows(read_rows(table, table.roles), job.model, on_iteration)
+    except ValueError as error:
+        raise CannotRun(f"The mixture cannot be fitted: {error}") from None
+
+
 def _drawn(
-    job: Job, table: Loaded, result: EMResult | None, groups: dict[str, EMResult], log: Log
+    job: Job,
+    table: Loaded,
+    result: FittedModel | None,
+    groups: Mapping[str, FittedModel | None],
+    log: Log,
 ) -> Drawn | None:
     """The models of several imputations, where the job asks for several."""
     if not job.imputation.is_multiple:
         return None
-    drawn = draw_models(result, groups, job.imputation, partial(passes_of(job).resample, table))
+    # Of another family several imputations are no job.
+    assert result is None or isinstance(result, EMResult)
+    own = {label: fit for label, fit in groups.items() if isinstance(fit, EMResult)}
+    drawn = draw_models(result, own, job.imputation, partial(passes_of(job).resample, table))
     if drawn.mixing:
         log.info("Drew the models of %s imputations: %s", len(drawn.models), drawn.mixing.sentence)
     for sentence in filter(None, (*drawn.warnings, drawn.refusal)):
@@ -395,7 +429,8 @@ def update_state(job: Job, fitted: Fitted | None, log: Log = SILENT) -> str:
     if fitted is None or fitted.gathered is None:
         return ""
     result = fitted.result
-    warning = remember(job, fitted.gathered, result.model if result and result.converged else None)
+    model = result.model if isinstance(result, EMResult) and result.converged else None
+    warning = remember(job, fitted.gathered, model)
     if warning:
         log.warning(warning)
     else:

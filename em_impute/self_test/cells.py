@@ -20,9 +20,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from em_impute.gaussian import GaussianModel
 from em_impute.gaussian.arrays import Bools, Floats, Ints
-from em_impute.gaussian.conditional import conditional_cells
+from em_impute.gaussian.filling import FillingModel
 from em_impute.gaussian.linalg import runs_of
 from em_impute.job import SelfTestOptions
 from em_impute.tables.columns.categories import Nominal, Ordinal
@@ -286,7 +285,7 @@ class HiddenRows:
     def __init__(
         self, snapshot: Snapshot, roles: Roles, hidden: Hidden, on_visible: OnVisible
     ) -> None:
-        self._snapshot, self._roles, self._hidden = snapshot, roles, hidden
+        self.snapshot, self._roles, self._hidden = snapshot, roles, hidden
         self._on_visible = on_visible
         self._by_row = np.argsort(hidden.row, kind="stable")
         self._X = np.empty((len(hidden), len(roles.dimensions)))
@@ -325,11 +324,11 @@ class HiddenRows:
             yield batch, X
 
     def predicted(
-        self, model: GaussianModel, groups: Mapping[str, GaussianModel]
+        self, model: FillingModel, groups: Mapping[str, FillingModel]
     ) -> Iterator[HiddenNumbers | HiddenLevels]:
         """Yield what the models say of the hidden cells, by column."""
         mean, sd = self._conditional(model, groups)
-        schema = read_schema(self._snapshot.path)
+        schema = read_schema(self.snapshot.path)
         for j, name in enumerate(self._hidden.columns):
             cells, at = np.flatnonzero(self._hidden.column == j), self._at[name]
             if not len(cells):
@@ -359,7 +358,7 @@ class HiddenRows:
             )
 
     def _conditional(
-        self, model: GaussianModel, groups: Mapping[str, GaussianModel]
+        self, model: FillingModel, groups: Mapping[str, FillingModel]
     ) -> tuple[Floats, Floats]:
         """Mean and sd of each cell in the columns that it has in the model, the first ones here."""
         places = [self._at[name] for name in self._hidden.columns]
@@ -372,11 +371,8 @@ class HiddenRows:
             cells = np.flatnonzero(width_of_cell == k)
             for own, mine in self._models(cells, model, groups):
                 for part in runs_of(mine, CHUNK_ROWS):
-                    mean[part, :k], sd[part, :k] = conditional_cells(
-                        self._left_to_show(part),
-                        firsts[part, None] + np.arange(k),
-                        own.mean,
-                        own.covariance,
+                    mean[part, :k], sd[part, :k] = own.conditional_cells(
+                        self._left_to_show(part), firsts[part, None] + np.arange(k)
                     )
         return mean, sd
 
@@ -384,7 +380,7 @@ class HiddenRows:
         """Each batch, which cells are hidden in it, and in which of its rows these are."""
         rows, first_row = self._hidden.row[self._by_row], 0
         columns = (*self._roles.model_columns, *self._roles.group_by)
-        for batch in read_batches(self._snapshot.path, columns):
+        for batch in read_batches(self.snapshot.path, columns):
             first, last = np.searchsorted(rows, [first_row, first_row + batch.num_rows])
             cells = self._by_row[first:last]
             at = self._hidden.row[cells] - first_row
@@ -413,8 +409,8 @@ class HiddenRows:
         return numbers, ~np.isnan(numbers)
 
     def _models(
-        self, cells: Ints, model: GaussianModel, groups: Mapping[str, GaussianModel]
-    ) -> Iterator[tuple[GaussianModel, Ints]]:
+        self, cells: Ints, model: FillingModel, groups: Mapping[str, FillingModel]
+    ) -> Iterator[tuple[FillingModel, Ints]]:
         """The models that fill some cells, each with those that it fills."""
         if not self._groups:
             yield model, cells

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from em_impute.gaussian import GaussianModel
 from em_impute.gaussian.arrays import Bools, Floats, Ints
+from em_impute.gaussian.filling import FillingModel
 from em_impute.gaussian.threads import one_blas_thread
 from em_impute.self_test.scores import EnergyIScore, EnergyScore, Forecasts
 from em_impute.tables.columns.numbers import Numeric
@@ -39,7 +39,7 @@ class Scored:
 
 
 def score_draws(
-    snapshot: Snapshot, roles: Roles, model: GaussianModel, seed: int
+    snapshot: Snapshot, roles: Roles, model: FillingModel, seed: int
 ) -> EnergyIScore | None:
     """Return the energy-I-score of a model's draws on a sample of the table's rows.
 
@@ -47,7 +47,7 @@ def score_draws(
     ----------
     snapshot : Snapshot
     roles : Roles
-    model : GaussianModel
+    model : FillingModel
     seed : int
         Of the draws.
 
@@ -72,7 +72,7 @@ def score_draws(
 
 @one_blas_thread()
 def energy_i_score(
-    X: Floats, imputed: Floats, columns: Sequence[Scored], model: GaussianModel
+    X: Floats, imputed: Floats, columns: Sequence[Scored], model: FillingModel
 ) -> EnergyIScore | None:
     """Return the energy-I-score of imputed rows (Näf, Grzesiak & Scornet 2025).
 
@@ -94,7 +94,7 @@ def energy_i_score(
     imputed : ndarray of shape (n_rows, n_columns)
         The same, filled.
     columns : sequence of Scored
-    model : GaussianModel
+    model : FillingModel
         What scores "alone": its normal of a column for all rows.
 
     Returns
@@ -147,7 +147,7 @@ def _enough(holes: Bools, cells: Floats, predictors: int) -> bool:
 
 
 def _score_column(
-    holes: Bools, y: Floats, predictors: Floats, column: Scored, model: GaussianModel
+    holes: Bools, y: Floats, predictors: Floats, column: Scored, model: FillingModel
 ) -> EnergyScore:
     design = np.column_stack([np.ones(len(y)), predictors])
     coefficients = np.linalg.lstsq(design[holes], y[holes])[0]

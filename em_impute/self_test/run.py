@@ -14,7 +14,7 @@ from operator import add
 import numpy as np
 from numpy.typing import NDArray
 
-from em_impute.gaussian import EMResult, GaussianModel
+from em_impute.gaussian.filling import FillingModel, FittedModel
 from em_impute.job.options import ModelOptions, SelfTestOptions
 from em_impute.self_test.cells import HiddenLevels, HiddenNumbers, HiddenRows, choose_cells
 from em_impute.self_test.energy import score_draws
@@ -33,7 +33,8 @@ from em_impute.tables.columns.roles import Roles
 from em_impute.tables.digest import Digest
 from em_impute.tables.groups import Fitted, fit_summaries, sum_up_groups
 from em_impute.tables.snapshot import Snapshot
-from em_impute.tables.summarise import fit_model, sum_up
+from em_impute.tables.summarise import sum_up
+from em_impute.tables.whole_rows import Data, fit_data, gathered
 
 
 def score_hidden_cells(
@@ -87,20 +88,23 @@ def score_hidden_cells(
 
 
 def _refit(
-    rows: HiddenRows, fitted: Fitted, result: EMResult, model: ModelOptions
-) -> tuple[tuple[GaussianModel, dict[str, GaussianModel]], str]:
+    rows: HiddenRows, fitted: Fitted, result: FittedModel, model: ModelOptions
+) -> tuple[tuple[FillingModel, dict[str, FillingModel]], str]:
     """Models of the table without the hidden cells, and a sentence if that fit did not end well."""
-    models: dict[str, GaussianModel] = {}
-    roles = fitted.roles
+    models: dict[str, FillingModel] = {}
+    roles, n = fitted.roles, rows.snapshot.rows
+    data: Data
     if fitted.gathered:
-        summary = fitted.gathered.with_rows(X for _, X in rows.gather_hiding())
+        data = fitted.gathered.with_rows(X for _, X in rows.gather_hiding())
     elif roles.group_by:
-        summaries = sum_up_groups(rows.gather_hiding(), roles)
-        models, _, _ = fit_summaries(summaries, roles, model)
-        summary = reduce(add, summaries.values())
+        groups = sum_up_groups(rows.gather_hiding(), n, roles, model)
+        models, _, _ = fit_summaries(groups, roles, model)
+        data = reduce(add, groups.values())
+    elif model.is_mixture:
+        data = gathered(rows.gather_hiding(), n, roles)
     else:
-        summary = sum_up((X for _, X in rows.gather_hiding()), roles.dimensions)
-    again = fit_model(summary, model, near=result)
+        data = sum_up((X for _, X in rows.gather_hiding()), roles.dimensions)
+    again = fit_data(data, model, near=result)
     doubt = (
         "" if again.converged else f"The self-test's fit without the test cells: {again.message}"
     )

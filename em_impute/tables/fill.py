@@ -20,17 +20,27 @@ from em_impute.gaussian import GaussianModel
 from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.delta import shifts
 from em_impute.gaussian.draws import uniforms
+from em_impute.gaussian.filling import FillingModel
 from em_impute.gaussian.holes import Holes
 from em_impute.gaussian.keys import Words
-from em_impute.job import IMPUTATION, MASK, DatabaseTarget, FileTarget, Imputation
+from em_impute.job import (
+    CLUSTER,
+    IMPUTATION,
+    MASK,
+    PROBABILITY,
+    DatabaseTarget,
+    FileTarget,
+    Imputation,
+)
 from em_impute.tables import spelling
+from em_impute.tables.clusters import cluster_columns
 from em_impute.tables.columns.categories import Nominal, Ordinal
 from em_impute.tables.columns.encoding import Filling, to_numbers
 from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.columns.transforms import IDENTITY
 from em_impute.tables.engines import Workers
-from em_impute.tables.groups import group_rows
+from em_impute.tables.groups import models_of
 from em_impute.tables.imputations import Models
 from em_impute.tables.ledger import ImputedCells, ledger_rows, ledger_schema
 from em_impute.tables.row_keys import row_keys
@@ -54,12 +64,12 @@ MOST_BITS = 63
 
 def fill(
     snapshot: Snapshot,
-    model: GaussianModel | None,
+    model: FillingModel | None,
     roles: Roles,
     target: FileTarget | DatabaseTarget,
     folder: RunFolder,
     imputation: Imputation | None = None,
-    groups: Mapping[str, GaussianModel] | None = None,
+    groups: Mapping[str, FillingModel] | None = None,
     drawn: Sequence[Models] = (),
     workers: Workers | None = None,
 ) -> Staged:
@@ -76,7 +86,7 @@ def fill(
     Parameters
     ----------
     snapshot : Snapshot
-    model : GaussianModel or None
+    model : FillingModel or None
         Of ``roles.dimensions``; None if nothing is imputed.
     roles : Roles
     target : FileTarget or DatabaseTarget
@@ -85,7 +95,7 @@ def fill(
         Where table and ledger are staged.
     imputation : Imputation, optional
         By default cells are filled with their means.
-    groups : mapping of str to GaussianModel, optional
+    groups : mapping of str to FillingModel, optional
         The models of groups of rows, by label; `model` is for all others.
     drawn : sequence of Models, optional
         With ``roles.multiple``: the models of each imputation, in the place of these.
@@ -194,6 +204,8 @@ class _Filling:
         read = spelling.as_read(spelled, roles.impute)
         columns = [filled.get(name, read.column(name)) for name in batch.schema.names]
         columns += _added(cells, roles, number, batch.num_rows)
+        if roles.clusters:
+            columns += cluster_columns(batch, models, roles)
         if self.spelled_for is not None:
             columns += _spellings(spelled, columns, cells, roles, self.spelled_for)
         return FilledBatch(
@@ -268,7 +280,7 @@ def shifts_in_words(roles: Roles, imputation: Imputation) -> list[str]:
     return sentences
 
 
-def _check_model(model: GaussianModel | None, roles: Roles) -> None:
+def _check_model(model: FillingModel | None, roles: Roles) -> None:
     columns = model.columns if model else ()
     if roles.impute and columns != roles.dimensions:
         raise ValueError(
@@ -294,7 +306,12 @@ def filled_schema(snapshot: Snapshot, roles: Roles) -> pa.Schema:
     if roles.mask:
         bits = pa.int64() if len(roles.impute) <= MOST_BITS else pa.binary()
         schema = schema.append(pa.field(MASK, bits))
-    return schema.append(pa.field(IMPUTATION, pa.int32())) if roles.multiple else schema
+    if roles.multiple:
+        schema = schema.append(pa.field(IMPUTATION, pa.int32()))
+    if roles.clusters:
+        schema = schema.append(pa.field(CLUSTER, pa.int32()))
+        schema = schema.append(pa.field(PROBABILITY, pa.float64()))
+    return schema
 
 
 def _as_floats_in_pandas(
@@ -333,13 +350,13 @@ def _filled(
     X, draws = roles.encode(batch), imputation.is_drawn
     shift = _shift(models.of_all, roles, imputation)
     mean, sd, drawn = np.empty(X.shape), np.empty(X.shape), X.copy()
-    parts = group_rows(batch, roles) if models.of_groups else [("", np.arange(batch.num_rows))]
-    for label, rows in parts:
-        own = models.of_groups.get(label, models.of_all)
+    for own, rows in models_of(batch, models, roles):
         mean[rows], sd[rows] = _moments(own, X[rows])
         if draws:
             stream = imputation.seed, number
-            drawn[rows] = _drawn(own, X[rows], roles, stream, keys[rows], shift)
+            for gaussian, some in own.drawn_by(X[rows], imputation.seed, keys[rows], number):
+                mine = rows[some]
+                drawn[mine] = _drawn(gaussian, X[mine], roles, stream, keys[mine], shift)
     mean += shift
     for name in roles.impute:
         column, encoding, at = batch.column(name), roles.filling(name), roles.at(name)
@@ -351,7 +368,7 @@ def _filled(
     return columns, cells
 
 
-def _shift(model: GaussianModel, roles: Roles, imputation: Imputation) -> Floats:
+def _shift(model: FillingModel, roles: Roles, imputation: Imputation) -> Floats:
     """How far the cells of each of the model's columns are shifted, on its scale.
 
     By the standard deviations of all rows, in groups too: a column is shifted as one.
@@ -360,7 +377,7 @@ def _shift(model: GaussianModel, roles: Roles, imputation: Imputation) -> Floats
     return shifts(filled, model.columns, model.sd)
 
 
-def _moments(model: GaussianModel, X: Floats) -> tuple[Floats, Floats]:
+def _moments(model: FillingModel, X: Floats) -> tuple[Floats, Floats]:
     """Conditional mean and sd of the missing cells, of the shape of `X`, NaN elsewhere."""
     given = model.conditional(X)
     mean, sd = np.full(X.shape, np.nan), np.full(X.shape, np.nan)
@@ -430,7 +447,7 @@ def _spellings(
 
 
 def _added(cells: Sequence[ImputedCells], roles: Roles, number: int, n_rows: int) -> list[pa.Array]:
-    """The columns of ``roles.added`` for a batch."""
+    """The columns of ``roles.added`` for a batch, but for those of clusters."""
     mask = [_mask(cells, n_rows)] if roles.mask else []
     return [*mask, *([pa.repeat(pa.scalar(number, pa.int32()), n_rows)] if roles.multiple else [])]
 

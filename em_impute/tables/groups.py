@@ -12,14 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from em_impute.gaussian import EMResult, GaussianModel, PatternSummary, Status
+from em_impute.gaussian import Status
+from em_impute.gaussian.filling import FillingModel, FittedModel
 from em_impute.job import CannotRun, ModelOptions
 from em_impute.tables.columns.encoding import as_labels
 from em_impute.tables.columns.roles import Roles
-from em_impute.tables.imputations import Drawn
-from em_impute.tables.snapshot import Snapshot, read_batches
+from em_impute.tables.imputations import Drawn, Models
+from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.state.gathering import Gathered
-from em_impute.tables.summarise import fit_model
+from em_impute.tables.whole_rows import Data, encoded, fit_data, nothing_yet, sampled
 
 # More groups than this are rows told apart, not groups.
 MOST_GROUPS = 1000
@@ -36,15 +37,15 @@ class GroupFit:
     label : str
         Its levels, as a reader knows them.
     rows : int
-    result : EMResult or None
-        None without a fit: the group is too small, or a column shows nothing in it.
+    result : FittedModel or None
+        None without a fit: the group is too small, or its rows determine no model.
     status : str
         That of the fit, or why there is none.
     """
 
     label: str
     rows: int
-    result: EMResult | None
+    result: FittedModel | None
     status: str
 
     @property
@@ -61,9 +62,9 @@ class Fitted:
     ----------
     roles : Roles
         The columns' parts.
-    result : EMResult or None
-        The fit to all rows; None with nothing to impute.
-    groups : dict of str to GaussianModel
+    result : FittedModel or None
+        The fit to all rows; None with nothing to impute and no clusters to tell.
+    groups : dict of str to FillingModel
         The models of groups, by label; the rows of all others have that of `result`.
     decisions : tuple of str
         What was decided on the way, a sentence each.
@@ -73,15 +74,18 @@ class Fitted:
         The models of several imputations, where several are asked for.
     gathered : Gathered or None
         The rows of the model, where the job has a state.
+    notes : tuple of str
+        What was decided in the usual course, a sentence each: nothing to warn of.
     """
 
     roles: Roles
-    result: EMResult | None
-    groups: dict[str, GaussianModel] = field(default_factory=dict)
+    result: FittedModel | None
+    groups: dict[str, FillingModel] = field(default_factory=dict)
     decisions: tuple[str, ...] = ()
     group_fits: tuple[GroupFit, ...] = ()
     drawn: Drawn | None = None
     gathered: Gathered | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def refusal(self) -> str:
@@ -102,38 +106,73 @@ def group_rows(batch: pa.RecordBatch, roles: Roles) -> Iterator[tuple[str, NDArr
         yield label, np.flatnonzero(codes == code)
 
 
-def summarise_groups(snapshot: Snapshot, roles: Roles) -> dict[str, PatternSummary]:
-    """Sum up the model's columns of each group, in one pass.
+def models_of(
+    batch: pa.RecordBatch, models: Models, roles: Roles
+) -> Iterator[tuple[FillingModel, NDArray[np.int64]]]:
+    """Yield each model that fills rows of a batch, with the numbers of these rows, from 0.
+
+    Parameters
+    ----------
+    batch : RecordBatch
+    models : Models
+        With a model of all rows.
+    roles : Roles
+    """
+    assert models.of_all is not None
+    parts = group_rows(batch, roles) if models.of_groups else [("", np.arange(batch.num_rows))]
+    for label, rows in parts:
+        yield models.of_groups.get(label, models.of_all), rows
+
+
+def summarise_groups(snapshot: Snapshot, roles: Roles, options: ModelOptions) -> dict[str, Data]:
+    """Take the model's columns of each group as its family needs them, in one pass.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    roles : Roles
+    options : ModelOptions
 
     Raises
     ------
     CannotRun
         If there are more groups than a table could mean.
     """
-    batches = read_batches(snapshot.path)
-    return sum_up_groups(((batch, roles.encode(batch)) for batch in batches), roles)
+    return sum_up_groups(encoded(snapshot, roles), snapshot.rows, roles, options)
 
 
 def sum_up_groups(
-    rows: Iterable[tuple[pa.RecordBatch, NDArray[np.float64]]], roles: Roles
-) -> dict[str, PatternSummary]:
-    """Sum up each group of rows that come in portions, as cells and as the model takes them."""
-    summaries: dict[str, PatternSummary] = {}
-    for batch, X in rows:
-        for label, rows in group_rows(batch, roles):
-            summary = summaries.setdefault(label, PatternSummary(roles.dimensions))
-            summary.update(X[rows])
-        if len(summaries) > MOST_GROUPS:
+    portions: Iterable[tuple[pa.RecordBatch, NDArray[np.float64]]],
+    rows: int,
+    roles: Roles,
+    options: ModelOptions,
+) -> dict[str, Data]:
+    """The same of rows that come in portions, as cells and as the model takes them.
+
+    Parameters
+    ----------
+    portions : iterable of (RecordBatch, ndarray)
+    rows : int
+        How many there are in all.
+    roles : Roles
+    options : ModelOptions
+    """
+    groups: dict[str, Data] = {}
+    for batch, X in sampled(portions, rows, roles) if options.is_mixture else portions:
+        for label, at in group_rows(batch, roles):
+            data = groups.setdefault(label, nothing_yet(options, roles.dimensions))
+            data.update(X[at])
+        if len(groups) > MOST_GROUPS:
             raise CannotRun(
                 f"columns.group_by: {', '.join(roles.group_by)} makes more than {MOST_GROUPS:,} "
                 "groups; group by fewer columns, or by coarser ones."
             )
-    return dict(sorted(summaries.items()))
+    return dict(sorted(groups.items()))
 
 
 def fit_groups(
     snapshot: Snapshot, roles: Roles, options: ModelOptions
-) -> tuple[dict[str, GaussianModel], tuple[str, ...], tuple[GroupFit, ...]]:
+) -> tuple[dict[str, FillingModel], tuple[str, ...], tuple[GroupFit, ...]]:
     """A model for each group that is large enough for one, a sentence on the others, and how.
 
     Parameters
@@ -144,17 +183,17 @@ def fit_groups(
     """
     if not roles.group_by:
         return {}, (), ()
-    return fit_summaries(summarise_groups(snapshot, roles), roles, options)
+    return fit_summaries(summarise_groups(snapshot, roles, options), roles, options)
 
 
 def fit_summaries(
-    summaries: Mapping[str, PatternSummary], roles: Roles, options: ModelOptions
-) -> tuple[dict[str, GaussianModel], tuple[str, ...], tuple[GroupFit, ...]]:
+    summaries: Mapping[str, Data], roles: Roles, options: ModelOptions
+) -> tuple[dict[str, FillingModel], tuple[str, ...], tuple[GroupFit, ...]]:
     """The same, of groups that are summed up.
 
     Parameters
     ----------
-    summaries : mapping of str to PatternSummary
+    summaries : mapping of str to PatternSummary or WholeRows
         Of each group, by label.
     roles : Roles
     options : ModelOptions
@@ -175,22 +214,23 @@ def fit_summaries(
     return models, ((sentence,) if those else ()), tuple(fits.values())
 
 
-def _fit(label: str, summary: PatternSummary, options: ModelOptions, least: int) -> GroupFit:
+def _fit(label: str, summary: Data, options: ModelOptions, least: int) -> GroupFit:
     shown = " / ".join(level.replace("\0", "(missing)") for level in label.split("\x1f"))
     if summary.n_rows < least:
         return GroupFit(shown, summary.n_rows, None, TOO_FEW)
     try:
-        result = fit_model(summary, options)
+        result = fit_data(summary, options)
     except ValueError:
         # A column that the group never shows: that is for all rows to settle.
-        return GroupFit(shown, summary.n_rows, None, "a column shows nothing")
+        why = "its rows determine no mixture" if options.is_mixture else "a column shows nothing"
+        return GroupFit(shown, summary.n_rows, None, why)
     return GroupFit(shown, summary.n_rows, result, result.status.value)
 
 
-def save_models(models: Mapping[str, GaussianModel], path: Path) -> None:
+def save_models(models: Mapping[str, FillingModel], path: Path) -> None:
     """Write the models of groups to a JSON file, by the groups' labels."""
     content = {
-        label: {"mean": model.mean.tolist(), "covariance": model.covariance.tolist()}
+        label: {name: value for name, value in model.to_dict().items() if name != "columns"}
         for label, model in models.items()
     }
     path.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")

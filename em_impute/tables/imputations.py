@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from em_impute.gaussian import EMResult, GaussianModel, Mixing, PatternSummary
+from em_impute.gaussian import EMResult, Mixing, PatternSummary
+from em_impute.gaussian.filling import FillingModel
 from em_impute.gaussian.posterior import (
     MOST_SWEEPS,
     enough_draws,
@@ -23,14 +24,14 @@ class Models(NamedTuple):
 
     Attributes
     ----------
-    of_all : GaussianModel or None
+    of_all : FillingModel or None
         None if nothing is imputed.
-    of_groups : mapping of str to GaussianModel
+    of_groups : mapping of str to FillingModel
         The models of groups of rows, by label; that of all rows is for the others.
     """
 
-    of_all: GaussianModel | None
-    of_groups: Mapping[str, GaussianModel]
+    of_all: FillingModel | None
+    of_groups: Mapping[str, FillingModel]
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ def fit_model(
             acceleration=options.acceleration,
             prior_rows=near.prior_rows if near else options.prior,
             time_limit=options.time_limit,
-            n_starts=1 if near else options.n_starts,
+            n_starts=1 if near else options.starts,
             start=start,
             on_iteration=on_iteration,
             on_checkpoint=None if checkpoint is None else partial(_keep, checkpoint),

@@ -12,8 +12,9 @@ Peel 2000, chapter 3.8). A start from which one does is given up; where all do, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -25,6 +26,7 @@ from em_impute.gaussian.families.model import MixtureModel
 from em_impute.gaussian.families.partition import Sample, start
 from em_impute.gaussian.families.rows import Scaling, SortedRows
 from em_impute.gaussian.patterns import too_large
+from em_impute.gaussian.status import Iteration, Status
 from em_impute.gaussian.table import listed
 from em_impute.gaussian.threads import one_blas_thread
 
@@ -60,6 +62,8 @@ class MixtureFit:
     bics : dict of int to float
         BIC (``-2 loglik + parameters log n``, lower is better) of every number of components that
         was fitted.
+    timed_out : bool
+        Whether the time limit kept it from more.
     """
 
     model: MixtureModel
@@ -67,6 +71,79 @@ class MixtureFit:
     n_rows: int
     held: bool = False
     bics: Mapping[int, float] = field(default_factory=dict)
+    timed_out: bool = False
+
+    # --- As `EMResult` has it --------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """How the best climb ended."""
+        if self.climb.converged:
+            return Status.CONVERGED
+        return Status.TIME_LIMIT if self.timed_out else Status.MAX_ITERATIONS
+
+    @property
+    def converged(self) -> bool:
+        """Whether it ended at a maximum."""
+        return self.climb.converged
+
+    @property
+    def message(self) -> str:
+        """The same in a sentence, with the components, and what to do."""
+        chosen = f", the best BIC of 1 to {max(self.bics)}" if self.bics else ""
+        k = len(self.model.weights)
+        cut = " (the time limit kept it from more)" if self.bics and self.timed_out else ""
+        found = f"{k} component{'s' if k > 1 else ''}{chosen}{cut}"
+        if self.converged:
+            return f"Converged after {self.n_iter} iterations, with {found}."
+        limit = "the time limit" if self.timed_out else "max_iter"
+        return (
+            f"Stopped by {limit} after {self.n_iter} iterations, before the maximum was reached, "
+            f"with {found}. Raise it, or tol; fewer components, or a prior (prior_rows; in a job, "
+            "prior: 1), make the maximum better determined."
+        )
+
+    @property
+    def n_iter(self) -> int:
+        """Evaluations of the EM map after that at the start."""
+        return self.climb.n_iter - 1
+
+    @property
+    def distance(self) -> float:
+        """What the last M-step gained for each row."""
+        return self.climb.trace[-1].distance
+
+    @property
+    def prior_rows(self) -> float:
+        """Pseudo-rows of the prior that was used."""
+        return self.climb.prior_rows
+
+    @property
+    def trace(self) -> tuple[Iteration, ...]:
+        """Every evaluation of the best climb."""
+        return self.climb.trace
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """What a user should know of the components, a sentence each."""
+        held = [self.warning] if self.held and self.warning else []
+        return (*held, *self._few_rows())
+
+    @property
+    def starts(self) -> None:
+        """Nothing: that starts end at different maxima is usual here, and the highest is kept."""
+
+    @property
+    def worst_fraction(self) -> float:
+        """The worst fraction of missing information is not known."""
+        return math.nan
+
+    @property
+    def worst_combination(self) -> tuple[tuple[str, float], ...]:
+        """Nor what it belongs to."""
+        return ()
+
+    # --- As only a mixture has it ----------------------------------------------------------------
 
     @property
     def loglik(self) -> float:
@@ -76,7 +153,8 @@ class MixtureFit:
     @property
     def bic(self) -> float:
         """Bayesian information criterion (Schwarz 1978); lower is better."""
-        return self.model.components.n_parameters * math.log(self.n_rows) - 2.0 * self.loglik
+        n_parameters = self.climb.point.components.n_parameters
+        return n_parameters * math.log(self.n_rows) - 2.0 * self.loglik
 
     @property
     def warning(self) -> str | None:
@@ -87,13 +165,7 @@ class MixtureFit:
                 f"{self.climb.prior_rows:g} row with the variances of the table holds all of them "
                 f"({self._narrow(self.model.components, self._held())}). {_ADVICE}"
             )
-        if not self.climb.converged:
-            return (
-                f"Stopped after {self.climb.n_iter} iterations, before a maximum was reached. "
-                "Raise max_iter or tol; fewer components, or a prior (prior_rows=1), make the "
-                "maximum better determined."
-            )
-        return None
+        return None if self.converged else self.message
 
     def require_sound(self) -> Self:
         """The fit itself.
@@ -115,6 +187,16 @@ class MixtureFit:
     def collapsed(self) -> bool:
         """Whether a component has, from every start."""
         return len(self.climb.collapsed) > 0
+
+    def _few_rows(self) -> Iterator[str]:
+        """A sentence on components that have fewer rows than a covariance has columns."""
+        masses, p = self.model.weights * self.n_rows, self.climb.point.components.means.shape[1]
+        few = np.flatnonzero(masses < p + 1) if self.model.components.kind == "full" else ()
+        for g in () if self.held else few:
+            yield (
+                f"Component {g} has {masses[g]:.1f} of {self.n_rows} rows for {p} columns, too few "
+                f"for a covariance of its own. {_ADVICE}"
+            )
 
     def _held(self) -> list[int]:
         """The components that have half of their spread in some direction from the prior."""
@@ -196,9 +278,10 @@ def fit_mixture(
         components = best.point.components if begin else best.point.components.by_weight()
         model = MixtureModel(components, scaling, tuple(columns))
         held = prior_rows == "auto" and best.prior_rows > 0
-        return MixtureFit(model, best, rows.n_observed, held)
+        return MixtureFit(model, best, rows.n_observed, held, timed_out=options.out_of_time)
 
-    return (_smallest_bic(fit, most) if wanted is None else fit(wanted)).require_sound()
+    counted = partial(_smallest_bic, fit, most, options)
+    return (counted() if wanted is None else fit(wanted)).require_sound()
 
 
 def _best(
@@ -212,16 +295,18 @@ def _best(
     return max(climbs, key=lambda one: (not len(one.collapsed), one.point.objective))
 
 
-def _smallest_bic(fit: Callable[[int], MixtureFit], most: int) -> MixtureFit:
+def _smallest_bic(fit: Callable[[int], MixtureFit], most: int, options: Options) -> MixtureFit:
     """The fit with the best BIC, of 1 component and more, until further ones do not help."""
     fits: list[MixtureFit] = []
     bics: dict[int, float] = {}
     best = 0
     while len(fits) < most and len(fits) - best <= WITHOUT_GAIN:
+        if fits and options.out_of_time:
+            break
         fits.append(fit(len(fits) + 1))
         bics[len(fits)] = math.inf if fits[-1].collapsed else fits[-1].bic
         best = int(np.argmin(list(bics.values())))
-    return replace(fits[best], bics=bics)
+    return replace(fits[best], bics=bics, timed_out=options.out_of_time)
 
 
 def _distinct_rows(X: Floats, enough: int) -> int:
@@ -239,8 +324,8 @@ def _distinct_rows(X: Floats, enough: int) -> int:
 def _require_distinct_rows(found: int, n_rows: int, wanted: int | None) -> None:
     if wanted is None and found < 2:
         raise ValueError(
-            'n_components="bic" compares fits, for which it needs 2 different rows or more; got '
-            f"n_samples = {n_rows}. Give the number of components."
+            'n_components="bic" (in a job, components: auto) compares fits, for which it needs 2 '
+            f"different rows or more; got n_samples = {n_rows}. Give the number of components."
         )
     if wanted is not None and found < wanted:
         raise ValueError(

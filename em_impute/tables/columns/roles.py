@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from em_impute.job import IMPUTATION, MASK, Job, JobError, Problem
+from em_impute.job import CLUSTERS, IMPUTATION, MASK, Job, JobError, Problem
 from em_impute.tables.columns.encoding import Encoding, Filling, to_numbers
 from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.objections import (
@@ -45,6 +45,8 @@ class Roles:
         Whether the filled table has one more column, which tells its imputed cells.
     multiple : bool
         Whether the filled table has each row several times, told by one more column.
+    clusters : bool
+        Whether it has two more columns, the component of each row and its probability.
     """
 
     columns: tuple[str, ...]
@@ -55,11 +57,16 @@ class Roles:
     group_by: tuple[str, ...] = ()
     mask: bool = False
     multiple: bool = False
+    clusters: bool = False
 
     @property
     def added(self) -> tuple[str, ...]:
         """Columns that only the filled table has, after the others."""
-        return (*((MASK,) if self.mask else ()), *((IMPUTATION,) if self.multiple else ()))
+        return (
+            *((MASK,) if self.mask else ()),
+            *((IMPUTATION,) if self.multiple else ()),
+            *(CLUSTERS if self.clusters else ()),
+        )
 
     @property
     def filled_key(self) -> tuple[str, ...]:
@@ -138,13 +145,14 @@ def assign_roles(snapshot: Snapshot, job: Job) -> Roles:
     """
     problems = [*role_problems(snapshot, job), *option_problems(snapshot, job)]
     names = {column.name for column in snapshot.columns}
-    for option, asked_for, added in (
-        ("mask", job.imputation.mask, MASK),
-        ("method", job.imputation.is_multiple, IMPUTATION),
+    for section, option, asked_for, added in (
+        ("imputation", "mask", job.imputation.mask, MASK),
+        ("imputation", "method", job.imputation.is_multiple, IMPUTATION),
+        *(("target", "clusters", job.target.clusters, name) for name in CLUSTERS),
     ):
         if asked_for and added in names:
-            message = f"imputation.{option}: the table has a column {added!r} already; rename it."
-            problems.append(Problem(job.place("imputation", option), message))
+            message = f"{section}.{option}: the table has a column {added!r} already; rename it."
+            problems.append(Problem(job.place(section, option), message))
     if problems:
         raise JobError(problems)
     roles = _roles(snapshot, job)
@@ -153,6 +161,9 @@ def assign_roles(snapshot: Snapshot, job: Job) -> Roles:
         raise JobError(problems)
     roles = replace(roles, encodings=tuple(_encodings(snapshot, job, roles)))
     dimensions = Counter(roles.dimensions)
+    if roles.clusters and not dimensions:
+        message = "target.clusters: no column is in the model, so there are no components to tell."
+        raise JobError([Problem(job.place("target", "clusters"), message)])
     if twice := [name for name, times in dimensions.items() if times > 1]:
         raise JobError(
             [Problem(job.place("columns"), f"columns: the model would have {twice[0]!r} twice")]
@@ -201,6 +212,7 @@ def _roles(snapshot: Snapshot, job: Job) -> Roles:
         group_by=named.group_by,
         mask=job.imputation.mask,
         multiple=job.imputation.is_multiple,
+        clusters=job.target.clusters,
     )
 
 
