@@ -59,6 +59,10 @@ class FillingModel(Protocol):
     def draw(self, X: Floats, seed: int, keys: Keys | None = None, imputation: int = 1) -> Floats:
         """A copy of `X` with every missing cell drawn given the observed ones."""
 
+    @property
+    def parts(self) -> tuple[tuple[float, GaussianModel], ...]:
+        """The Gaussians that it is made of, each with its share of the rows."""
+
     def to_dict(self) -> dict[str, Any]:
         """Columns and parameters as lists."""
 

@@ -82,6 +82,11 @@ class GaussianModel:
             matrix: Floats = self.covariance / np.outer(self.sd, self.sd)
         return matrix
 
+    @property
+    def parts(self) -> tuple[tuple[float, Self], ...]:
+        """The Gaussians that it is made of, each with its share of the rows: itself, with all."""
+        return ((1.0, self),)
+
     def in_order_of(self, columns: Sequence[str]) -> Self:
         """The same model with its columns in another order.
 

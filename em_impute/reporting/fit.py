@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from em_impute.gaussian import EMResult
 from em_impute.gaussian.filling import FillingModel, FittedModel
 from em_impute.gaussian.linalg import NO_SPREAD
 from em_impute.gaussian.threads import one_blas_thread
@@ -41,9 +42,10 @@ def describe_fit(result: FittedModel, tol: float | None = None) -> Fit:
         ),
         worst_fraction=finite(result.worst_fraction),
         worst_combination=result.worst_combination,
-        condition=_condition(result.model),
+        condition=_condition(result.model) if isinstance(result, EMResult) else None,
         starts=result.starts.n if result.starts else 1,
         starts_agree=result.starts.agree if result.starts else None,
+        family="gaussian" if isinstance(result, EMResult) else "mixture",
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from em_impute.job.legible import in_markdown, legible
+from em_impute.reporting.components import Profile
 from em_impute.reporting.missingness import McarTest
 from em_impute.reporting.records import Column, Fit
 from em_impute.reporting.sensitivity import ShiftedMean
@@ -20,6 +21,10 @@ MARKDOWN_TEXT = 2_000
 MARKDOWN_WORD = 72
 # Below this p-value the page names the columns behind it, at most so many.
 REJECTED, MOST_NAMED = 0.05, 3
+_DISTANCES = {
+    "gaussian": "Distance to the maximum",
+    "mixture": "Gain of the last step for each row",
+}
 
 
 def count(value: int) -> str:
@@ -48,6 +53,11 @@ def error_decimals(scores: NumberScores) -> int:
     """Decimals that show the error of the mean to three digits."""
     places = _three_digits(scores.by_mean.rmse)
     return 2 if places is None else places
+
+
+def profile_decimals(profile: Profile) -> int:
+    """Decimals that show the smallest sd of a column in a component to three digits."""
+    return _three_digits(min((sd for sd in profile.sds if sd > 0), default=profile.means[0])) or 0
 
 
 def shift_decimals(row: ShiftedMean) -> int:
@@ -171,7 +181,7 @@ def facts(fit: Fit) -> dict[str, str]:
     known = {
         "Log-likelihood": number(fit.loglik, 3),
         "Iterations": f"{fit.evaluations:,}{rejected}",
-        "Distance to the maximum": f"{significant(fit.distance, 2)}{tolerance}",
+        _DISTANCES[fit.family]: f"{significant(fit.distance, 2)}{tolerance}",
         "Prior": f"ridge, worth {significant(fit.prior_rows)} rows" if fit.prior_rows else "none",
     }
     if fit.condition is not None:
@@ -198,6 +208,7 @@ FILTERS = {
         significant,
         decimals,
         error_decimals,
+        profile_decimals,
         shift_decimals,
         signed,
         lower_or_higher,

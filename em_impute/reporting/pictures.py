@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from em_impute.reporting import plots, self_test_plots, style
+from em_impute.reporting import component_plots, plots, self_test_plots, style
+from em_impute.reporting.components import Components
 from em_impute.reporting.formatting import escape_markdown
 from em_impute.reporting.imputations import Trace
 from em_impute.reporting.means import Means
@@ -28,6 +29,8 @@ IN_THE_PAGE = (
     "together",
     "means",
     "chains",
+    "bics",
+    "directions",
     "correlations",
     "errors",
     "coverage",
@@ -38,6 +41,8 @@ IN_THE_ARTIFACT = (
     "trace",
     "patterns",
     "missingness",
+    "directions",
+    "bics",
     "distributions",
     "means",
     "chains",
@@ -151,6 +156,8 @@ def _of_both(report: Report) -> Iterator[_Picture]:
     if (several := report.imputations) and several.traces:
         traces = several.traces
         yield _Picture("chains", lambda: plots.chains(traces), lambda: _chains_in_words(traces))
+    if found := report.components:
+        yield from _of_the_components(found)
     if matrix := report.correlations:
         yield _Picture(
             "correlations", lambda: plots.correlations(matrix), lambda: _CORRELATIONS_IN_WORDS
@@ -163,6 +170,23 @@ def _of_both(report: Report) -> Iterator[_Picture]:
         )
     if (test := report.self_test) and test.numbers:
         yield from _of_the_self_test(test)
+
+
+def _of_the_components(found: Components) -> Iterator[_Picture]:
+    """The pictures of a mixture."""
+    k = len(found.weights)
+    if len(found.bics) > 1:
+        yield _Picture(
+            "bics",
+            lambda: component_plots.bics(found.bics, k),
+            lambda: f"BIC by number of components; the best has {k}.",
+        )
+    if shown := found.directions:
+        yield _Picture(
+            "directions",
+            lambda: component_plots.directions(shown),
+            lambda: f"Rows and the ellipses of {k} components in the plane that parts them most.",
+        )
 
 
 def _of_the_self_test(test: SelfTest) -> Iterator[_Picture]:

@@ -35,6 +35,10 @@ from em_impute.reporting.style import (
     whole_percent,
 )
 
+DISTANCES = {
+    "gaussian": "estimated distance to the maximum (sd / correlation units)",
+    "mixture": "gain of the log-likelihood by a step, for each row",
+}
 MAX_MARKERS = 60
 LONGEST_TITLE = 60
 # In more columns than these, a matrix has no numbers and a map no names.
@@ -238,7 +242,7 @@ def _mark_rejected(axes: Axes, fit: Fit, floor: float) -> None:
 
 def _draw_distance(axes: Axes, fit: Fit) -> None:
     points = [e for e in fit.trace if e.step != "rejected" and e.distance]
-    axes.set_title("estimated distance to the maximum (sd / correlation units)")
+    axes.set_title(DISTANCES[fit.family])
     if not points:
         return
     axes.set_yscale("log")

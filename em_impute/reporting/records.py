@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from em_impute.gaussian.arrays import Floats
+from em_impute.reporting.components import Components
 from em_impute.reporting.drift import Drift
 from em_impute.reporting.imputations import Imputations
 from em_impute.reporting.matrices import Correlations, Together
@@ -99,6 +100,8 @@ class Fit:
         From how many points EM was started.
     starts_agree : bool or None
         Whether all of them led to the same maximum; None with one.
+    family : {"gaussian", "mixture"}
+        Of a mixture `distance` is what an M-step gains of the log-likelihood for each row.
     """
 
     status: str
@@ -115,6 +118,7 @@ class Fit:
     condition: float | None = None
     starts: int = 1
     starts_agree: bool | None = None
+    family: Literal["gaussian", "mixture"] = "gaussian"
 
 
 @dataclass(frozen=True)
@@ -241,7 +245,7 @@ class Report:
     run was made of. `failures` are the parts of it that could not be made; `unsettled` says that
     nobody knows whether the target holds the table. What is said of imputed cells is about the
     first of several `imputations`. `rows_of_model` is None where those are the table's own.
-    `is_direct` says that the run went without Prefect.
+    `is_direct` says that the run went without Prefect. `components` are those of a mixture.
     """
 
     job: str
@@ -277,6 +281,7 @@ class Report:
     sensitivity: Sensitivity | None = None
     rows_of_model: RowsOfModel | None = None
     is_direct: bool = False
+    components: Components | None = None
 
     @property
     def published(self) -> bool:

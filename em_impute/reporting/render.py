@@ -47,6 +47,12 @@ TABLE_DIGITS = 6
 TABLE_BYTES = 900_000
 TABLE_CELL = 500
 ROLES = {"impute": "imputed", "predictor": "predictor", "key": "key", "passthrough": "kept as is"}
+SHARED = {
+    "full": "Each has a covariance of its own.",
+    "tied": "They have one covariance.",
+    "diag": "Within each the columns are independent.",
+    "spherical": "Within each the columns are independent, and have one variance.",
+}
 
 Cell = str | int | float | None
 
@@ -307,7 +313,12 @@ def _environment(**options: Any) -> Environment:
         **options,
     )
     environment.filters |= FILTERS
-    environment.globals |= {"roles": ROLES, "fewest_rows": FEWEST_ROWS, "left": SHOWN_LEFT}
+    environment.globals |= {
+        "roles": ROLES,
+        "fewest_rows": FEWEST_ROWS,
+        "left": SHOWN_LEFT,
+        "shared": SHARED,
+    }
     return environment
 
 

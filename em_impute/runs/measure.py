@@ -49,6 +49,7 @@ from em_impute.runs.measure_columns import (
     measure_levels,
     with_left,
 )
+from em_impute.runs.measure_components import measure_components
 from em_impute.runs.measure_drift import measure_drift
 from em_impute.runs.measure_missingness import count_missing, mcar_tests, measure_patterns
 from em_impute.runs.run import Found, Loaded, Run
@@ -263,6 +264,7 @@ SECTIONS: dict[str, Section] = {
         [_group(fit) for fit in m.fitted.group_fits] if m.fitted else []
     ),
     "correlations": lambda m: _estimated_correlations(m.result, m.summary),
+    "components": lambda m: measure_components(m.snapshot, m.roles, m.result),
     "means": lambda m: describe_means(m.means),
     "sensitivity": lambda m: _sensitivity(m),
     "imputations": lambda m: _several(m.run, m.fitted),

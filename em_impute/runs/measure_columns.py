@@ -137,16 +137,16 @@ def _estimated_moments(
     encoding: Numeric, at: int, models: Sequence[tuple[int, FillingModel]]
 ) -> Moments:
     """Of a column for all rows: the models' own moments, mixed by the rows that each fills."""
-    rows = np.array([n for n, _ in models])
+    parts = [(n * share, part) for n, model in models for share, part in model.parts]
+    rows = np.array([n for n, _ in parts])
     means, sds = encoding.own_moments(
-        np.array([model.mean[at] for _, model in models]),
-        np.array([model.sd[at] for _, model in models]),
+        np.array([part.mean[at] for _, part in parts]), np.array([part.sd[at] for _, part in parts])
     )
     with np.errstate(over="ignore", invalid="ignore"):
         mean = np.average(means, weights=rows)
         sd = np.sqrt(np.average(sds**2 + (means - mean) ** 2, weights=rows))
     known = [float(value) if np.isfinite(value) else None for value in (mean, sd)]
-    return Moments(int(rows.sum()), *known)
+    return Moments(sum(n for n, _ in models), *known)
 
 
 def transformed_columns(roles: Roles) -> list[str]:

@@ -66,6 +66,11 @@ class MixtureModel:
         both = zip(self.means, self.covariances, strict=True)
         return tuple(GaussianModel(mean, _even(S), self.columns) for mean, S in both)
 
+    @property
+    def parts(self) -> tuple[tuple[float, GaussianModel], ...]:
+        """The components by themselves, each with its share of the rows."""
+        return tuple(zip(self.weights.tolist(), self.gaussians, strict=True))
+
     @cached_property
     def moments(self) -> GaussianModel:
         """The Gaussian that has the mixture's own mean and covariance."""
