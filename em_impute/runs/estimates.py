@@ -75,6 +75,11 @@ def _fitted(run: Path) -> tuple[PatternSummary, GaussianModel, float]:
     fit = read_report(folder).fit
     if fit is None:
         raise CannotRun("This run fitted no model, so there are no estimates.")
+    if fit.family != "gaussian":
+        raise CannotRun(
+            "The model of this run is a mixture, whose parameters have no standard errors here; "
+            "run the job with `model: {family: gaussian}`."
+        )
     if fit.status != "converged":
         raise CannotRun(f"Standard errors are those of a maximum. {fit.message}")
     try:

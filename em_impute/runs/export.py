@@ -131,6 +131,11 @@ def read_export(path: Path) -> Export:
     job = job_of(recorded)
     if not folder.model.exists():
         raise CannotRun("This run fitted no model, so there is nothing to export.")
+    if job.model.is_mixture:
+        raise CannotRun(
+            "This run's model is a mixture, and a query has one Gaussian; run the job with "
+            "`model: {family: gaussian}`."
+        )
     if not folder.columns.exists():
         raise CannotRun(
             f"{folder.columns} is not there, which says how each column takes part in the model; "

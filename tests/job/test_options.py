@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from job_files import MINIMAL, complaints, load
 
-MODEL_KEYS = "tol, max_iter, prior, acceleration, time_limit, n_starts, min_group_rows"
+MODEL_KEYS = (
+    "family, components, covariance_type, tol, max_iter, prior, acceleration, time_limit, "
+    "n_starts, min_group_rows"
+)
 SELF_TEST_EXPECTED = (
     "expected off, fill or refit, or a mapping such as "
     "{method: fill, max_rmse_ratio: 1.0, min_coverage_95: 0.9}"

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from em_impute.gaussian import GaussianModel
-from em_impute.job import CannotRun, FileTarget
+from em_impute.job import CannotRun, FileTarget, ModelOptions
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.fill import fill, filled_schema
 from em_impute.tables.groups import save_models, summarise_groups
@@ -35,7 +35,7 @@ def test_each_group_is_filled_by_its_own_model(
     take_table: Take, folder: RunFolder, tmp_path: Path
 ) -> None:
     snapshot = take_table(TABLE)
-    summaries = summarise_groups(snapshot, ROLES)
+    summaries = summarise_groups(snapshot, ROLES, ModelOptions())
     assert sorted(summary.n_rows for summary in summaries.values()) == [1, 1, 1, 2]
     first = next(label for label, summary in summaries.items() if summary.n_rows == 2)
     save_models({first: model(1 / 3)}, folder.groups)
@@ -53,4 +53,4 @@ def test_too_many_groups(take_table: Take) -> None:
     n = 1001
     table = pa.table({"g": [str(i) for i in range(n)], "h": [1] * n, "x": [1.0] * n})
     with pytest.raises(CannotRun, match=r"columns\.group_by: g, h makes more than 1,000 groups;"):
-        summarise_groups(take_table(table), ROLES)
+        summarise_groups(take_table(table), ROLES, ModelOptions())

@@ -75,7 +75,8 @@ class MixtureModel:
     def moments(self) -> GaussianModel:
         """The Gaussian that has the mixture's own mean and covariance."""
         means, w = self.means, self.weights
-        mean = w @ means
+        # Where all components agree there is no rounding.
+        mean = means[0] + w @ (means - means[0])
         apart = means - mean
         between = np.einsum("g,gi,gj->ij", w, apart, apart)
         within = np.einsum("g,gij->ij", w, self.covariances)
@@ -281,10 +282,11 @@ def _mixed(responsibilities: Floats, moments: list[tuple[Floats, Floats]]) -> tu
     moments : list of (ndarray of shape (...), ndarray of shape (...))
         For each component.
     """
-    means = np.zeros(np.broadcast_shapes(responsibilities.shape[:-1], moments[0][0].shape))
+    # From the first on: where all agree there is no rounding.
+    means = moments[0][0].copy()
     variances = np.zeros_like(means)
-    for g, (mean, _) in enumerate(moments):
-        means += responsibilities[..., g] * mean
+    for g, (mean, _) in enumerate(moments[1:], start=1):
+        means += responsibilities[..., g] * (mean - moments[0][0])
     for g, (mean, sd) in enumerate(moments):
         variances += responsibilities[..., g] * (sd**2 + (mean - means) ** 2)
     return means, np.sqrt(variances)
