@@ -182,6 +182,12 @@ def test_the_example_of_the_page_on_mixtures_prints_what_it_says(
     assert capsys.readouterr().out.splitlines() == said
 
 
+def test_the_job_of_the_page_on_mixtures_is_the_one_in_configs(tmp_path: Path) -> None:
+    [job] = blocks((ROOT / "docs" / "mixture.md").read_text(), "yaml")
+    (tmp_path / "job.yaml").write_text(job)
+    assert load_job(tmp_path / "job.yaml") == load_job(ROOT / "configs" / "clusters.yaml")
+
+
 def test_the_picture_of_old_faithful_ends_at_the_fit() -> None:
     picture = runpy.run_path(str(ROOT / "docs" / "old_faithful.py"))
     holed = picture["deleted"]()

@@ -265,6 +265,25 @@ def test_a_model_per_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(json.loads((folder / "groups.json").read_text())) == 4
 
 
+def test_penguins_are_told_apart_by_their_measurements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Components that know no species are, but for a few birds, the species."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "clusters.yaml")
+    assert result.exit_code == 0, result.output
+    assert "8 missing cells were filled" in result.output
+    filled = pd.read_csv("out/penguin_kinds.csv", keep_default_na=False)
+    table = pd.crosstab(filled["species"], filled["em_impute_cluster"])
+    assert table.to_numpy().argmax(axis=1).tolist() == [0, 2, 1]
+    assert len(filled) - table.max(axis=1).sum() == 6
+    assert filled["em_impute_cluster_probability"].mean() > 0.97
+    [folder] = (tmp_path / "runs" / "penguin_kinds").iterdir()
+    assert json.loads((folder / "model.json").read_text())["format"] == "em_impute.mixture"
+    assert "Where the components lie" in (folder / "report.html").read_text()
+
+
 def test_missingness_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Little's test fails as a warning, with naniar's p-value; the draws are like the observed."""
     monkeypatch.chdir(tmp_path)

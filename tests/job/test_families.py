@@ -56,8 +56,8 @@ def test_all_that_a_mixture_has_is_in_the_schema() -> None:
         ),
         (
             CLUSTERED,
-            "3:9: target: clusters are the components of a mixture: add `model: {family: mixture}`, "
-            "or remove clusters",
+            "3:9: target: clusters are the components of a mixture: add "
+            "`model: {family: mixture}`, or remove clusters",
         ),
         (
             f"{MINIMAL}{MIXTURE}imputation: {{method: multiple}}",

@@ -129,7 +129,9 @@ def test_a_file_gives_the_model_back_bit_by_bit(kind: Kind, tmp_path: Path) -> N
 def test_a_file_of_another_family_is_refused(tmp_path: Path) -> None:
     mixture().save(tmp_path / "mixture.json")
     GaussianModel(np.zeros(1), np.eye(1), ("x",)).save(tmp_path / "gaussian.json")
-    said = "not a model that can be read: expected format em_impute.{} version 1; a model of another"
+    said = (
+        "not a model that can be read: expected format em_impute.{} version 1; a model of another"
+    )
     with pytest.raises(ValueError, match=said.format("gaussian")):
         GaussianModel.load(tmp_path / "mixture.json")
     with pytest.raises(ValueError, match=said.format("mixture")):
