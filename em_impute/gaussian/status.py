@@ -58,11 +58,12 @@ class Iteration:
         What must not decrease: `loglik`, with the prior's penalty where there is a prior.
     distance : float
         Estimated distance to the maximum: the largest remaining change of a mean in standard
-        deviations or of a covariance in correlation units; inf while it cannot be estimated.
+        deviations or of a covariance in correlation units; inf while it cannot be estimated. Of a
+        mixture: what the M-step there gains of the log-likelihood for each row.
     step : {"start", "em", "accelerated", "rejected"}
         How the point was reached. A rejected point lowered the objective and was abandoned.
     smallest_eigenvalue : float
-        Of the correlation matrix there: how near to singular it is.
+        Of the correlation matrix there: how near to singular it is; NaN of a mixture.
     """
 
     number: int

@@ -105,4 +105,7 @@ def in_words(iteration: Iteration) -> str:
     text = f"EM iteration {iteration.number}: log-likelihood {iteration.loglik:.6f}"
     if not math.isfinite(iteration.distance):
         return f"{text}."
-    return f"{text}, estimated distance to the maximum {iteration.distance:.2g}."
+    # Eigenvalues are those of one Gaussian.
+    mixed = math.isnan(iteration.smallest_eigenvalue)
+    what = "gain of the last step for each row" if mixed else "estimated distance to the maximum"
+    return f"{text}, {what} {iteration.distance:.2g}."

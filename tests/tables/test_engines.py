@@ -54,6 +54,16 @@ JOBS = {
         "imputation": {"method": "multiple", "draws": 2, "posterior": "bootstrap"},
         "target": {"path": "filled.parquet"},
     },
+    "draws and clusters of a mixture": {
+        "source": {"path": str(ROOT / "data/penguins.csv")},
+        "columns": {
+            "impute": ["bill_length_mm", "bill_depth_mm", "body_mass_g", "sex"],
+            "categories": {"sex": "nominal"},
+        },
+        "model": {"family": "mixture", "components": 3, "n_starts": 2},
+        "imputation": {"method": "draw"},
+        "target": {"path": "filled.csv", "clusters": True},
+    },
 }
 
 
