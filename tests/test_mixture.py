@@ -316,7 +316,7 @@ def test_questions_out_of_range(faithful: pd.DataFrame) -> None:
 
 
 def test_an_early_end_is_one_warning(holed: pd.DataFrame) -> None:
-    with pytest.warns(ConvergenceWarning, match="Stopped after 3 iterations") as warned:
+    with pytest.warns(ConvergenceWarning, match="Stopped by max_iter after 2 iterations") as warned:
         mixture = EMMixture(4, max_iter=2, random_state=0).fit(holed)
     assert len(warned) == 1
     assert not mixture.converged_

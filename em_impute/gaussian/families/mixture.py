@@ -39,8 +39,8 @@ WITHOUT_GAIN = 2
 DISTINCT_ROWS = 2**10
 
 _ADVICE = (
-    "Ask for fewer components, a simpler covariance_type, or a prior of more rows (prior_rows), "
-    "which draws the components towards the whole table."
+    "Ask for fewer components, a simpler covariance_type, or a prior of more rows (prior_rows; in "
+    "a job, prior), which draws the components towards the whole table."
 )
 
 Prior = float | Literal["auto"]
