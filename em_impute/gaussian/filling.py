@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.conditional import Conditional
+from em_impute.gaussian.families.mixed import Part
 from em_impute.gaussian.families.model import FORMAT as MIXTURE
 from em_impute.gaussian.families.model import MixtureModel
 from em_impute.gaussian.keys import Keys, Words
@@ -48,8 +49,8 @@ class FillingModel(Protocol):
     def conditional(self, X: Floats, /) -> Conditional:
         """Mean and standard deviation of each missing cell given its row's observed cells."""
 
-    def conditional_cells(self, X: Floats, cells: Ints, /) -> tuple[Floats, Floats]:
-        """Means and standard deviations (n, k) of k missing cells of each row, by their columns."""
+    def conditional_parts(self, X: Floats, cells: Ints, /) -> list[Part]:
+        """What each Gaussian says of k missing cells of each row, with its weight for the row."""
 
     def drawn_by(
         self, X: Floats, seed: int, words: Words, imputation: int, /

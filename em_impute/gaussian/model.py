@@ -262,6 +262,10 @@ class GaussianModel:
         """
         return conditional_cells(X, cells, self.mean, self.covariance)
 
+    def conditional_parts(self, X: Floats, cells: Ints) -> list[tuple[Floats, Floats, Floats]]:
+        """The same, with the weight of this Gaussian among those that fill the rows: 1."""
+        return [(np.ones(len(X)), *self.conditional_cells(X, cells))]
+
     def conditional_of(self, holes: Holes) -> Conditional:
         """What `conditional` gives of holes that are known, in the order of the model's columns."""
         with np.errstate(over="ignore", invalid="ignore"):

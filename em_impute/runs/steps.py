@@ -55,7 +55,6 @@ Shown = AbstractContextManager[Callable[[FittedModel], object]]
 """What shows EM while it is entered, and gives what is to be called with the result."""
 
 WITHOUT_DELTA = "Test cells are filled by the model as it is, without imputation.delta."
-AS_ONE_NORMAL = "Intervals are those of a normal with the mixture's mean and sd of each cell."
 OF_SAMPLE = "a sample of {:,} of the table's {:,} rows"
 SILENT = logging.Logger(__name__, level=logging.CRITICAL + 1)
 UNSEEN: Shown = nullcontext(lambda _: None)
@@ -363,8 +362,7 @@ def self_test(job: Job, table: Loaded, fitted: Fitted, log: Log = SILENT) -> Sel
         return None
     shifted = WITHOUT_DELTA if filling.shifts_in_words(fitted.roles, job.imputation) else ""
     sample = f"Of {OF_SAMPLE.format(table.at_hand.rows, table.rows)}." if table.sample else ""
-    mixed = AS_ONE_NORMAL if job.model.is_mixture else ""
-    tested = replace(tested, note=" ".join(filter(None, (sample, shifted, mixed, tested.note))))
+    tested = replace(tested, note=" ".join(filter(None, (sample, shifted, tested.note))))
     log.info("Self-test: %s", " ".join(filter(None, (tested.sentence, tested.note))))
     for sentence in filter(None, (tested.refusal, *tested.warnings)):
         log.warning(sentence)

@@ -21,6 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from em_impute.gaussian.arrays import Bools, Floats, Ints
+from em_impute.gaussian.families.mixed import Part, mixed_moments
 from em_impute.gaussian.filling import FillingModel
 from em_impute.gaussian.linalg import runs_of
 from em_impute.job import SelfTestOptions
@@ -91,9 +92,11 @@ class HiddenNumbers:
         The truth on the model's scale, and between which numbers there it would be published as
         what it is: other ones where the column is rounded.
     mean, sd : ndarray of shape (n,)
-        Of the model's conditional normal, on its scale.
-    usual_mean, usual_sd : float
-        Of the normal that the model has for all rows.
+        Of the model's conditional distribution, on its scale.
+    parts : tuple of Part
+        The normals that this is made of, where they are several.
+    usual : tuple of (float, float, float)
+        Weights, means and sds of the normals that the model has for all rows.
     low, high : float
         The bounds of both, on the model's scale.
     """
@@ -107,8 +110,8 @@ class HiddenNumbers:
     above: Floats
     mean: Floats
     sd: Floats
-    usual_mean: float
-    usual_sd: float
+    parts: tuple[Part, ...]
+    usual: tuple[tuple[float, float, float], ...]
     low: float
     high: float
 
@@ -327,7 +330,7 @@ class HiddenRows:
         self, model: FillingModel, groups: Mapping[str, FillingModel]
     ) -> Iterator[HiddenNumbers | HiddenLevels]:
         """Yield what the models say of the hidden cells, by column."""
-        mean, sd = self._conditional(model, groups)
+        mean, sd, parts = self._conditional(model, groups)
         schema = read_schema(self.snapshot.path)
         for j, name in enumerate(self._hidden.columns):
             cells, at = np.flatnonzero(self._hidden.column == j), self._at[name]
@@ -351,30 +354,39 @@ class HiddenRows:
                 above,
                 mean[cells, 0],
                 sd[cells, 0],
-                float(model.mean[at.start]),
-                float(model.sd[at.start]),
+                tuple((w[cells], m[cells], s[cells]) for w, m, s in parts),
+                tuple((w, float(g.mean[at.start]), float(g.sd[at.start])) for w, g in model.parts),
                 low,
                 high,
             )
 
     def _conditional(
         self, model: FillingModel, groups: Mapping[str, FillingModel]
-    ) -> tuple[Floats, Floats]:
-        """Mean and sd of each cell in the columns that it has in the model, the first ones here."""
+    ) -> tuple[Floats, Floats, tuple[Part, ...]]:
+        """Mean and sd of each cell in the columns that it has in the model, the first ones here.
+
+        And the normals behind the first of them, where these are several.
+        """
         places = [self._at[name] for name in self._hidden.columns]
         firsts = np.array([at.start for at in places], dtype=np.int64)[self._hidden.column]
         widths = np.array([at.stop - at.start for at in places], dtype=np.int64)
         width_of_cell = widths[self._hidden.column]
         mean = np.empty((len(self._hidden), widths.max(initial=0)))
         sd = np.empty_like(mean)
+        most = max(len(one.parts) for one in (model, *groups.values()))
+        # Where a group's model has fewer, the others weigh nothing.
+        parts = np.zeros((most, 3, len(self._hidden)))
         for k in np.unique(width_of_cell).tolist():
             cells = np.flatnonzero(width_of_cell == k)
             for own, mine in self._models(cells, model, groups):
                 for part in runs_of(mine, CHUNK_ROWS):
-                    mean[part, :k], sd[part, :k] = own.conditional_cells(
+                    found = own.conditional_parts(
                         self._left_to_show(part), firsts[part, None] + np.arange(k)
                     )
-        return mean, sd
+                    mean[part, :k], sd[part, :k] = mixed_moments(found)
+                    for g, (weights, means, sds) in enumerate(found):
+                        parts[g][:, part] = weights, means[:, 0], sds[:, 0]
+        return mean, sd, tuple((w, m, s) for w, m, s in parts) if most > 1 else ()
 
     def _batches(self) -> Iterator[tuple[pa.RecordBatch, Ints, Ints]]:
         """Each batch, which cells are hidden in it, and in which of its rows these are."""

@@ -14,6 +14,7 @@ from operator import add
 import numpy as np
 from numpy.typing import NDArray
 
+from em_impute.gaussian.families.mixed import mixed_moments
 from em_impute.gaussian.filling import FillingModel, FittedModel
 from em_impute.job.options import ModelOptions, SelfTestOptions
 from em_impute.self_test.cells import HiddenLevels, HiddenNumbers, HiddenRows, choose_cells
@@ -143,13 +144,16 @@ def _score(
         median=float(np.median(usual.kept)),
         on_scale=cells.on_scale,
         published_as=(cells.below, cells.above),
-        forecasts=Forecasts(cells.mean, cells.sd, cells.low, cells.high),
-        usual=Forecasts(
-            np.full(len(cells.truth), cells.usual_mean),
-            np.full(len(cells.truth), cells.usual_sd),
-            cells.low,
-            cells.high,
-        ),
+        forecasts=Forecasts(cells.mean, cells.sd, cells.low, cells.high, cells.parts),
+        usual=_usual(cells),
         transform=cells.transform,
         seed=seed,
     )
+
+
+def _usual(cells: HiddenNumbers) -> Forecasts:
+    """What the model says of a cell of whose row it knows nothing."""
+    n = len(cells.truth)
+    parts = [(np.full(n, w), np.full(n, m), np.full(n, s)) for w, m, s in cells.usual]
+    mean, sd = mixed_moments(parts)
+    return Forecasts(mean, sd, cells.low, cells.high, tuple(parts) if len(parts) > 1 else ())

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from em_impute.gaussian.arrays import Floats, Ints
+from em_impute.gaussian.families.mixed import Part, mixed_crps
 from em_impute.gaussian.truncated import truncated_crps, truncated_probability
 from em_impute.self_test.calibration import CalibrationBin, calibrate
 from em_impute.tables.digest import finite
@@ -208,12 +209,16 @@ class SelfTest:
 
 @dataclass(frozen=True, eq=False)
 class Forecasts:
-    """A normal for each of n cells on the model's scale, all between the same bounds."""
+    """A normal for each of n cells on the model's scale, all between the same bounds.
+
+    Or several, the `parts`, with weights: `mean` and `sd` are then those of all together.
+    """
 
     mean: Floats
     sd: Floats
     low: float = -math.inf
     high: float = math.inf
+    parts: tuple[Part, ...] = ()
 
     def pit(self, below: Floats, above: Floats, uniform: Floats) -> Floats:
         """Return the probability up to each cell, of which only an interval is known.
@@ -228,14 +233,21 @@ class Forecasts:
         uniform : ndarray of shape (n,)
             Uniform random numbers, which choose the place in the interval.
         """
-        first, last = (
-            truncated_probability(end, self.mean, self.sd, self.low, self.high)
-            for end in (below, above)
-        )
+        first, last = self._probability(below), self._probability(above)
         return first + uniform * (last - first)
+
+    def _probability(self, end: Floats) -> Floats:
+        if not self.parts:
+            return truncated_probability(end, self.mean, self.sd, self.low, self.high)
+        share = np.zeros(len(end))
+        for weights, mean, sd in self.parts:
+            share += weights * truncated_probability(end, mean, sd, self.low, self.high)
+        return share
 
     def crps(self, on_scale: Floats) -> Floats:
         """Return the score of each cell; smaller is better."""
+        if self.parts:
+            return mixed_crps(on_scale, self.parts, self.low, self.high)
         return truncated_crps(on_scale, self.mean, self.sd, self.low, self.high)
 
 

@@ -19,6 +19,7 @@ from job_files import FULL, MINIMAL, complaints, load
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
+from em_impute.gaussian.families import KINDS
 from em_impute.job import Check, Columns, FileSource, FileTarget, Job, job_schema, load_job
 
 DOCS = (ROOT / "docs" / "job.md").read_text(encoding="utf-8")
@@ -126,6 +127,15 @@ schedules = rhythms.flatmap(
         }
     )
 )
+families = st.fixed_dictionaries(
+    {"acceleration": st.sampled_from(["anderson", "squarem", "none"])}
+) | st.fixed_dictionaries(
+    {
+        "family": st.just("mixture"),
+        "components": st.sampled_from([None, "auto", 1, 100]),
+        "covariance_type": st.sampled_from([None, *KINDS]),
+    }
+)
 transforms = st.sampled_from(["log", "sqrt", {"logit": (0.0, 1.0)}])
 bounds = st.sampled_from([(None, 1.5), (0.0, None), (None, None), (-1e300, 1e-300)])
 
@@ -154,10 +164,11 @@ def jobs(draw: st.DrawFn) -> Job:
                 st.sampled_from(["off", "refit", {"max_cells": 10, "max_pit_distance": 0.5}])
             ),
             "model": {
+                **draw(families),
                 "tol": draw(st.floats(0, 1, exclude_min=True, exclude_max=True)),
                 "max_iter": draw(st.integers(min_value=1)),
                 "prior": draw(st.just("auto") | st.floats(0, allow_infinity=False)),
-                "acceleration": draw(st.sampled_from(["anderson", "squarem", "none"])),
+                "n_starts": draw(st.none() | st.integers(1, 100)),
                 "time_limit": draw(
                     st.none() | st.floats(0, exclude_min=True, allow_infinity=False)
                 ),

@@ -125,7 +125,6 @@ def test_the_report_describes_the_components(
     for heading in ("The components", "Where the components lie", "Gain of the last step"):
         assert heading in page
     assert report.self_test is not None
-    assert steps.AS_ONE_NORMAL in report.self_test.note
     # One of the two columns tells much of the other, but not where both are missing.
     assert report.self_test.rmse_ratio is not None
     assert report.self_test.rmse_ratio < 0.8

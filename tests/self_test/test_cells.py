@@ -235,7 +235,8 @@ def test_forecasts_are_those_of_the_model_given_what_is_shown(
         np.testing.assert_allclose(one.sd, given.sd[given.columns == j], rtol=1e-9)
         np.testing.assert_array_equal(one.filled, one.mean)
         np.testing.assert_array_equal(one.on_scale, one.truth)
-        assert (one.usual_mean, one.usual_sd) == (model.mean[j], model.sd[j])
+        assert one.usual == ((1.0, model.mean[j], model.sd[j]),)
+        assert one.parts == ()
 
 
 def test_hidden_cells_are_left_out_of_a_table_and_nothing_else(

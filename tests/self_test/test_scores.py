@@ -141,3 +141,19 @@ def test_huge_cells_give_numbers_or_none(huge: float) -> None:
 def test_levels_are_counted() -> None:
     truth, filled = np.array([0, 0, 1, 2, 1]), np.array([0, 1, 1, 2, 0])
     assert score_levels("sex", truth, filled, mode=1) == LevelScores("sex", 5, 3, 2, mended=2)
+
+
+def test_several_normals_are_scored_as_the_mixture_that_they_are() -> None:
+    """Cells between two heaps: one normal would find them spread too evenly, or too little."""
+    rng, n = np.random.default_rng(8), 4000
+    weights = np.tile([0.7, 0.3], (n, 1)).T
+    parts = tuple((w, np.full(n, m), np.ones(n)) for w, m in zip(weights, (-4.0, 4.0), strict=True))
+    truth = rng.normal(np.where(rng.random(n) < 0.7, -4.0, 4.0))
+    mean, sd = np.full(n, -1.6), np.full(n, np.sqrt(1 + 0.21 * 64))
+    found = scores_of(truth, forecasts=Forecasts(mean, sd, parts=parts))
+    one = scores_of(truth, forecasts=Forecasts(mean, sd))
+    assert found.pit_distance is not None
+    assert found.pit_distance < 0.025 < 0.2 < (one.pit_distance or 0)
+    np.testing.assert_allclose(found.coverage.shares, (0.5, 0.8, 0.95), atol=0.03)
+    assert found.crps is not None
+    assert found.crps < 0.95 * (one.crps or 0)

@@ -15,6 +15,7 @@ from em_impute.gaussian.conditional import Conditional
 from em_impute.gaussian.draws import uniforms
 from em_impute.gaussian.families.components import KINDS, Components
 from em_impute.gaussian.families.e_step import posteriors
+from em_impute.gaussian.families.mixed import Part, mixed_moments
 from em_impute.gaussian.families.rows import Scaling, SortedRows
 from em_impute.gaussian.holes import Holes
 from em_impute.gaussian.keys import Keys, Words, row_words
@@ -121,21 +122,21 @@ class MixtureModel:
         """
         holes = Holes.of(X)
         cells = [one.conditional_of(holes) for one in self.gaussians]
-        responsibilities = self.posteriors(X)[0][holes.rows]
-        mean, sd = _mixed(responsibilities, [(one.mean, one.sd) for one in cells])
-        return Conditional(holes.rows, holes.columns, mean, sd)
+        weights = self.posteriors(X)[0][holes.rows].T
+        parts = [(w, one.mean, one.sd) for w, one in zip(weights, cells, strict=True)]
+        return Conditional(holes.rows, holes.columns, *mixed_moments(parts))
 
-    def conditional_cells(self, X: Floats, cells: Ints) -> tuple[Floats, Floats]:
-        """Means and standard deviations (n, k) of k missing cells of each row.
+    def conditional_parts(self, X: Floats, cells: Ints) -> list[Part]:
+        """For each component its responsibility for the rows, and what it says of k cells of each.
 
         Parameters
         ----------
         X : ndarray of shape (n, p)
         cells : ndarray of shape (n, k), int64
-            The columns of each row's cells.
+            The columns of each row's missing cells.
         """
-        responsibilities = self.posteriors(X)[0][:, None]
-        return _mixed(responsibilities, [one.conditional_cells(X, cells) for one in self.gaussians])
+        moments = [one.conditional_cells(X, cells) for one in self.gaussians]
+        return [(w, *two) for w, two in zip(self.posteriors(X)[0].T, moments, strict=True)]
 
     def impute(self, X: Floats) -> Floats:
         """A copy of `X` with the conditional mean in each missing cell."""
@@ -270,26 +271,6 @@ class MixtureModel:
             If the file is no model, is of another family or version, or does not hold together.
         """
         return read_model(path, {FORMAT: cls.from_dict})
-
-
-def _mixed(responsibilities: Floats, moments: list[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    """Means and standard deviations of cells that have these in the components.
-
-    Parameters
-    ----------
-    responsibilities : ndarray of shape (..., k)
-        Of the components for the rows of the cells.
-    moments : list of (ndarray of shape (...), ndarray of shape (...))
-        For each component.
-    """
-    # From the first on: where all agree there is no rounding.
-    means = moments[0][0].copy()
-    variances = np.zeros_like(means)
-    for g, (mean, _) in enumerate(moments[1:], start=1):
-        means += responsibilities[..., g] * (mean - moments[0][0])
-    for g, (mean, sd) in enumerate(moments):
-        variances += responsibilities[..., g] * (sd**2 + (mean - means) ** 2)
-    return means, np.sqrt(variances)
 
 
 def _even(covariance: Floats) -> Floats:
