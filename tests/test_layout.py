@@ -102,6 +102,7 @@ DOORS = {
     "em_impute.cli.check": {"em_impute.cli.main": "inside"},
     "em_impute.cli.run": {"em_impute.cli.main": "inside"},
     "matplotlib": {
+        "em_impute.reporting.component_plots": "top",
         "em_impute.reporting.plots": "top",
         "em_impute.reporting.self_test_plots": "top",
         "em_impute.reporting.style": "top",
@@ -244,6 +245,8 @@ STEPS = (
         "sources",
         "targets",
         "summarise",
+        "whole_rows",
+        "clusters",
         "imputations",
         "resample",
         "state",

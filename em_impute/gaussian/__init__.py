@@ -25,6 +25,8 @@ estimates, and ArviZ for chains, when asked for them. In the order in which data
       delta                         hidden cells that are unlike the observed ones
     truncated                       the normal between two bounds
     families                        beside the one Gaussian: mixtures of several
+      filling                       what models of all families can do for who fills a table
+    model_file                      the JSON file of a model
     little, aleksic                 tests of cells missing completely at random
     arrays, linalg, threads, triangle  beneath all of them
 

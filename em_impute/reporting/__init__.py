@@ -20,7 +20,9 @@ Column, ImputedCells
 Distribution, LevelCounts
     Observed and imputed cells of a column of numbers, by bins; of a category, by levels.
 Fit, GroupRow
-    How EM went on all rows (made of an `EMResult`), and on a group of them (of a `GroupFit`).
+    How EM went on all rows (made of a `FittedModel`), and on a group of them (of a `GroupFit`).
+Components
+    Those of a mixture: their sizes and means, BIC, and where they lie.
 RowsOfModel
     Of how many rows the model is, and how many of them a job's state has kept.
 CheckRow

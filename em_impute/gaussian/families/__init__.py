@@ -10,6 +10,7 @@ In the order in which data go through them:
       e_step      responsibilities and moments
       densities   its compiled loops
     model         `MixtureModel`: which component a row is of, and what its missing cells are
+      mixed       several normals for a cell: their moments, and their score
 """
 
 from em_impute.gaussian.families.climb import Options
