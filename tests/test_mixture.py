@@ -214,7 +214,7 @@ def test_more_components_than_different_rows() -> None:
 
 
 def test_bic_of_one_row() -> None:
-    with pytest.raises(ValueError, match='n_components="bic" .* compares fits'):
+    with pytest.raises(ValueError, match=r'n_components="bic" .* compares fits'):
         EMMixture("bic").fit(np.array([[1.0, 2.0]]))
 
 
