@@ -215,7 +215,7 @@ class InDatabase(Passes):
         with self._opened(table, fitted, name) as beside:
             drop_what_is_left(beside.session, beside.table, folder)
             beside.make()
-            rows, cells = beside.count(), beside.cells()
+            rows, cells = beside.counted()
             beside.session.commit()
         self._require_as_read(table, rows, cells)
         filled = tuple(cells.items())
@@ -238,18 +238,19 @@ class InDatabase(Passes):
 
     def compare(self, table: Loaded, fitted: Fitted, staged: Staged) -> tuple[CheckResult, ...]:
         with self._opened(table, fitted, staged.beside) as beside:
-            rows, left, changed = beside.count(), beside.left(), beside.changed()
+            held = beside.compared()
         impute, filled = fitted.roles.impute, ", ".join(fitted.roles.impute)
-        others = [name for name in changed if name not in impute]
-        observed = [name for name in changed if name in impute]
-        missing, infinite = ([n for n, two in left.items() if two[i]] for i in (0, 1))
+        others = [name for name in held.changed if name not in impute]
+        observed = [name for name in held.changed if name in impute]
+        found: list[tuple[str, str, Sequence[str]]]
         found = [("other_cells", "every cell of the other columns kept", others)]
         if filled:
             found += [
                 ("observed_cells", f"observed cells of {filled} kept", observed),
-                ("no_missing_cell", f"no missing cell in {filled}", missing),
-                ("no_infinite_cell", f"no infinite cell in {filled}", infinite),
+                ("no_missing_cell", f"no missing cell in {filled}", held.missing),
+                ("no_infinite_cell", f"no infinite cell in {filled}", held.infinite),
             ]
+        rows = held.rows
         other_rows = None if rows == table.rows else f"{table.rows} rows before, {rows} after"
         return (
             checks.invariant("same_rows", "number of rows kept", other_rows, rows),

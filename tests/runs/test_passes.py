@@ -293,6 +293,45 @@ def test_a_run_is_published_once_and_the_target_stays_the_same_table(
     assert not waiting(small)
 
 
+def test_what_hangs_on_a_target_stays(small: Database, tmp_path: Path) -> None:
+    small.run("CREATE UNIQUE INDEX filled_id ON filled (id)")
+    carried_out(new_run(job_of(small, **KEYED), tmp_path))
+    assert small.run("SELECT indexname FROM pg_catalog.pg_indexes WHERE tablename = 'filled'")
+    small.run("DROP INDEX filled_id")
+    small.run("ALTER TABLE filled ALTER COLUMN b SET DEFAULT 7")
+    carried_out(new_run(job_of(small, **KEYED), tmp_path))
+    small.run("INSERT INTO filled (id) VALUES (1000)")
+    assert small.run("SELECT b FROM filled WHERE id = 1000") == [(7,)]
+
+
+@pytest.mark.parametrize("names", [["A", "b b", "c"], ["c2", "c0", "c4"]], ids=", ".join)
+def test_a_new_target_has_the_tables_columns(
+    small: Database, tmp_path: Path, names: list[str]
+) -> None:
+    """Also where they are called as those of a table that waits to be published."""
+    columns = ", ".join(f'{old} AS "{new}"' for old, new in zip(COLUMNS, names, strict=True))
+    small.run(f"CREATE TABLE named AS SELECT id, {columns} FROM t")
+    job = job_of(small, "new", **KEYED, source={"url": small.url, "table": "named"})
+    before = read(small.source(table="named")).sort_by("id")
+    for _ in range(2):
+        carried_out(new_run(job, tmp_path))
+        rows = read(small.source(table="new")).sort_by("id")
+        assert rows.column_names == ["id", *names]
+        for name in names:
+            assert rows[name].null_count == 0
+            assert rows[name].filter(before[name].is_valid()) == before[name].drop_null()
+    assert not waiting(small)
+
+
+def test_columns_that_determine_each_other_are_refused(small: Database, tmp_path: Path) -> None:
+    small.run("ALTER TABLE t ADD COLUMN twice double precision")
+    small.run("UPDATE t SET twice = 2 * a")
+    job = job_of(small, "new", columns={"key": ["id"], "impute": ["a", "b"]})
+    with pytest.raises(CannotRun, match="SQL cannot fill it: columns of its model determine each"):
+        carried_out(new_run(job, tmp_path))
+    assert not small.run("SELECT 1 FROM information_schema.tables WHERE table_name = 'new'")
+
+
 @pytest.mark.parametrize("mode", ["append", "upsert"])
 def test_rows_are_added_or_updated(small: Database, tmp_path: Path, mode: str) -> None:
     small.run("UPDATE filled SET id = id + 100")

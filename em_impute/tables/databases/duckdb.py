@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from em_impute.tables.databases.session import (
     infinite,
     kept_locked,
     literal,
+    quoted,
     renamed,
     unreadable,
 )
@@ -176,6 +177,39 @@ class DuckDB(Session):
         reader = pa.RecordBatchReader.from_batches(sent, map(renamed, batches))
         self._connection.register("em_impute_incoming", reader)
         self.run(f"CREATE TEMPORARY TABLE {STAGING} AS SELECT * FROM em_impute_incoming")
+
+    def supplant(self, table: Table, staged: Table, names: Sequence[str]) -> bool:
+        held = list(self.columns(staged))
+        if {name.lower() for name in names} & set(held):
+            return False  # a column cannot be called what another one still is
+        if table.exists:
+            if not self._is_bare(table, names, staged):
+                return False
+            self.run(f"DROP TABLE {table.sql}")
+        for name in held[len(names) :]:
+            self.run(f"ALTER TABLE {staged.sql} DROP COLUMN {name}")
+        for name, new in zip(held, names, strict=False):
+            self.run(f"ALTER TABLE {staged.sql} RENAME COLUMN {name} TO {quoted(new)}")
+        self.run(f"ALTER TABLE {staged.sql} RENAME TO {quoted(table.parts[-1])}")
+        return True
+
+    def _is_bare(self, table: Table, names: Sequence[str], staged: Table) -> bool:
+        """Whether a table is its rows and no more: no index, constraint, default or comment."""
+        of_table = "database_name = current_database() AND schema_name = $1 AND table_name = $2"
+        [(bare,)] = self.run(
+            "SELECT index_count = 0 AND comment IS NULL AND NOT contains(sql, 'COLLATE') "
+            f"FROM duckdb_tables() WHERE {of_table}",
+            *table.parts,
+        )
+        bound = self.run(f"SELECT 1 FROM duckdb_constraints() WHERE {of_table}", *table.parts)
+        columns = self.run(
+            "SELECT column_name, data_type, column_default, comment, is_generated "
+            f"FROM duckdb_columns() WHERE {of_table} ORDER BY column_index",
+            *table.parts,
+        )
+        types = [column.type for column in self.columns(staged).values()]
+        new = [(name, type_, None, None, False) for name, type_ in zip(names, types, strict=False)]
+        return bare and not bound and columns == new
 
     def find(self, parts: tuple[str, ...]) -> Table:
         *schema, name = parts

@@ -130,6 +130,25 @@ class Session(ABC):
         """Have a table of the database for the staging table, which is as `load` makes one."""
         self.staging = table.sql
 
+    def supplant(self, table: Table, staged: Table, names: Sequence[str]) -> bool:  # noqa: ARG002
+        """Have a staged table take the place of another without a copy, if nothing is lost by it.
+
+        Parameters
+        ----------
+        table : Table
+            That may be there or not; most databases keep it, for what hangs on it.
+        staged : Table
+            As `load` makes one.
+        names : sequence of str
+            What its columns are to be called; those beyond these go.
+
+        Returns
+        -------
+        bool
+            Whether it was done.
+        """
+        return False
+
     @abstractmethod
     def find(self, parts: tuple[str, ...]) -> Table:
         """Look a table up; without a schema, give it the one where it is or would be made."""

@@ -2,7 +2,8 @@
 
 What a run has filled is loaded into a staging table. Then, in the same transaction, the target's
 rows are deleted and inserted, or updated, so that its indexes, grants, views and column types stay
-and readers see the old rows until they see the new ones. The table `em_impute_runs` beside the
+and readers see the old rows until they see the new ones. Where nothing hangs on a table, one that
+waits beside it may take its place instead. The table `em_impute_runs` beside the
 target says, in that transaction too, which runs are in it: a run is published once, unless the
 table does not hold its rows any more.
 """
@@ -141,7 +142,7 @@ def publish(
             bring(session, table, staged)
         narrowed = _put(session, table, staged, target, key)
         if staged.beside:
-            session.run(f"DROP TABLE {table.beside(staged.beside).sql}")
+            session.run(f"DROP TABLE IF EXISTS {table.beside(staged.beside).sql}")
         runs_table.record(session, table, staged, run_id)
         session.commit()
     return Published(str(target), staged.rows, staged.sha256, narrowed=tuple(narrowed.items()))
@@ -152,12 +153,26 @@ def _put(
 ) -> dict[str, int]:
     """Put the staged rows into the table; give the cells of columns that its types have changed."""
     schema = read_schema(staged.path)
+    if _supplanted(session, table, staged, target, schema.names):
+        return {}
     if not table.exists:
         create(session, table, schema)
     load = loaded(session, table, schema, target, key, marks_of(staged, schema))
     narrowed = narrowing.permitted(load, target.narrowing)
     holding.put(load, staged.rows)
     return narrowed
+
+
+def _supplanted(
+    session: Session, table: Table, staged: Staged, target: DatabaseTarget, names: Sequence[str]
+) -> bool:
+    """Whether staged rows that waited beside the table have taken its place, all of them."""
+    is_new = target.mode == "replace" or (target.mode == "append" and not table.exists)
+    if not (staged.beside and is_new):
+        return False
+    beside = table.beside(staged.beside)
+    [(rows,)] = session.run(f"SELECT count(*) FROM {beside.sql}")
+    return int(rows) == staged.rows and session.supplant(table, beside, names)
 
 
 def find_published(target: DatabaseTarget, run_id: str) -> Published | None:

@@ -100,14 +100,15 @@ class Filled:
         """The queries of the WITH: name, kind, query, and what it is for."""
         plain, kept = "NOT MATERIALIZED", "MATERIALIZED"
         z = [
-            f"({x} - {number(self.model.mean[d])}) / {number(self._scale[d])} AS em_z{d}"
+            f"({x} - {number(self.model.mean[d])}) * {number(1.0 / self._scale[d])} AS em_z{d}"
             for d, x in enumerate(self._encoded)
         ]
         cells = _level(z, table, dialect)
         yield "em_impute_cells", plain, cells, "The model's columns, in sd from their means."
         seen = [f"em_z{d} IS NOT NULL" for d in self._varying]
-        rows = _level([f"{pattern(seen)} AS em_pattern"], "em_impute_cells", dialect)
-        yield "em_impute_rows", plain, rows, "Which of them a row shows, as bits."
+        known = [f"COALESCE(em_z{d}, 0) AS em_known{d}" for d in self._varying]
+        rows = _level([f"{pattern(seen)} AS em_pattern", *known], "em_impute_cells", dialect)
+        yield "em_impute_rows", plain, rows, "Which of them a row shows, as bits; 0 for the others."
         named = [f"{shown} AS em_seen{i}" for i, shown in enumerate(seen)]
         # There are no more; planners, which cannot know, would hash the rows instead of these.
         most = 2 ** len(seen)
@@ -161,7 +162,7 @@ class Filled:
                     yield f"{cast('0', DOUBLE)} AS em_sd{d}"
                     continue
                 i, scale = place[d], number(self._scale[d])
-                given = regression(i, {place[e]: f"em_z{e}" for e in self._varying})
+                given = regression(i, {place[e]: f"em_known{e}" for e in self._varying})
                 filled = f"{mean} + {scale} * ({given})"
                 yield f"CASE WHEN em_z{d} IS NULL THEN {filled} END AS em_mean{d}"
                 if one.needs_spread:

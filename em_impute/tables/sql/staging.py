@@ -2,16 +2,18 @@
 
 It is made as publishing loads staged rows: its columns are c0, c1, ... in the filled table's order,
 and the last has a bit for each cell that was filled. What it has is compared with the table that it
-was filled from in one pass over each: the rows, and of every column a sum of hashes of its observed
-cells, together with their keys. Such sums do not depend on the order of the rows, and other cells
-have the same sum with a chance of about 1 in 2^64.
+was filled from in one pass over each: a sum of hashes of the rows, without the cells that were
+filled. It does not depend on the order of the rows, and other cells have the same sum with a chance
+of about 1 in 2^64. Where the sums differ, those of each column tell which it is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 from zlib import crc32
 
 import pyarrow as pa
@@ -24,7 +26,7 @@ from em_impute.tables.sql.cells import NAN
 from em_impute.tables.sql.dialects import DOUBLE, cast
 from em_impute.tables.sql.filling import dialect_of
 from em_impute.tables.sql.select import Filled, inexpressible
-from em_impute.tables.sql.whole import INFINITY, MOST_ASKED, WholeTable, sampled
+from em_impute.tables.sql.whole import INFINITY, WholeTable, asked, counting, sampled
 
 # Of names, PostgreSQL keeps 63 characters; what is a run's own is at the end of its id.
 _LONGEST_ID = 32
@@ -39,6 +41,25 @@ def staged_name(folder: RunFolder) -> str:
 def _of_job(folder: RunFolder) -> str:
     """What the names of a job's staged tables begin with."""
     return f"em_impute_staged_{crc32(folder.path.parent.name.encode()):08x}_"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a staged table has, against the table that it was filled from.
+
+    Attributes
+    ----------
+    rows : int
+    changed : tuple of str
+        Columns that do not have the cells that were observed, or other columns' cells.
+    missing, infinite : tuple of str
+        Imputed columns that have a cell of that kind.
+    """
+
+    rows: int
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+    infinite: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -90,74 +111,103 @@ class StagedTable:
             f"CREATE TABLE {self.table.sql} AS SELECT {columns} FROM (\n{query}\n) AS em_filled"
         )
 
-    def cells(self) -> dict[str, int]:
-        """How many cells of each imputed column were filled."""
+    def counted(self) -> tuple[int, dict[str, int]]:
+        """How many rows it has, and filled cells of each imputed column."""
         impute = self.filled.roles.impute
-        return dict(zip(impute, self._counted([*map(self._is_filled, impute)]), strict=True))
+        filled = map(counting, map(self._is_filled, impute))
+        rows, *cells = self._asked(["count(*)", *filled])
+        return rows, dict(zip(impute, cells, strict=True))
 
     def count(self) -> int:
         """How many rows it has."""
-        [(rows,)] = self.session.run(f"SELECT count(*) FROM {self.table.sql}")
+        [rows] = self._asked(["count(*)"])
         return int(rows)
 
-    def _counted(self, conditions: Sequence[str]) -> list[int]:
-        asked = [f"count(CASE WHEN {condition} THEN 1 END)" for condition in conditions]
-        if not asked:
-            return []
-        return list(self.session.run(f"SELECT {', '.join(asked)} FROM {self.table.sql}")[0])
-
-    def left(self) -> dict[str, tuple[int, int]]:
-        """Cells of each imputed column that are missing, and infinite ones."""
+    def compared(self) -> Comparison:
+        """What it has, against the table that it was filled from."""
         impute = self.filled.roles.impute
-        missing, infinite = [], []
-        for name in impute:
+        whole = [counting(self._is_whole(name)) for name in impute]
+        rows, now, *cells = self._asked(["count(*)", self._sum_of_rows(self._after), *whole])
+        wanting = [name for name, n in zip(impute, cells, strict=True) if n < rows]
+        [then] = self.whole.asked([self._sum_of_rows(self._before)])
+        changed = () if then == now else tuple(self._changed())
+        return Comparison(int(rows), changed, *self._missing_and_infinite(wanting))
+
+    def _asked(self, aggregates: Sequence[str]) -> list[Any]:
+        return asked(self.session, self.table, aggregates)
+
+    def _is_whole(self, name: str) -> str:
+        """Condition that a staged cell is there, and is finite: NaN is the largest number."""
+        cell = self._columns[name]
+        if self._is_number(name):
+            return f"abs({cast(cell, DOUBLE)}) < {INFINITY}"
+        return f"{cell} IS NOT NULL"
+
+    def _missing_and_infinite(
+        self, wanting: Sequence[str]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Which of some columns have a missing cell, and which an infinite one."""
+        conditions = []
+        for name in wanting:
             cell, is_number = self._columns[name], self._is_number(name)
             number = cast(cell, DOUBLE)
-            missing.append(f"{cell} IS NULL" + (f" OR {number} = {NAN}" if is_number else ""))
-            infinite.append(f"abs({number}) = {INFINITY}" if is_number else "1 = 0")
-        counts = self._counted([*missing, *infinite])
-        pairs = zip(counts[: len(impute)], counts[len(impute) :], strict=True)
-        return dict(zip(impute, pairs, strict=True))
+            conditions.append(f"{cell} IS NULL" + (f" OR {number} = {NAN}" if is_number else ""))
+            conditions.append(f"abs({number}) = {INFINITY}" if is_number else "1 = 0")
+        counts = self._asked([*map(counting, conditions)])
+        missing, infinite = (
+            tuple(name for name, cells in zip(wanting, counts[i::2], strict=True) if cells)
+            for i in (0, 1)
+        )
+        return missing, infinite
 
     def _is_number(self, name: str) -> bool:
         return isinstance(self.filled.roles.encoding(name), Numeric)
 
-    def changed(self) -> list[str]:
-        """The columns that do not have the cells that were observed, or other columns' cells."""
-        types = {name: c.type for name, c in self.session.columns(self.whole.table).items()}
-        missing = self.filled.roles.impute
+    def _before(self, name: str) -> str:
+        """A cell of the source, NULL where it was to be filled."""
+        cell = quoted(name)
+        if name not in self.filled.roles.impute:
+            return cell
+        return f"CASE WHEN NOT ({self.whole.missing(name)}) THEN {cell} END"
 
-        def before(name: str) -> tuple[str, str]:
-            return quoted(name), f"NOT ({self.whole.missing(name)})" if name in missing else ""
+    def _after(self, name: str) -> str:
+        """A staged cell as the source has it, NULL where it was filled."""
+        cell = cast(self._columns[name], self._types[name])
+        if name not in self.filled.roles.impute:
+            return cell
+        return f"CASE WHEN NOT ({self._is_filled(name)}) THEN {cell} END"
 
-        def after(name: str) -> tuple[str, str]:
-            cell = cast(self._columns[name], types[name])
-            return cell, f"NOT ({self._is_filled(name)})" if name in missing else ""
+    @cached_property
+    def _types(self) -> dict[str, str]:
+        columns = self.session.columns(self.whole.table)
+        return {name: column.type for name, column in columns.items()}
 
-        then, now = self._sums(self.whole.table, before), self._sums(self.table, after)
-        return [name for name in then if then[name] != now[name]]
+    def _sum_of_rows(self, cell: Callable[[str], str]) -> str:
+        return self._sum(map(cell, self.filled.roles.columns))
 
-    def _sums(self, table: Table, cell: Callable[[str], tuple[str, str]]) -> Mapping[str, str]:
-        """Of each column, a sum of hashes of its cells that count, with their keys."""
-        hashed, asked = dialect_of(self.session).hashed, []
-        keys = [cell(name)[0] for name in self.filled.roles.key]
-        for name in self.filled.roles.columns:
-            value, counts = cell(name)
-            sum_ = hashed.format(", ".join([*keys, value]))
-            sum_ = f"CASE WHEN {counts} THEN {sum_} END" if counts else sum_
-            asked.append(f"CAST(sum({sum_}) AS VARCHAR)")
-        answers: list[str] = []
-        for i in range(0, len(asked), MOST_ASKED):
-            query = f"SELECT {', '.join(asked[i : i + MOST_ASKED])} FROM {table.sql}"
-            answers += self.session.run(query)[0]
-        return dict(zip(self.filled.roles.columns, answers, strict=True))
+    def _sum(self, cells: Iterable[str]) -> str:
+        """A sum of hashes, as text."""
+        hashed = dialect_of(self.session).hashed.format(", ".join(cells))
+        return f"CAST(sum({hashed}) AS VARCHAR)"
+
+    def _changed(self) -> Iterator[str]:
+        """The columns whose cells, together with their keys, are others than they were."""
+        names, key = self.filled.roles.columns, self.filled.roles.key
+        then, now = (
+            ask([self._sum(map(cell, [*key, name])) for name in names])
+            for ask, cell in ((self.whole.asked, self._before), (self._asked, self._after))
+        )
+        found = [name for name, *sums in zip(names, then, now, strict=True) if len(set(sums)) > 1]
+        # Cells that only changed places, where there is no key, may be of any column.
+        yield from found or names
 
     def rows(self, names: Sequence[str], most: int) -> pa.Table:
         """Some columns of a sample of the staged rows, by their names."""
         if not names:
             return pa.table({})
         key = self.filled.roles.key
-        share = sampled(key, most / max(self.count(), 1), [self._columns[name] for name in key])
+        cells, dialect = [self._columns[name] for name in key], dialect_of(self.session)
+        share = sampled(cells, most / max(self.count(), 1), dialect)
         columns = ", ".join(f"{self._columns[name]} AS {quoted(name)}" for name in names)
         query = f"SELECT {columns} FROM {self.table.sql} WHERE {share}"
         schema, batches = self.session.stream(query, 2**16)

@@ -91,6 +91,11 @@ class Standing:
     def _centred(self) -> list[str]:
         return [f"em_x{d}" for d in range(len(self.columns))]
 
+    @cached_property
+    def _known(self) -> list[str]:
+        """0 where missing, which is what the sums need, and quicker to add up than NULL."""
+        return [f"em_known{d}" for d in range(len(self.columns))]
+
     def _origin(self) -> Floats:
         """A cell of each column that is near its mean, NaN of a column without cells.
 
@@ -123,8 +128,11 @@ class Standing:
 
     def _stream(self, asked: str, origin: Floats, of: str) -> pa.Table:
         """What a query gives of the rows with their patterns."""
-        seen = [f"{x} IS NOT NULL" for x in self._centred]
-        rows = f"SELECT *, {pattern(seen)} AS em_pattern FROM em_impute_cells{self.dialect.fence}"
+        seen = pattern([f"{x} IS NOT NULL" for x in self._centred])
+        known = ", ".join(
+            f"COALESCE({x}, 0) AS {y}" for x, y in zip(self._centred, self._known, strict=True)
+        )
+        rows = f"SELECT *, {seen} AS em_pattern, {known}\nFROM em_impute_cells{self.dialect.fence}"
         query = (
             f"WITH em_impute_cells AS NOT MATERIALIZED (\n{self._cells(origin)}\n),\n"
             f"em_impute_rows AS NOT MATERIALIZED (\n{rows}\n)\n"
@@ -140,10 +148,10 @@ class Standing:
     @cached_property
     def _sums(self) -> list[str]:
         """What is asked of each pattern: sums, then the cross-products of the upper triangle."""
-        pairs = combinations_with_replacement(self._centred, 2)
+        pairs = combinations_with_replacement(self._known, 2)
         return [
             f"sum({x}) AS em_sum{i}"
-            for i, x in enumerate([*self._centred, *(f"{a} * {b}" for a, b in pairs)])
+            for i, x in enumerate([*self._known, *(f"{a} * {b}" for a, b in pairs)])
         ]
 
     def _summed(self, origin: Floats) -> PatternSummary:

@@ -114,7 +114,7 @@ def regression(j: int, shown: Mapping[int, str]) -> str:
     ----------
     j : int
     shown : mapping of int to str
-        The cells of all columns in standard deviations, NULL where missing, in SQL.
+        The cells of all columns in standard deviations, 0 where missing, in SQL.
     """
-    terms = (f"COALESCE({z}, 0) * {entry(a, j)}" for a, z in shown.items() if a != j)
+    terms = (f"{z} * {entry(a, j)}" for a, z in shown.items() if a != j)
     return " + ".join(terms) or "0"

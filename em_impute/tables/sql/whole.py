@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,13 @@ from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.snapshot import ColumnProfile, Snapshot, is_numeric
 from em_impute.tables.sources import take_snapshot
 from em_impute.tables.sql.cells import Cells, named_blanks
-from em_impute.tables.sql.dialects import cast, number
+from em_impute.tables.sql.dialects import DOUBLE, Dialect, cast, number
 from em_impute.tables.sql.filling import dialect_of, existing, schema_of
 from em_impute.tables.sql.summary import Standing
 
 # A query gives at most so many columns in PostgreSQL.
 MOST_ASKED = 1500
-INFINITY = cast("'Infinity'", "DOUBLE PRECISION")
+INFINITY = cast("'Infinity'", DOUBLE)
 
 
 @dataclass(frozen=True)
@@ -78,35 +78,60 @@ class WholeTable:
 
     def counted(self, conditions: Sequence[str]) -> list[int]:
         """How many rows fulfil each of some conditions."""
-        return self._asked([*map(_counting, conditions)])
+        return self.asked([*map(counting, conditions)])
 
-    def _asked(self, aggregates: Sequence[str]) -> list[Any]:
-        answers: list[Any] = []
-        for i in range(0, len(aggregates), MOST_ASKED):
-            asked = ", ".join(aggregates[i : i + MOST_ASKED])
-            answers += self.session.run(f"SELECT {asked} FROM {self.table.sql}")[0]
-        return answers
+    def asked(self, aggregates: Sequence[str]) -> list[Any]:
+        """Aggregates of all rows."""
+        return asked(self.session, self.table, aggregates)
 
     def profiled(self, columns: Sequence[ColumnProfile], job: Job) -> tuple[ColumnProfile, ...]:
         """The profiles of columns, with what is true of all rows in the place of a sample's."""
-        asked = [_counting(self.missing(column.name)) for column in columns]
-        for x in (self._number(column.name) for column in columns if column.numeric):
-            asked += [_counting(f"abs({x}) = {INFINITY}"), f"min({x}) = max({x})"]
-        answers = self._asked(asked)
-        missing, of_numbers = answers[: len(columns)], iter(answers[len(columns) :])
+        found = self._finite(columns)
+        found |= self._any([column for column in columns if column.name not in found])
         profiles = []
-        for column, cells in zip(columns, missing, strict=True):
-            infinite, same = (next(of_numbers), next(of_numbers)) if column.numeric else (0, False)
+        for column in columns:
+            missing, infinite, same = found[column.name]
             known = replace(
                 column,
-                missing=cells,
+                missing=missing,
                 infinite=infinite,
                 first_infinite_row=None,
-                constant=bool(same),
+                constant=same,
                 levels=self._levels(column, job),
             )
             profiles.append(known)
         return tuple(profiles)
+
+    def _finite(self, columns: Sequence[ColumnProfile]) -> dict[str, tuple[int, int, bool]]:
+        """As `_any`, of columns of finite numbers, and nothing else that is missing than NULL.
+
+        NaN is the largest number in both databases, so that the ends show it as well.
+        """
+        plain = [c.name for c in columns if c.numeric and not self.blanks.named(c.name)]
+        cells = (cast(quoted(name), DOUBLE) for name in plain)
+        ends = [f"{what}({x})" for x in cells for what in ("count", "min", "max")]
+        rows, *answers = self.asked(["count(*)", *ends])
+        return {
+            name: (rows - seen, 0, low == high)
+            for name, seen, low, high in zip(
+                plain, answers[::3], answers[1::3], answers[2::3], strict=True
+            )
+            if seen and isfinite(low) and isfinite(high)
+        }
+
+    def _any(self, columns: Sequence[ColumnProfile]) -> dict[str, tuple[int, int, bool]]:
+        """Missing and infinite cells of columns, and whether all others are the same."""
+        aggregates = [counting(self.missing(column.name)) for column in columns]
+        for x in (self._number(column.name) for column in columns if column.numeric):
+            aggregates += [counting(f"abs({x}) = {INFINITY}"), f"min({x}) = max({x})"]
+        answers = self.asked(aggregates)
+        of_numbers = iter(answers[len(columns) :])
+        return {
+            column.name: (missing, next(of_numbers), bool(next(of_numbers)))
+            if column.numeric
+            else (missing, 0, False)
+            for column, missing in zip(columns, answers, strict=False)
+        }
 
     def _levels(self, column: ColumnProfile, job: Job) -> tuple[tuple[str, int], ...] | None:
         """The levels of a column of categories, or one more than it may have; None of others."""
@@ -194,7 +219,8 @@ def take_sample(job: Job, path: Path) -> Snapshot:
         rows = whole.count()
     if rows <= job.engine.sample_rows:
         return take_snapshot(source, path, job.batch_rows, Purpose.of(job))
-    share = sampled(job.columns.key, job.engine.sample_rows / rows)
+    key, dialect = [*map(quoted, job.columns.key)], dialect_of(session)
+    share = sampled(key, job.engine.sample_rows / rows, dialect)
     query = f"SELECT * FROM {whole.table.sql} WHERE {share}"
     part = source.model_copy(update={"table": None, "query": query})
     read = replace(take_snapshot(part, path, job.batch_rows, Purpose.of(job)), source=str(source))
@@ -204,25 +230,22 @@ def take_sample(job: Job, path: Path) -> Snapshot:
     return replace(read, rows=rows, columns=columns, sample=read)
 
 
-def sampled(key: Sequence[str], share: float, columns: Sequence[str] | None = None) -> str:
+def sampled(key: Sequence[str], share: float, dialect: Dialect) -> str:
     """Condition that a row is in a sample: the same rows each time, if there is a key.
 
     Parameters
     ----------
     key : sequence of str
-        Columns that identify a row; may be empty.
+        Columns that identify a row, in SQL; may be empty.
     share : float
         Of the rows, at most 1.
-    columns : sequence of str, optional
-        What the columns of the key are called, in SQL.
+    dialect : Dialect
     """
     if share >= 1:
         return "1 = 1"
     if not key:
         return f"random() < {number(share)}"
-    cells = (f"COALESCE({cast(name, 'VARCHAR')}, '')" for name in columns or map(quoted, key))
-    # Eight digits, of which all texts are equally long: any collation has them in their order.
-    return f"substr(md5({' || chr(31) || '.join(cells)}), 1, 8) < '{int(share * 2**32):08x}'"
+    return f"({dialect.hashed.format(', '.join(key))} & {2**32 - 1}) < {int(share * 2**32)}"
 
 
 def _source(job: Job) -> DatabaseSource:
@@ -230,7 +253,17 @@ def _source(job: Job) -> DatabaseSource:
     return job.source
 
 
-def _counting(condition: str) -> str:
+def asked(session: Session, table: Table, aggregates: Sequence[str]) -> list[Any]:
+    """Aggregates of a table's rows, in as few queries as there can be."""
+    answers: list[Any] = []
+    for i in range(0, len(aggregates), MOST_ASKED):
+        part = ", ".join(aggregates[i : i + MOST_ASKED])
+        answers += session.run(f"SELECT {part} FROM {table.sql}")[0]
+    return answers
+
+
+def counting(condition: str) -> str:
+    """How many rows fulfil a condition, as an aggregate."""
     return f"count(CASE WHEN {condition} THEN 1 END)"
 
 
