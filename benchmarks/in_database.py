@@ -1,10 +1,12 @@
-"""A table of DuckDB filled where it is, against load, fit, fill, check, publish by a job's steps.
+"""A job whose table is in DuckDB: carried out there, against read, filled here and published.
 
     python -m benchmarks.in_database [--rows 1000000 10000000] [--folder ...]
 
-Each way is a process of its own, on the same file of 10 columns; its memory is the most that it
-held beyond its imports, and DuckDB's, which is part of the process. The filled tables are compared
-in the database.
+The job is a run's steps, from loading to the report, by `engine: local` and by `engine: sql`, on
+the same file of 10 columns; the functions sum up, fit and fill without a job. Each way is a process
+of its own, which has done the same with a small table before, so that all is imported; its memory
+is the most that it held beyond that, and DuckDB's, which is part of the process. The filled tables
+are compared in the database.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypedDict
 
 import duckdb
 
@@ -24,8 +28,18 @@ from benchmarks.scaling import peak_megabytes
 
 ROWS, COLUMNS, FACTORS = (1_000_000,), 10, 3
 NAMES = [f"x{j}" for j in range(COLUMNS)]
+# What a table needs at least: the run's other steps look at what it was and has become.
+MOVING = ("load", "fit", "fill", "check", "publish")
+FEW = 20_000
 # The goals: how many times as fast, and memory beyond imports in MB.
 LEAST_RATIO, MOST_MEGABYTES = 3.0, 500
+
+
+class Seen(TypedDict):
+    """What was seen of a way: time of each step by the clock and of processors, and megabytes."""
+
+    steps: dict[str, tuple[float, float]]
+    memory: float
 
 
 def main() -> None:
@@ -38,21 +52,23 @@ def main() -> None:
     if options.way:
         print(json.dumps(measured(options.way, options.folder)))
         return
-    print("| rows | way | steps, s | in all, s | of processors, s | memory beyond imports, MB |")
-    print("|---|---|---|---|---|---|")
+    print("| rows | way | steps, s of processors | time, s | memory beyond imports, MB |")
+    print("|---|---|---|---|---|")
     for rows in options.rows:
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            make(Path(folder), rows)
-            seconds = [show(rows, way, Path(folder)) for way in WAYS]
+        with tempfile.TemporaryDirectory(dir=options.folder) as name:
+            folder = Path(name)
+            make(folder, "holed", rows)
+            make(folder, "few", FEW)
+            seen = {way: show(rows, way, folder) for way in WAYS}
             print(f"\n{rows:,} rows, against engine: local:")
-            for way, took in zip(WAYS, seconds, strict=True):
-                most = apart(Path(folder), way)
-                print(f"{way}: {seconds[0] / took:.1f} times as fast, cells apart by {most:.1e}")
+            for way in ("sql", "functions"):
+                print(f"{way}: {'; '.join(compared(seen['local'], seen[way]))}; ", end="")
+                print(f"cells apart by {apart(folder, way):.1e} at most")
             print(flush=True)
     print(f"Goals: {LEAST_RATIO:g} times as fast; below {MOST_MEGABYTES} MB.")
 
 
-def make(folder: Path, rows: int) -> None:
+def make(folder: Path, name: str, rows: int) -> None:
     """A factor model's table, a tenth of its cells missing."""
     factors = ", ".join(
         f"sqrt(-2 * ln(1 - random())) * cos(6.2832 * random()) AS f{k}" for k in range(FACTORS)
@@ -65,77 +81,103 @@ def make(folder: Path, rows: int) -> None:
     with duckdb.connect(str(folder / "bench.duckdb")) as connection:
         connection.execute("SELECT setseed(0.5)")
         connection.execute(
-            f"CREATE TABLE holed AS SELECT id, {cells} "
+            f"CREATE TABLE {name} AS SELECT id, {cells} "
             f"FROM (SELECT range AS id, {factors} FROM range({rows}))"
         )
 
 
-def show(rows: int, way: str, folder: Path) -> float:
-    """Run one way in a process of its own; print its line, and return its seconds."""
+def show(rows: int, way: str, folder: Path) -> Seen:
+    """Carry out one way in a process of its own, print its line, and return what was seen."""
     command = [sys.executable, "-m", "benchmarks.in_database", "--way", way, "--folder", folder]
-    seen = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    steps, seconds = seen["steps"], sum(seen["steps"].values())
-    words = ", ".join(f"{name} {took:.1f}" for name, took in steps.items())
-    took = f"{seconds:.1f} | {seen['cpu']:.1f}"
-    print(f"| {rows:,} | {way} | {words} | {took} | {seen['memory']:,.0f} |", flush=True)
-    return float(seconds)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    seen: Seen = json.loads(done.stdout.splitlines()[-1])
+    words = ", ".join(f"{step} {cpu:.1f}" for step, (_, cpu) in seen["steps"].items())
+    wall, cpu = seconds(seen, tuple(seen["steps"]))
+    print(
+        f"| {rows:,} | {way} | {words}: {cpu:.1f} | {wall:.1f} | {seen['memory']:,.0f} |",
+        flush=True,
+    )
+    return seen
 
 
-def measured(way: str, folder: Path) -> dict[str, object]:
-    """Seconds of each step, and megabytes beyond what the imports took."""
-    steps = WAYS[way](f"duckdb:///{folder.absolute()}/bench.duckdb", folder, way)
-    next(steps)
-    held, before, seconds, began = peak_megabytes(), time.perf_counter(), {}, time.process_time()
-    for name in steps:
-        now = time.perf_counter()
-        seconds[name], before = now - before, now
-    cpu = time.process_time() - began
-    return {"steps": seconds, "cpu": cpu, "memory": peak_megabytes() - held}
+def seconds(seen: Seen, steps: Sequence[str]) -> tuple[float, float]:
+    """Time of some steps, by the clock and of processors."""
+    wall, cpu = (
+        sum(two[i] for step, two in seen["steps"].items() if step in steps) for i in (0, 1)
+    )
+    return wall, cpu
 
 
-def in_database(url: str, _: Path, way: str) -> Iterator[str]:
+def compared(local: Seen, other: Seen) -> Iterator[str]:
+    """How many times as fast another way is, in a sentence for each choice of steps."""
+    choices = {"+".join(MOVING): MOVING, "all steps": tuple(local["steps"])}
+    for name, steps in choices.items():
+        pairs = zip(seconds(local, steps), seconds(other, steps), strict=True)
+        wall, cpu = (mine / theirs for mine, theirs in pairs)
+        yield f"{name} {wall:.1f} times as fast, {cpu:.1f} times by processors"
+
+
+def measured(way: str, folder: Path) -> Seen:
+    """Seconds of each step, by the clock and of processors, and megabytes beyond the imports."""
+    url = f"duckdb:///{folder.absolute()}/bench.duckdb"
+    for _ in WAYS[way](url, folder, "few", f"few_{way}"):
+        pass
+    held, steps = peak_megabytes(), {}
+    wall, cpu = time.perf_counter(), time.process_time()
+    for name in WAYS[way](url, folder, "holed", way):
+        now = time.perf_counter(), time.process_time()
+        steps[name] = now[0] - wall, now[1] - cpu
+        wall, cpu = now
+    return {"steps": steps, "memory": peak_megabytes() - held}
+
+
+def in_database(url: str, _: Path, table: str, into: str) -> Iterator[str]:
     """Sum up, fit and fill without a row on the way."""
     from em_impute import fill_in_database, fit_gaussian, summarise_in_database
 
-    yield "imports"
-    summary = summarise_in_database(url, "holed", NAMES)
-    yield "summarise"
+    summary = summarise_in_database(url, table, NAMES)
+    yield "load"
     model = fit_gaussian(summary).model
     yield "fit"
-    fill_in_database(url, "holed", model, into=way)
+    fill_in_database(url, table, model, into=into)
     yield "fill"
 
 
-def by_steps(url: str, folder: Path, way: str) -> Iterator[str]:
-    """Load, fit, fill, check and publish, as a run does; without self-test and report."""
+def by_steps(url: str, folder: Path, table: str, into: str) -> Iterator[str]:
+    """The steps of a run; its engine is the end of the name of the table that it makes."""
     from em_impute.job import Job
-    from em_impute.runs import steps
-    from em_impute.tables import targets
-    from em_impute.tables.run_folder import RunFolder
+    from em_impute.runs import report, steps
+    from em_impute.runs.run import Found, Run
+    from em_impute.tables.run_folder import open_run_folder
 
-    yield "imports"
     job = Job.model_validate(
         {
-            "name": "bench",
-            "source": {"url": url, "table": "holed"},
+            "name": f"bench_{into}",
+            "source": {"url": url, "table": table},
             "columns": {"impute": NAMES, "predictors": [], "key": ["id"]},
-            "target": {"url": url, "table": way},
-            "engine": way,
+            "target": {"url": url, "table": into},
+            "engine": into.removeprefix("few_"),
         }
     )
-    run = RunFolder(folder / way / "run")
-    run.path.mkdir(parents=True)
-    table = steps.load(job, run)
+    now, found = datetime.now(UTC), Found()
+    run = Run("run", job, open_run_folder(folder, job.name, "run"), now, now.date(), "run")
+    read = found.snapshot = steps.load(job, run.folder)
     yield "load"
-    fitted = steps.fit(job, table, run)
+    found.before = steps.check_input(job, read)
+    yield "check input"
+    found.fitted = steps.fit(job, read, run.folder)
     yield "fit"
-    staged = steps.fill(job, table, fitted, run)
+    found.staged = steps.fill(job, read, found.fitted, run.folder)
     yield "fill"
-    refusal = steps.check_output(job, table, fitted, staged).refusal
-    assert refusal is None, refusal
+    found.tested = steps.self_test(job, read, found.fitted)
+    yield "self-test"
+    found.after = steps.check_output(job, read, found.fitted, found.staged)
+    assert found.after.refusal is None, found.after.refusal
     yield "check"
-    targets.publish(staged, job.target, "run")
+    found.published = steps.publish(run, found.staged)
     yield "publish"
+    report.report(run, found)
+    yield "report"
 
 
 WAYS = {"local": by_steps, "sql": by_steps, "functions": in_database}

@@ -1,7 +1,8 @@
 """What a table's size costs: its patterns, the bytes of its summary, and each engine.
 
     python -m benchmarks.scale patterns            how many patterns of missing cells there are
-    python -m benchmarks.scale engines [ROWS]      the same job here and by Dask, 2 and 4 workers
+    python -m benchmarks.scale engines [ROWS]      the same job here, by Dask, 2 and 4 workers, and
+                                                   by SQL in DuckDB
     python -m benchmarks.scale constants           what the cost model of docs/scale.md is made of
 
 `make bench-scale` runs all three, the second with 10,000,000 x 20.
@@ -32,7 +33,7 @@ COLUMNS = (10, 20, 50)
 SHARES = (0.05, 0.1, 0.2)
 # Clustered holes: blocks of five columns of a source that is there or not.
 BLOCK = 5
-ENGINES = ("local", "2 workers", "4 workers")
+ENGINES = ("local", "2 workers", "4 workers", "sql")
 ENGINE_COLUMNS, ENGINE_SHARE, BATCH = 20, 0.1, 500_000
 
 
@@ -117,13 +118,16 @@ CONSTANTS_HEAD = [
 
 
 def engines(rows: int) -> Iterator[list[object]]:
-    """Fit and fill of one Parquet file, each engine in a process of its own."""
+    """Fit and fill of one Parquet file, in DuckDB its rows, each engine in its own process."""
     with tempfile.TemporaryDirectory() as name:
         source = Path(name, "table.parquet")
         write(source, rows)
         for engine in ENGINES:
             command = [sys.executable, "-m", "benchmarks.one_engine", engine, str(source), name]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                yield [engine, done.stderr.splitlines()[-1], *[""] * 5]
+                continue
             fit, fill, own, others, answer = done.stdout.splitlines()[-1].split()
             yield [
                 engine,
