@@ -101,8 +101,9 @@ def fill_batches(
     >>> from em_impute import GaussianModel
     >>> model = GaussianModel(np.zeros(2), np.array([[1.0, 0.5], [0.5, 1.0]]), ("a", "b"))
     >>> batch = pa.table({"id": ["x", "y"], "a": [2, None], "b": [None, 3]})
-    >>> next(fill_batches(model, [batch])).to_pylist()
-    [{'id': 'x', 'a': 2.0, 'b': 1.0}, {'id': 'y', 'a': 1.5, 'b': 3.0}]
+    >>> filled = next(fill_batches(model, [batch]))
+    >>> filled["id"].to_pylist(), filled["a"].to_numpy().round(6), filled["b"].to_numpy().round(6)
+    (['x', 'y'], array([2. , 1.5]), array([1., 3.]))
     """
     require_model("model", model)
     if isinstance(key, str):
