@@ -117,7 +117,9 @@ class Filled:
         )
         for j, (name, query) in enumerate(self._sweep.steps(patterns)):
             why = f"swept on {self._varying_names[j - 1]}" if j else "for each pattern of the table"
-            yield name, kept, query, f"The model's correlations, {why}."
+            # Pattern by pattern through all steps, of which only the last takes memory.
+            kind = kept if name == self._sweep.name else plain
+            yield name, kind, f"{query}{dialect.fence}", f"The model's correlations, {why}."
         swept = f"em_impute_rows JOIN {self._sweep.name} USING (em_pattern)"
         means = _level(list(self._moments), swept, dialect)
         yield "em_impute_means", plain, means, "What is expected of missing cells."
