@@ -98,6 +98,7 @@ def answered(exported: Export, table: pa.Table, dialect: str, answer: Answer) ->
 # --- The jobs in configs/ ----------------------------------------------------------------------
 
 REFUSED = {
+    "clusters.yaml": "This run's model is a mixture, and a query has one Gaussian",
     "dask.yaml": "it draws its cells (imputation.method: draw)",
     "groups.yaml": "its groups have models of their own (columns.group_by)",
     "missingness.yaml": "it draws its cells (imputation.method: draw)",
@@ -144,7 +145,7 @@ def test_every_job_of_configs_is_exported_or_refused_with_a_reason(
     if name in REFUSED:
         with pytest.raises(CannotRun) as refusal:
             read_export(folder.path)
-        assert f"This run cannot be exported as SQL: {REFUSED[name]}" in str(refusal.value)
+        assert REFUSED[name] in str(refusal.value)
         return
     exported = read_export(folder.path)
     assert_same(answered(exported, table, "duckdb", answer_of_duckdb), filled)
