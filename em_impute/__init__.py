@@ -16,7 +16,7 @@ the engine beneath it; `multiply_impute` fills a table several times, and `pool`
 found in each; `summarise_batches` and `fill_batches` do their part of the work where the rows are,
 in Spark or Ray, `summarise_in_database` and `fill_in_database` all of it in a database;
 `plot_missingness`, `plot_imputed` and `plot_trace` draw in notebooks. `EMMixture` is scikit-learn's
-`GaussianMixture` for rows with missing cells.
+`GaussianMixture` for rows with missing cells, `EMFactor` its `FactorAnalysis` and `PCA`.
 """
 
 from importlib import import_module
@@ -36,6 +36,7 @@ from em_impute.gaussian import (
 if TYPE_CHECKING:
     from em_impute.batches import fill_batches, summarise_batches
     from em_impute.estimator import EMImputer
+    from em_impute.factor import EMFactor
     from em_impute.in_database import fill_from_run, fill_in_database, summarise_in_database
     from em_impute.mixture import EMMixture
     from em_impute.multiple import MultipleImputation, multiply_impute
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConvergenceWarning",
+    "EMFactor",
     "EMImputer",
     "EMMixture",
     "EMResult",
@@ -70,6 +72,7 @@ __all__ = [
 # scikit-learn and matplotlib take seconds, which every start of a Prefect server or worker would
 # wait for.
 _WHERE = {
+    "EMFactor": "factor",
     "EMImputer": "estimator",
     "EMMixture": "mixture",
     "MultipleImputation": "multiple",

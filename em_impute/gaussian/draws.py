@@ -40,7 +40,7 @@ CHUNK_NUMBERS = 2**17
 
 
 def standard_normals(
-    cells: tuple[Ints, Ints], columns: Sequence[str], seed: int, words: Words, imputation: int
+    cells: tuple[Ints, Ints], columns: Sequence[Hashable], seed: int, words: Words, imputation: int
 ) -> Floats:
     """One standard normal for every missing cell; between -8.3 and 8.3.
 
@@ -49,7 +49,7 @@ def standard_normals(
     Parameters
     ----------
     cells : tuple of ndarray of shape (n_missing,), int64
-    columns : sequence of str
+    columns : sequence of hashable
     seed : int
     words : ndarray of shape (n_rows,), uint64
     imputation : int

@@ -24,8 +24,7 @@ from em_impute.gaussian.families.climb import Climb, Options, climb
 from em_impute.gaussian.families.components import Components, Kind
 from em_impute.gaussian.families.model import MixtureModel
 from em_impute.gaussian.families.partition import Sample, start
-from em_impute.gaussian.families.rows import Scaling, SortedRows
-from em_impute.gaussian.patterns import too_large
+from em_impute.gaussian.families.rows import Scaling, SortedRows, require_observed
 from em_impute.gaussian.status import Iteration, Status
 from em_impute.gaussian.table import listed
 from em_impute.gaussian.threads import one_blas_thread
@@ -263,9 +262,9 @@ def fit_mixture(
         ``prior_rows=0`` all starts let a component collapse.
     """
     wanted = None if n_components == "bic" else int(n_components)
-    _require_observed(X, columns)
+    require_observed(X, columns)
     scaling = Scaling.of(X, common=kind == "spherical")
-    _require_squares(scaling, columns)
+    scaling.require_squares(columns)
     rows = SortedRows.of(X, scaling)
     most = _distinct_rows(X, wanted or MOST_COMPONENTS)
     _require_distinct_rows(most, len(X), wanted)
@@ -333,18 +332,3 @@ def _require_distinct_rows(found: int, n_rows: int, wanted: int | None) -> None:
             f"components for {found} different row{'s' if found != 1 else ''} (n_samples = "
             f"{n_rows}). Ask for fewer components."
         )
-
-
-def _require_observed(X: Floats, columns: Sequence[str]) -> None:
-    empty = [name for name, column in zip(columns, X.T, strict=True) if np.isnan(column).all()]
-    if empty:
-        raise ValueError(
-            f"No cell is observed in {listed(empty)}, so nothing can be estimated there. Leave "
-            "these columns out."
-        )
-
-
-def _require_squares(scaling: Scaling, columns: Sequence[str]) -> None:
-    infinite = np.flatnonzero(~np.isfinite(scaling.scale**2)).tolist()
-    if infinite:
-        raise ValueError(too_large([columns[j] for j in infinite]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
@@ -11,6 +11,8 @@ import numpy as np
 
 from em_impute.gaussian.arrays import Bools, Floats, Ints
 from em_impute.gaussian.distinct import distinct_patterns
+from em_impute.gaussian.patterns import too_large
+from em_impute.gaussian.table import listed
 from em_impute.gaussian.threads import spread
 
 # A table is worked on in so many parts at most, of so many rows at least: the cores share them, and
@@ -32,7 +34,7 @@ class Scaling:
     scale: Floats
 
     @classmethod
-    def of(cls, X: Floats, *, common: bool) -> Self:
+    def of(cls, X: Floats, *, common: bool, weights: Floats | None = None) -> Self:
         """Observed means and standard deviations of the columns of `X`.
 
         Parameters
@@ -41,20 +43,44 @@ class Scaling:
             With an observed cell in every column.
         common : bool
             Whether all columns get one scale, so that a sphere stays a sphere.
+        weights : ndarray of shape (n_rows,), optional
+            How often each row counts; by default once.
         """
         # Column by column, which takes no second table.
-        seen = (column[~np.isnan(column)] for column in X.T)
         with np.errstate(over="ignore", invalid="ignore"):
-            moments = np.array([(column.mean(), column.std()) for column in seen])
+            moments = np.array([_mean_and_sd(column, weights) for column in X.T])
         centre, sd = moments.T
         if common:
             sd = np.full_like(sd, np.sqrt(np.mean(sd**2)))
         return cls(centre, np.where(sd > 0, sd, 1.0))
 
+    def require_squares(self, columns: Sequence[str]) -> None:
+        """Raise an error if the numbers in some of these columns are too large to be squared."""
+        infinite = np.flatnonzero(~np.isfinite(self.scale**2)).tolist()
+        if infinite:
+            raise ValueError(too_large([columns[j] for j in infinite]))
+
     def log_jacobian(self, shown: Bools) -> Floats:
         """What standardising adds to the log-likelihood of a row of each pattern (s, p)."""
         added: Floats = shown.astype(np.float64) @ np.log(self.scale)
         return added
+
+
+def require_observed(X: Floats, columns: Sequence[str]) -> None:
+    """Raise an error if a column has no observed cell."""
+    empty = [name for name, column in zip(columns, X.T, strict=True) if np.isnan(column).all()]
+    if empty:
+        raise ValueError(
+            f"No cell is observed in {listed(empty)}, so nothing can be estimated there. Leave "
+            "these columns out."
+        )
+
+
+def _mean_and_sd(column: Floats, weights: Floats | None) -> tuple[float, float]:
+    shown = ~np.isnan(column)
+    cells, counts = column[shown], None if weights is None else weights[shown]
+    mean = np.average(cells, weights=counts)
+    return float(mean), float(np.sqrt(np.average((cells - mean) ** 2, weights=counts)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,361 @@
+"""`EMFactor`: few factors behind the columns of tables with missing cells, and their scores."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    _check_sample_weight,
+    check_array,
+    check_is_fitted,
+)
+
+from em_impute.frames import array_in_type, columns_in_types, framed_like, numbers_of
+from em_impute.gaussian import ConvergenceWarning
+from em_impute.gaussian.arrays import Floats
+from em_impute.gaussian.families import MIN_NOISE, FactorFit, FactorModel, Noise, fit_factor
+from em_impute.gaussian.keys import Keys, row_words
+from em_impute.gaussian.stopping import Options
+from em_impute.gaussian.threads import at_most
+
+METHODS = ("mean", "draw")
+
+
+class EMFactor(
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]  # untyped scikit-learn
+    TransformerMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+):
+    """Factor analysis and probabilistic PCA by EM, of rows of which any cells may be missing.
+
+    What scikit-learn's `FactorAnalysis` and `PCA` do with complete tables, under the names they
+    have there; missing is what is NaN, None, NA or masked. A row counts with the cells that it
+    shows, and is neither filled first nor left out. Cells must be missing at random given the
+    observed ones. Columns may be thousands, and more than rows: a step costs each observed cell
+    the square of the number of factors.
+
+    Parameters
+    ----------
+    n_components : int or "bic", default=1
+        Factors. "bic" counts up from 1, until two further ones have not lowered BIC, and takes the
+        number with the lowest.
+    noise : {"diagonal", "isotropic"}, default="diagonal"
+        A noise variance for each column, which is factor analysis; or one for all, which is
+        probabilistic principal component analysis.
+    rotation : {"varimax"}, optional
+        How the factors are turned, which changes nothing else. By default their scores are
+        uncorrelated given a whole row.
+    min_noise : float, default=0.001
+        The share of its column's variance that a noise variance does not fall below. If it would,
+        a warning names the columns.
+    tol : float, default=1e-6
+        Stop when the log-likelihood is estimated to rise by less than this for each row, from there
+        to the maximum.
+    max_iter : int, default=1000
+        Evaluations of the EM map after that at the start.
+    random_state : int, RandomState instance or None, default=None
+        What `sample` draws with, and, once fitted, ``impute(X, "draw")``. The fit is deterministic.
+    n_jobs : int, default=-1
+        Threads; -1 for one on each core. The result is the same, to the last bit.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components, n_features)
+        Loadings, in the units of the columns. The factors come in the order of the variance that
+        they explain in standardised columns, and the largest loading of each is positive.
+    noise_variance_ : ndarray of shape (n_features,), or float where `noise` is "isotropic"
+    mean_ : ndarray of shape (n_features,)
+    held_ : ndarray of shape (n_features,), bool
+        Whether the noise variance of a column is at `min_noise`.
+    converged_ : bool
+    n_iter_ : int
+        Evaluations of the EM map, that at the start included.
+    loglik_ : float
+        Observed-data log-likelihood, in full.
+    logliks_ : list of float
+        The same at each point that was accepted; it never decreases.
+    n_components_ : int
+        The number that was fitted.
+    bics_ : dict of int to float
+        BIC by number of factors, where that was chosen.
+    seed_ : int
+        What ``impute(X, "draw")`` draws with.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only where `X` had column names.
+
+    References
+    ----------
+    Rubin, D. B. & Thayer, D. T. (1982). EM algorithms for ML factor analysis. Tipping, M. E. &
+    Bishop, C. M. (1999). Probabilistic principal component analysis. Liu, C., Rubin, D. B. & Wu,
+    Y. N. (1998). Parameter expansion to accelerate EM.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[1.0, 2.1, 2.9], [2.0, np.nan, 6.1], [3.0, 5.8, np.nan], [4.0, 8.1, 12.2]])
+    >>> factor = EMFactor(noise="isotropic").fit(X)
+    >>> factor.transform(X).shape
+    (4, 1)
+    >>> factor.impute(X)[1].round(1).tolist()
+    [2.0, 4.0, 6.1]
+    """
+
+    def __init__(
+        self,
+        n_components: int | Literal["bic"] = 1,
+        *,
+        noise: Noise = "diagonal",
+        rotation: Literal["varimax"] | None = None,
+        min_noise: float = MIN_NOISE,
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int = -1,
+    ) -> None:
+        self.n_components = n_components
+        self.noise = noise
+        self.rotation = rotation
+        self.min_noise = min_noise
+        self.tol = tol
+        self.max_iter = max_iter
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(
+        self,
+        X: Any,
+        y: object = None,  # noqa: ARG002 - scikit-learn's signature
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Estimate means, loadings and noise.
+
+        Parameters
+        ----------
+        X : array_like or DataFrame of shape (n_samples, n_features)
+            Numbers; missing is what is NaN, None, NA or masked.
+        y : ignored
+        sample_weight : array_like of shape (n_samples,), optional
+            How often each row counts.
+
+        Raises
+        ------
+        ValueError
+            If an option is out of its range, a column is not numeric, has infinite cells or no
+            observed one, or there are as many factors as columns or rows.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If it did not end at a maximum of the likelihood, or a noise variance had to be held.
+        """
+        self._require_options()
+        _, matrix = numbers_of(self, X, reset=True)
+        weights = None
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, matrix, dtype=np.float64)
+        self._fix_seed()
+        with at_most(self.n_jobs):
+            fitted = fit_factor(
+                matrix,
+                _check_feature_names_in(self).tolist(),
+                "bic" if self.n_components == "bic" else int(self.n_components),
+                noise=self.noise,
+                rotation=self.rotation,
+                min_noise=self.min_noise,
+                weights=weights,
+                options=Options(self.tol, self.max_iter, "anderson", None),
+            )
+        self._show(fitted)
+        if fitted.warning:
+            warnings.warn(fitted.warning, ConvergenceWarning, stacklevel=2)
+        return self
+
+    def transform(self, X: Any) -> Floats:
+        """The scores of each row: their expected values given the cells that it shows.
+
+        A row with nothing observed has scores of 0.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+        """
+        return self._posteriors(X)[0]
+
+    def inverse_transform(self, X: Any) -> Floats:
+        """The columns that rows with these scores are expected to have.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_components)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        scores = check_array(X, dtype=np.float64, input_name="X")
+        if scores.shape[1] != self.n_components_:
+            raise ValueError(
+                f"Expected the scores of {self.n_components_} factors, got {scores.shape[1]} "
+                "columns. Scores are what transform returns."
+            )
+        rows: Floats = self.mean_ + scores @ self.components_
+        return rows
+
+    def score_samples(self, X: Any) -> Floats:
+        """Log-density of the observed cells of each row, of shape (n_samples,)."""
+        return self._posteriors(X)[1]
+
+    def score(self, X: Any, y: object = None) -> float:  # noqa: ARG002 - scikit-learn's signature
+        """Mean log-density of the rows.
+
+        Parameters
+        ----------
+        X : array_like or DataFrame of shape (n_samples, n_features)
+        y : ignored
+        """
+        return float(self.score_samples(X).mean())
+
+    def bic(self, X: Any) -> float:
+        """Bayesian information criterion on `X`, over its rows with something observed.
+
+        ``-2 loglik + n_parameters log(n)``: lower is better.
+        """
+        logliks, matrix = self._posteriors(X)[1], numbers_of(self, X, reset=False)[1]
+        n = np.count_nonzero(~np.isnan(matrix).all(axis=1))
+        return float(self._model.standardised.n_parameters * np.log(n) - 2.0 * logliks.sum())
+
+    def aic(self, X: Any) -> float:
+        """Akaike information criterion on `X`, ``-2 loglik + 2 n_parameters``: lower is better."""
+        logliks = self.score_samples(X)
+        return float(2.0 * self._model.standardised.n_parameters - 2.0 * logliks.sum())
+
+    def get_covariance(self) -> Floats:
+        """``components_.T @ components_`` and the noise: made anew at each call.
+
+        Returns
+        -------
+        ndarray of shape (n_features, n_features)
+        """
+        check_is_fitted(self)
+        return self._model.covariance
+
+    def sample(self, n_samples: int = 1) -> Floats:
+        """Rows drawn from the model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        if not _whole(n_samples):
+            raise ValueError(f"n_samples must be a whole number from 1, got {n_samples!r}.")
+        random = check_random_state(self.random_state)
+        scores = random.normal(size=(n_samples, self.n_components_))
+        noise = random.normal(size=(n_samples, self.n_features_in_)) * np.sqrt(self._model.noise)
+        rows: Floats = self.inverse_transform(scores) + noise
+        return rows
+
+    def impute(
+        self, X: Any, method: Literal["mean", "draw"] = "mean", *, keys: Keys | None = None
+    ) -> Any:
+        """Fill the missing cells of `X`.
+
+        Parameters
+        ----------
+        X : array_like or DataFrame of shape (n_samples, n_features)
+        method : {"mean", "draw"}, default="mean"
+            The mean given the row's observed cells; or a draw of all its missing cells, jointly.
+        keys : sequence of hashable or ndarray of shape (n_samples,), optional
+            What identifies the rows; a draw depends only on the model, `seed_`, the row's key and
+            observed cells, and the column. The row number, from 0, by default.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n_samples, n_features)
+            As `X` is. Observed cells are those of `X`, bit by bit.
+        """
+        check_is_fitted(self)
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
+        table, matrix = numbers_of(self, X, reset=False)
+        matrix = np.ascontiguousarray(matrix)
+        with at_most(self.n_jobs):
+            if method == "draw":
+                filled = self._model.draw(matrix, self.seed_, row_words(keys, len(matrix)))
+            else:
+                filled = self._model.impute(matrix)
+        if table.names is None:
+            return array_in_type(table, filled)
+        columns = columns_in_types(table, filled)
+        labels = X.columns if isinstance(X, pd.DataFrame) else None
+        return framed_like(X, columns, table.names, labels=labels)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    def _posteriors(self, X: Any) -> tuple[Floats, Floats]:
+        check_is_fitted(self)
+        _, matrix = numbers_of(self, X, reset=False)
+        with at_most(self.n_jobs):
+            return self._model.posteriors(np.ascontiguousarray(matrix))
+
+    def _fix_seed(self) -> None:
+        own = self.random_state if isinstance(self.random_state, Integral) else None
+        random = check_random_state(self.random_state)
+        self.seed_ = int(random.randint(2**31 - 1) if own is None else own)
+
+    def _show(self, fitted: FactorFit) -> None:
+        """The fit as attributes, the estimates in scikit-learn's shapes."""
+        self._model: FactorModel = fitted.model
+        self.mean_, self.components_ = fitted.model.mean, fitted.model.loadings.T
+        noise = fitted.model.noise
+        self.noise_variance_ = float(noise[0]) if self.noise == "isotropic" else noise
+        self.held_ = fitted.model.standardised.held
+        self.n_components_ = len(self.components_)
+        self.converged_ = fitted.converged
+        self.n_iter_ = len(fitted.trace)
+        self.loglik_, self.logliks_ = fitted.loglik, fitted.logliks
+        self.bics_ = dict(fitted.bics)
+
+    def _require_options(self) -> None:
+        """Raise an error if an option is out of its range."""
+        if self.n_components != "bic" and not _whole(self.n_components):
+            raise ValueError(
+                f'n_components must be a whole number from 1, or "bic", got {self.n_components!r}.'
+            )
+        for name, known in (("noise", ("diagonal", "isotropic")), ("rotation", ("varimax", None))):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(map(str, known))}, got "
+                    f"{getattr(self, name)!r}."
+                )
+        if not _whole(self.max_iter):
+            raise ValueError(f"max_iter must be a whole number from 1, got {self.max_iter!r}.")
+        if not isinstance(self.tol, Real) or not 0 <= float(self.tol) < np.inf:
+            raise ValueError(f"tol must be a number that is not negative, got {self.tol!r}.")
+        if not isinstance(self.min_noise, Real) or not 0 < float(self.min_noise) < 1:
+            raise ValueError(f"min_noise must be a share between 0 and 1, got {self.min_noise!r}.")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
