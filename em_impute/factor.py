@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
 from em_impute.frames import array_in_type, columns_in_types, framed_like, numbers_of
 from em_impute.gaussian import ConvergenceWarning
 from em_impute.gaussian.arrays import Floats
-from em_impute.gaussian.families import MIN_NOISE, FactorFit, FactorModel, Noise, fit_factor
+from em_impute.gaussian.families import FactorFit, FactorModel, Noise, fit_factor
 from em_impute.gaussian.keys import Keys, row_words
 from em_impute.gaussian.stopping import Options
 from em_impute.gaussian.threads import at_most
@@ -53,9 +53,10 @@ class EMFactor(
     rotation : {"varimax"}, optional
         How the factors are turned, which changes nothing else. By default their scores are
         uncorrelated given a whole row.
-    min_noise : float, default=0.001
-        The share of its column's variance that a noise variance does not fall below. If it would,
-        a warning names the columns.
+    min_noise : float, optional
+        The share of its column's variance that a noise variance does not fall below, by default
+        0.001; where `noise` is "isotropic" that of the mean of all columns' variances, by default
+        1e-6. If it would, a warning names the columns.
     tol : float, default=1e-6
         Stop when the log-likelihood is estimated to rise by less than this for each row, from there
         to the maximum.
@@ -115,7 +116,7 @@ class EMFactor(
         *,
         noise: Noise = "diagonal",
         rotation: Literal["varimax"] | None = None,
-        min_noise: float = MIN_NOISE,
+        min_noise: float | None = None,
         tol: float = 1e-6,
         max_iter: int = 1000,
         random_state: int | np.random.RandomState | None = None,
@@ -353,8 +354,9 @@ class EMFactor(
             raise ValueError(f"max_iter must be a whole number from 1, got {self.max_iter!r}.")
         if not isinstance(self.tol, Real) or not 0 <= float(self.tol) < np.inf:
             raise ValueError(f"tol must be a number that is not negative, got {self.tol!r}.")
-        if not isinstance(self.min_noise, Real) or not 0 < float(self.min_noise) < 1:
-            raise ValueError(f"min_noise must be a share between 0 and 1, got {self.min_noise!r}.")
+        share = 0.5 if self.min_noise is None else self.min_noise
+        if not isinstance(share, Real) or not 0 < float(share) < 1:
+            raise ValueError(f"min_noise must be a share between 0 and 1, got {share!r}.")
 
 
 def _whole(value: object) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -30,8 +31,9 @@ from em_impute.gaussian.table import listed
 from em_impute.gaussian.threads import one_blas_thread
 
 Noise = Literal["diagonal", "isotropic"]
-# The share of a column's variance below which its noise does not fall.
-MIN_NOISE = 1e-3
+# The share of a column's variance below which its noise does not fall; with one noise for all, of
+# the mean of their variances, which may be that of few columns.
+MIN_NOISE: Mapping[Noise, float] = MappingProxyType({"diagonal": 1e-3, "isotropic": 1e-6})
 # How many numbers of factors without a better BIC end the trial.
 WITHOUT_GAIN = 2
 # Directions that are followed beside the wanted ones, and how often, on the way to a start.
@@ -120,9 +122,14 @@ class FactorFit:
         held = [name for name, low in zip(self.model.columns, at.held, strict=True) if low]
         if not held:
             return ()
-        where = "all columns" if at.isotropic else listed(held)
+        if at.isotropic:
+            return (
+                "The noise would shrink to nothing, because the factors explain all that varies, "
+                f"and is held at {at.floor:.3g} of the columns' mean variance (min_noise). Ask for "
+                "fewer factors, or choose another min_noise.",
+            )
         return (
-            f"The noise of {where} would shrink to nothing (a Heywood case) and is held at "
+            f"The noise of {listed(held)} would shrink to nothing (a Heywood case) and is held at "
             f"{at.floor:.3g} of the column's variance (min_noise). Such a column is constant, "
             "determined by others, or a factor by itself: ask for fewer factors, leave out the "
             "column, or choose another min_noise.",
@@ -142,7 +149,7 @@ def fit_factor(
     *,
     noise: Noise = "diagonal",
     rotation: Literal["varimax"] | None = None,
-    min_noise: float = MIN_NOISE,
+    min_noise: float | None = None,
     weights: Floats | None = None,
     start: FactorModel | None = None,
     options: Options,
@@ -159,8 +166,9 @@ def fit_factor(
     noise : {"diagonal", "isotropic"}
         A noise variance for each column, or one for all.
     rotation : {"varimax"}, optional
-    min_noise : float
-        The share of a column's variance, or of the mean of these, that is noise at least.
+    min_noise : float, optional
+        The share of a column's variance, or of the mean of these, that is noise at least; by
+        default that in `MIN_NOISE`.
     weights : ndarray of shape (n,), optional
         How often each row counts; by default once.
     start : FactorModel, optional
@@ -180,11 +188,12 @@ def fit_factor(
     scaling.require_squares(columns)
     _require_few(n_components, X)
     table = WeightedTable(X, weights, scaling)
+    floor = MIN_NOISE[noise] if min_noise is None else min_noise
 
     def fit(k: int) -> FactorFit:
-        begin = None if start is None else _standardised(start, scaling, noise, min_noise)
+        begin = None if start is None else _standardised(start, scaling, noise, floor)
         if begin is None or begin.loadings.shape[1] != k:
-            begin = _start(table, k, noise, min_noise)
+            begin = _start(table, k, noise, floor)
         ascent = ascend(table, begin, options)
         model = FactorModel(ascent.point.at, scaling, tuple(columns)).turned(rotation)
         return FactorFit(model, ascent, options)

@@ -113,7 +113,8 @@ def m_step(moments: Moments, at: Loadings) -> tuple[Loadings, float]:
         How much the expected log-likelihood rises by this step; never negative.
     """
     masses = moments.crosses[:, 0, 0]
-    slopes: Floats = np.linalg.solve(moments.crosses, moments.products[:, :, None])[:, :, 0]
+    solved = np.linalg.solve(moments.crosses, moments.products[:, :, None])
+    slopes = solved[:, :, 0].astype(np.float64, copy=False)
     old: Floats = np.column_stack([np.zeros(len(masses)), at.loadings])
     left = _squares_left(moments, slopes)
     noise = left.sum() / masses.sum() if at.isotropic else left / masses
