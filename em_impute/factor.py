@@ -55,7 +55,7 @@ class EMFactor(
         uncorrelated given a whole row.
     min_noise : float, optional
         The share of its column's variance that a noise variance does not fall below, by default
-        0.001; where `noise` is "isotropic" that of the mean of all columns' variances, by default
+        1e-5; where `noise` is "isotropic" that of the mean of all columns' variances, by default
         1e-6. If it would, a warning names the columns.
     tol : float, default=1e-6
         Stop when the log-likelihood is estimated to rise by less than this for each row, from there
@@ -71,7 +71,7 @@ class EMFactor(
     ----------
     components_ : ndarray of shape (n_components, n_features)
         Loadings, in the units of the columns. The factors come in the order of the variance that
-        they explain in standardised columns, and the largest loading of each is positive.
+        they explain in standardised columns, and the largest loading of each there is positive.
     noise_variance_ : ndarray of shape (n_features,), or float where `noise` is "isotropic"
     mean_ : ndarray of shape (n_features,)
     held_ : ndarray of shape (n_features,), bool
@@ -107,7 +107,7 @@ class EMFactor(
     >>> factor.transform(X).shape
     (4, 1)
     >>> factor.impute(X)[1].round(1).tolist()
-    [2.0, 4.0, 6.1]
+    [2.0, 4.1, 6.1]
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from em_impute import batches, estimator, mixture, multiple
+from em_impute import batches, estimator, factor, mixture, multiple
 from em_impute.cli import main as cli
 from em_impute.gaussian import (
     GaussianModel,
@@ -172,11 +172,12 @@ def test_the_examples_of_the_page_on_uncertainty_print_what_it_says(
     assert [line for line in printed if "chains" not in line] == said
 
 
-def test_the_example_of_the_page_on_mixtures_prints_what_it_says(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("page", ["mixture.md", "factor.md"])
+def test_the_examples_of_the_pages_on_families_print_what_they_say(
+    page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
-    [code] = blocks((ROOT / "docs" / "mixture.md").read_text(), "python")
+    [code] = blocks((ROOT / "docs" / page).read_text(), "python")
     exec(code, {})
     said = [line.removeprefix("# ") for line in code.splitlines() if line.startswith("# ")]
     assert capsys.readouterr().out.splitlines() == said
@@ -264,7 +265,7 @@ def test_every_job_in_configs_is_run_by_a_test() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [aleksic, batches, estimator, fit, little, mixture, multiple, patterns],
+    [aleksic, batches, estimator, factor, fit, little, mixture, multiple, patterns],
     ids=lambda m: m.__name__,
 )
 def test_examples_in_docstrings_run(module: ModuleType) -> None:

@@ -194,7 +194,7 @@ def test_columns_that_determine_each_other_are_held_and_named(wine: pd.DataFrame
         factor = EMFactor(2).fit(twice)
     [warning] = warned
     assert "The noise of 'ash' and 'again' would shrink" in str(warning.message)
-    assert "0.001 of the column's variance" in str(warning.message)
+    assert "1e-05 of the column's variance" in str(warning.message)
     assert warning.filename == __file__
     assert twice.columns[factor.held_].tolist() == ["ash", "again"]
     hidden = twice.mask((twice.index == 3)[:, None] & (twice.columns == "again"))

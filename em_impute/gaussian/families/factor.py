@@ -33,7 +33,7 @@ from em_impute.gaussian.threads import one_blas_thread
 Noise = Literal["diagonal", "isotropic"]
 # The share of a column's variance below which its noise does not fall; with one noise for all, of
 # the mean of their variances, which may be that of few columns.
-MIN_NOISE: Mapping[Noise, float] = MappingProxyType({"diagonal": 1e-3, "isotropic": 1e-6})
+MIN_NOISE: Mapping[Noise, float] = MappingProxyType({"diagonal": 1e-5, "isotropic": 1e-6})
 # How many numbers of factors without a better BIC end the trial.
 WITHOUT_GAIN = 2
 # Directions that are followed beside the wanted ones, and how often, on the way to a start.
