@@ -124,18 +124,23 @@ def conditional_draws(holes: Holes, mean: Floats, covariance: Floats, normals: F
     if len(varying):
         among, cells = holes.among(varying)
         normals = normals[cells]
-        about, _ = of_varying(among, mean[varying], scale, correlation, normals)
-        drawn[cells] = about + _deviations(among, correlation, normals) * scale[among.columns]
+        drawn[cells], _ = of_varying(among, mean[varying], scale, correlation, normals)
+        precision = precision_if_accurate(correlation)
+        _, last = quick_patterns(among, precision)
+        if last < len(among.patterns):
+            singular = precision is None and is_singular(correlation)
+            deviations = _deviations(among, last, correlation, singular, normals)
+            drawn[cells] += deviations * scale[among.columns]
     return drawn
 
 
-def _deviations(holes: Holes, correlation: Floats, normals: Floats) -> Floats:
-    """``L z`` for the missing cells of every row that is not drawn yet, and 0 for the others.
+def _deviations(
+    holes: Holes, first: int, correlation: Floats, singular: bool, normals: Floats
+) -> Floats:
+    """``L z`` for the missing cells of the patterns from `first` on, and 0 for the others.
 
     Each row is a product of one fixed shape, so its bits do not depend on its company.
     """
-    precision = precision_if_accurate(correlation)
-    singular = precision is None and is_singular(correlation)
     correlated = np.zeros(len(normals))
 
     def correlate(block: Ints) -> None:
@@ -143,9 +148,7 @@ def _deviations(holes: Holes, correlation: Floats, normals: Floats) -> Floats:
         for _, which, cells in holes.rows_of(block, CHUNK_NUMBERS // factors[0].size):
             correlated[cells] = (factors[which] @ normals[cells][:, :, None])[:, :, 0]
 
-    _, last = quick_patterns(holes, precision)
-    blocks = holes.blocks(CHUNK_NUMBERS // correlation.size, last)
-    spread(correlate, blocks, holes.X.size)
+    spread(correlate, holes.blocks(CHUNK_NUMBERS // correlation.size, first), holes.X.size)
     return correlated
 
 

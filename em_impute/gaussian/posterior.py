@@ -40,7 +40,7 @@ UNKNOWN_FRACTION, LARGEST_FRACTION = 0.9, 0.999
 # A chain has mixed with R-hat below this, and so many independent draws in each chain, in the bulk
 # and in the tails (Vehtari et al. 2021).
 LARGEST_RHAT, LEAST_DRAWS = 1.01, 100
-FIRST_SWEEPS = 250
+FIRST_SWEEPS = 200
 # Of more columns only means, variances and the worst combination are watched.
 WATCHED_COLUMNS = 12
 # How much a standard error may vary with the draws, as a share of itself.
@@ -174,7 +174,7 @@ def posterior_draws(
         mixing = _judged(kept, burn_in, spacing, scaling.varying_names, result.worst_combination)
         if mixing.mixed or wanted >= max_sweeps:
             break
-        wanted = min(2 * wanted, max_sweeps)
+        wanted = min(wanted + wanted // 2, max_sweeps)
     places = np.linspace(0, wanted - 1, of_each).round().astype(int)
     chosen = [kept[k % CHAINS][places[k // CHAINS]] for k in range(m)]
     return [scaling.model(parameters) for parameters in chosen], mixing
