@@ -401,6 +401,7 @@ def draw_missing(
         definite, _ = factorise(precision, hidden[:m], factor)
         if not definite:
             return False
+        invert_diagonal(factor, m)
         for j in range(p):
             shown_mean[j] = mean[j] if patterns[s, j] else 0.0
         first, last = starts[s] - starts[0], starts[s + 1] - starts[0]
@@ -413,7 +414,7 @@ def draw_missing(
                     pull += row[j] * precision[h, j]
                 for j in range(i):
                     pull -= factor[i, j] * drawn[j]
-                drawn[i] = pull / factor[i, i]
+                drawn[i] = pull * factor[i, i]
             for i in range(m):
                 drawn[i] = random.standard_normal() - drawn[i]
             solve_upper(factor, drawn, m)
@@ -470,9 +471,16 @@ def factorise(matrix: Floats, columns: Ints, factor: Floats) -> tuple[bool, floa
 
 
 @compiled
+def invert_diagonal(factor: Floats, m: int) -> None:
+    """Set the first `m` on the diagonal to their reciprocals: rows then need no division."""
+    for i in range(m):
+        factor[i, i] = 1.0 / factor[i, i]
+
+
+@compiled
 def solve_upper(factor: Floats, vector: Floats, m: int) -> None:
-    """Set the first `m` of `vector` to ``L^-T`` times themselves."""
+    """Set the first `m` of `vector` to ``L^-T`` times themselves, of an inverted diagonal."""
     for i in range(m - 1, -1, -1):
-        vector[i] /= factor[i, i]
+        vector[i] *= factor[i, i]
         for j in range(i):
             vector[j] -= factor[i, j] * vector[i]

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from em_impute.gaussian.arrays import Bools, Floats, Ints
-from em_impute.gaussian.kernels import compiled, factorise, solve_upper, split
+from em_impute.gaussian.kernels import compiled, factorise, invert_diagonal, solve_upper, split
 
 
 @compiled
@@ -71,6 +71,7 @@ def fill_rows(
         definite, _ = factorise(precision, backwards, factor)
         if not definite:
             return False
+        invert_diagonal(factor, m)
         for i in range(m):
             # A conditional variance is the squared length of a column of B^-1.
             square = 0.0
@@ -78,7 +79,7 @@ def fill_rows(
                 rest = 1.0 if j == i else 0.0
                 for h in range(i, j):
                     rest -= factor[j, h] * column[h]
-                column[j] = rest / factor[j, j]
+                column[j] = rest * factor[j, j]
                 square += column[j] * column[j]
             spreads[i] = scale[backwards[i]] * math.sqrt(square)
         for r in by_pattern[ends[s] : ends[s + 1]]:
@@ -91,7 +92,7 @@ def fill_rows(
                     pull += z[j] * precision[h, j]
                 for j in range(i):
                     pull -= factor[i, j] * deviations[j]
-                deviations[i] = pull / factor[i, i]
+                deviations[i] = pull * factor[i, i]
             for i in range(m):
                 noise = normals[last - i] if len(normals) else 0.0
                 deviations[i] = noise - deviations[i]
