@@ -393,7 +393,11 @@ def draw_missing(
     p = len(precision)
     factor, root, drawn = np.empty((p, p)), np.empty((p, p)), np.empty(p)
     shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
-    row, shown_mean = np.empty(p), np.empty(p)
+    # Loops of a multiple of 16 steps are vectors from end to end.
+    width = (p + 15) // 16 * 16
+    row, shown_mean = np.zeros(width), np.empty(p)
+    wide, added = np.zeros((p, width)), np.zeros((p, width))
+    wide[:, :p] = precision
     for s in range(len(patterns)):
         m = p - split(patterns[s], shown, hidden)
         if m == 0 or counts[s] == 0:
@@ -410,8 +414,8 @@ def draw_missing(
                 row[j] = rows[r, j] - weights[r] * shown_mean[j]
             for i in range(m):
                 h, pull = hidden[i], 0.0
-                for j in range(p):
-                    pull += row[j] * precision[h, j]
+                for j in range(width):
+                    pull += row[j] * wide[h, j]
                 for j in range(i):
                     pull -= factor[i, j] * drawn[j]
                 drawn[i] = pull * factor[i, i]
@@ -424,8 +428,8 @@ def draw_missing(
             for i in range(m):
                 # Out of their arrays, which the compiler cannot tell from the one that is written.
                 h, cell = hidden[i], drawn[i]
-                for j in range(p):
-                    cross[h, j] += cell * row[j]
+                for j in range(width):
+                    added[h, j] += cell * row[j]
         free = int(counts[s]) - (last - first)
         columns = min(free, m)
         for j in range(columns):
@@ -442,6 +446,7 @@ def draw_missing(
                 for h in range(columns):
                     product += root[i, h] * root[j, h]
                 cross[hidden[i], hidden[j]] += 0.5 * product
+    cross += added[:, :p]
     return True
 
 
