@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import MissingIndicator
-from sklearn.utils import check_random_state, estimator_html_repr
+from sklearn.utils import estimator_html_repr
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
@@ -23,6 +22,7 @@ from em_impute.frames import (
     framed_like,
     numbers_of,
     one_by_one,
+    seed_of,
 )
 from em_impute.gaussian import PatternSummary, fit_gaussian
 from em_impute.gaussian.arrays import Floats
@@ -175,9 +175,7 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
             n_starts=self.n_starts,
             n_jobs=self.n_jobs,
         )
-        random = check_random_state(self.random_state)
-        own = self.random_state if isinstance(self.random_state, Integral) else None
-        self.seed_ = int(random.randint(2**31 - 1) if own is None else own)
+        self.seed_ = seed_of(self.random_state)
         self.indicator_ = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(error_on_new=False).fit(matrix)

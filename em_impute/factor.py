@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
@@ -18,7 +17,13 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from em_impute.frames import array_in_type, columns_in_types, framed_like, numbers_of
+from em_impute.density import (
+    RowDensity,
+    require_components,
+    require_not_negative,
+    require_whole,
+)
+from em_impute.frames import numbers_of, seed_of
 from em_impute.gaussian import ConvergenceWarning
 from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.families import FactorFit, FactorModel, Noise, fit_factor
@@ -26,10 +31,9 @@ from em_impute.gaussian.keys import Keys, row_words
 from em_impute.gaussian.stopping import Options
 from em_impute.gaussian.threads import at_most
 
-METHODS = ("mean", "draw")
-
 
 class EMFactor(
+    RowDensity,
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]  # untyped scikit-learn
     TransformerMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
@@ -110,6 +114,8 @@ class EMFactor(
     [2.0, 4.1, 6.1]
     """
 
+    _model: FactorModel
+
     def __init__(
         self,
         n_components: int | Literal["bic"] = 1,
@@ -163,7 +169,7 @@ class EMFactor(
         weights = None
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, matrix, dtype=np.float64)
-        self._fix_seed()
+        self.seed_ = seed_of(self.random_state)
         with at_most(self.n_jobs):
             fitted = fit_factor(
                 matrix,
@@ -212,34 +218,6 @@ class EMFactor(
         rows: Floats = self.mean_ + scores @ self.components_
         return rows
 
-    def score_samples(self, X: Any) -> Floats:
-        """Log-density of the observed cells of each row, of shape (n_samples,)."""
-        return self._posteriors(X)[1]
-
-    def score(self, X: Any, y: object = None) -> float:  # noqa: ARG002 - scikit-learn's signature
-        """Mean log-density of the rows.
-
-        Parameters
-        ----------
-        X : array_like or DataFrame of shape (n_samples, n_features)
-        y : ignored
-        """
-        return float(self.score_samples(X).mean())
-
-    def bic(self, X: Any) -> float:
-        """Bayesian information criterion on `X`, over its rows with something observed.
-
-        ``-2 loglik + n_parameters log(n)``: lower is better.
-        """
-        logliks, matrix = self._posteriors(X)[1], numbers_of(self, X, reset=False)[1]
-        n = np.count_nonzero(~np.isnan(matrix).all(axis=1))
-        return float(self._model.standardised.n_parameters * np.log(n) - 2.0 * logliks.sum())
-
-    def aic(self, X: Any) -> float:
-        """Akaike information criterion on `X`, ``-2 loglik + 2 n_parameters``: lower is better."""
-        logliks = self.score_samples(X)
-        return float(2.0 * self._model.standardised.n_parameters - 2.0 * logliks.sum())
-
     def get_covariance(self) -> Floats:
         """``components_.T @ components_`` and the noise: made anew at each call.
 
@@ -262,8 +240,7 @@ class EMFactor(
         ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        if not _whole(n_samples):
-            raise ValueError(f"n_samples must be a whole number from 1, got {n_samples!r}.")
+        require_whole("n_samples", n_samples)
         random = check_random_state(self.random_state)
         scores = random.normal(size=(n_samples, self.n_components_))
         noise = random.normal(size=(n_samples, self.n_features_in_)) * np.sqrt(self._model.noise)
@@ -289,45 +266,20 @@ class EMFactor(
         ndarray or DataFrame of shape (n_samples, n_features)
             As `X` is. Observed cells are those of `X`, bit by bit.
         """
-        check_is_fitted(self)
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
-        table, matrix = numbers_of(self, X, reset=False)
-        matrix = np.ascontiguousarray(matrix)
-        with at_most(self.n_jobs):
-            if method == "draw":
-                filled = self._model.draw(matrix, self.seed_, row_words(keys, len(matrix)))
-            else:
-                filled = self._model.impute(matrix)
-        if table.names is None:
-            return array_in_type(table, filled)
-        columns = columns_in_types(table, filled)
-        labels = X.columns if isinstance(X, pd.DataFrame) else None
-        return framed_like(X, columns, table.names, labels=labels)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
+        return self._imputed(X, method, keys)
 
     @property
     def _n_features_out(self) -> int:
         return self.n_components_
 
-    def _posteriors(self, X: Any) -> tuple[Floats, Floats]:
-        check_is_fitted(self)
-        _, matrix = numbers_of(self, X, reset=False)
-        with at_most(self.n_jobs):
-            return self._model.posteriors(np.ascontiguousarray(matrix))
-
-    def _fix_seed(self) -> None:
-        own = self.random_state if isinstance(self.random_state, Integral) else None
-        random = check_random_state(self.random_state)
-        self.seed_ = int(random.randint(2**31 - 1) if own is None else own)
+    def _fill(self, matrix: Floats, method: str, keys: Keys | None) -> Floats:
+        if method == "draw":
+            return self._model.draw(matrix, self.seed_, row_words(keys, len(matrix)))
+        return self._model.impute(matrix)
 
     def _show(self, fitted: FactorFit) -> None:
         """The fit as attributes, the estimates in scikit-learn's shapes."""
-        self._model: FactorModel = fitted.model
+        self._model = fitted.model
         self.mean_, self.components_ = fitted.model.mean, fitted.model.loadings.T
         noise = fitted.model.noise
         self.noise_variance_ = float(noise[0]) if self.noise == "isotropic" else noise
@@ -340,24 +292,15 @@ class EMFactor(
 
     def _require_options(self) -> None:
         """Raise an error if an option is out of its range."""
-        if self.n_components != "bic" and not _whole(self.n_components):
-            raise ValueError(
-                f'n_components must be a whole number from 1, or "bic", got {self.n_components!r}.'
-            )
+        require_components(self.n_components)
         for name, known in (("noise", ("diagonal", "isotropic")), ("rotation", ("varimax", None))):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"{name} must be one of {', '.join(map(str, known))}, got "
                     f"{getattr(self, name)!r}."
                 )
-        if not _whole(self.max_iter):
-            raise ValueError(f"max_iter must be a whole number from 1, got {self.max_iter!r}.")
-        if not isinstance(self.tol, Real) or not 0 <= float(self.tol) < np.inf:
-            raise ValueError(f"tol must be a number that is not negative, got {self.tol!r}.")
+        require_whole("max_iter", self.max_iter)
+        require_not_negative("tol", self.tol)
         share = 0.5 if self.min_noise is None else self.min_noise
         if not isinstance(share, Real) or not 0 < float(share) < 1:
             raise ValueError(f"min_noise must be a share between 0 and 1, got {share!r}.")
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1

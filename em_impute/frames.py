@@ -1,9 +1,13 @@
-"""Tables as the estimators take them and give them back: frames stay frames, types stay types."""
+"""What the estimators share: tables as they take them and give them back, and what they draw with.
+
+Frames stay frames, and types stay types.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import issparse
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
 from em_impute.gaussian.arrays import Bools, Floats
@@ -97,6 +101,13 @@ def framed_like(
     if library == "default" and isinstance(X, (pa.Table, pa.RecordBatch)):
         return type(X).from_arrays(list(map(pa.array, each)), names=list(names))
     return _pandas_frame(columns, None, pd.Index(names))
+
+
+def seed_of(random_state: Any) -> int:
+    """The seed of draws: a whole number is its own, a generator or None gives a new one."""
+    random = check_random_state(random_state)
+    own = random_state if isinstance(random_state, Integral) else None
+    return int(random.randint(2**31 - 1) if own is None else own)
 
 
 def _filled_dtype(dtype: np.dtype[Any], all_observed: bool = False) -> np.dtype[Any]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from em_impute.frames import array_in_type, columns_in_types, framed_like, numbers_of
+from em_impute.density import (
+    RowDensity,
+    require_components,
+    require_not_negative,
+    require_whole,
+)
+from em_impute.frames import numbers_of, seed_of
 from em_impute.gaussian import ConvergenceWarning
 from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.families import (
@@ -30,10 +34,8 @@ from em_impute.gaussian.families import (
 from em_impute.gaussian.keys import Keys
 from em_impute.gaussian.threads import at_most
 
-METHODS = ("mean", "component", "draw")
 
-
-class EMMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # untyped scikit-learn
+class EMMixture(RowDensity, DensityMixin, BaseEstimator):  # type: ignore[misc]  # no types there
     """A mixture of Gaussians, fitted by EM to rows of which any cells may be missing.
 
     What scikit-learn's `GaussianMixture` does with complete tables, under the names it has there;
@@ -114,6 +116,9 @@ class EMMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # untyped s
     True
     """
 
+    METHODS = ("mean", "component", "draw")
+    _model: MixtureModel
+
     def __init__(
         self,
         n_components: int | Literal["bic"] = 1,
@@ -165,7 +170,7 @@ class EMMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # untyped s
         self._require_options()
         _, matrix = numbers_of(self, X, reset=True)
         given = [self.weights_init, self.means_init, self.precisions_init]
-        self._fix_seed()
+        self.seed_ = seed_of(self.random_state)
         with at_most(self.n_jobs):
             fitted = fit_mixture(
                 matrix,
@@ -210,34 +215,6 @@ class EMMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # untyped s
         """
         return self._posteriors(X)[0]
 
-    def score_samples(self, X: Any) -> Floats:
-        """Log-density of the observed cells of each row, of shape (n_samples,)."""
-        return self._posteriors(X)[1]
-
-    def score(self, X: Any, y: object = None) -> float:  # noqa: ARG002 - scikit-learn's signature
-        """Mean log-density of the rows.
-
-        Parameters
-        ----------
-        X : array_like or DataFrame of shape (n_samples, n_features)
-        y : ignored
-        """
-        return float(self.score_samples(X).mean())
-
-    def bic(self, X: Any) -> float:
-        """Bayesian information criterion on `X`, over its rows with something observed.
-
-        ``-2 loglik + n_parameters log(n)``: lower is better.
-        """
-        logliks, matrix = self._posteriors(X)[1], numbers_of(self, X, reset=False)[1]
-        n = np.count_nonzero(~np.isnan(matrix).all(axis=1))
-        return float(self._model.components.n_parameters * np.log(n) - 2.0 * logliks.sum())
-
-    def aic(self, X: Any) -> float:
-        """Akaike information criterion on `X`, ``-2 loglik + 2 n_parameters``: lower is better."""
-        logliks = self.score_samples(X)
-        return float(2.0 * self._model.components.n_parameters - 2.0 * logliks.sum())
-
     def sample(self, n_samples: int = 1) -> tuple[Floats, Ints]:
         """Rows drawn from the mixture, component after component.
 
@@ -252,8 +229,7 @@ class EMMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # untyped s
             Their components.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be a whole number from 1, got {n_samples!r}.")
+        require_whole("n_samples", n_samples)
         random = check_random_state(self.random_state)
         counts = random.multinomial(n_samples, self.weights_)
         parts = [
@@ -288,43 +264,18 @@ class EMMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # untyped s
         ndarray or DataFrame of shape (n_samples, n_features)
             As `X` is. Observed cells are those of `X`, bit by bit.
         """
-        check_is_fitted(self)
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
-        table, matrix = numbers_of(self, X, reset=False)
-        matrix = np.ascontiguousarray(matrix)
-        with at_most(self.n_jobs):
-            if method == "draw":
-                filled = self._model.draw(matrix, self.seed_, keys)
-            elif method == "component":
-                filled = self._model.impute_by_component(matrix)
-            else:
-                filled = self._model.impute(matrix)
-        if table.names is None:
-            return array_in_type(table, filled)
-        columns = columns_in_types(table, filled)
-        labels = X.columns if isinstance(X, pd.DataFrame) else None
-        return framed_like(X, columns, table.names, labels=labels)
+        return self._imputed(X, method, keys)
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
-
-    def _posteriors(self, X: Any) -> tuple[Floats, Floats]:
-        check_is_fitted(self)
-        _, matrix = numbers_of(self, X, reset=False)
-        with at_most(self.n_jobs):
-            return self._model.posteriors(matrix)
-
-    def _fix_seed(self) -> None:
-        own = self.random_state if isinstance(self.random_state, Integral) else None
-        random = check_random_state(self.random_state)
-        self.seed_ = int(random.randint(2**31 - 1) if own is None else own)
+    def _fill(self, matrix: Floats, method: str, keys: Keys | None) -> Floats:
+        if method == "draw":
+            return self._model.draw(matrix, self.seed_, keys)
+        if method == "component":
+            return self._model.impute_by_component(matrix)
+        return self._model.impute(matrix)
 
     def _show(self, fitted: MixtureFit, n_rows: int) -> None:
         """The fit as attributes, the estimates in scikit-learn's shapes."""
-        self._model: MixtureModel = fitted.model
+        self._model = fitted.model
         covariances = fitted.model.covariances
         shapes = {
             "full": covariances,
@@ -370,29 +321,16 @@ class EMMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]  # untyped s
 
     def _require_options(self) -> None:
         """Raise an error if an option is out of its range."""
-        if self.n_components != "bic" and not _whole(self.n_components):
-            raise ValueError(
-                f'n_components must be a whole number from 1, or "bic", got {self.n_components!r}.'
-            )
+        require_components(self.n_components)
         if self.covariance_type not in KINDS:
             raise ValueError(
                 f"covariance_type must be one of {', '.join(KINDS)}, got {self.covariance_type!r}."
             )
         for name in ("max_iter", "n_init"):
-            if not _whole(getattr(self, name)):
-                raise ValueError(
-                    f"{name} must be a whole number from 1, got {getattr(self, name)!r}."
-                )
-        for name in ("tol", "prior_rows"):
-            value = getattr(self, name)
-            if name == "prior_rows" and value == "auto":
-                continue
-            if not isinstance(value, Real) or not 0 <= float(value) < np.inf:
-                raise ValueError(f"{name} must be a number that is not negative, got {value!r}.")
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+            require_whole(name, getattr(self, name))
+        require_not_negative("tol", self.tol)
+        if self.prior_rows != "auto":
+            require_not_negative("prior_rows", self.prior_rows)
 
 
 def _given(name: str, value: ArrayLike | None, shape: tuple[int, ...], otherwise: Floats) -> Floats:

@@ -45,6 +45,11 @@ class FactorModel:
         return self.scaling.centre + self.scaling.scale * self.standardised.mean
 
     @property
+    def n_parameters(self) -> int:
+        """How many numbers are free."""
+        return self.standardised.n_parameters
+
+    @property
     def loadings(self) -> Floats:
         """``Lambda``, of shape (p, k)."""
         return self.scaling.scale[:, None] * self.standardised.loadings

@@ -52,6 +52,11 @@ class MixtureModel:
         return self.components.weights
 
     @property
+    def n_parameters(self) -> int:
+        """How many numbers are free."""
+        return self.components.n_parameters
+
+    @property
     def means(self) -> Floats:
         """Of shape (k, p)."""
         return self.scaling.centre + self.scaling.scale * self.components.means
