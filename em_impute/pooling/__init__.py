@@ -233,11 +233,14 @@ def pool(
             "close together for Rubin's rules, whose errors would be too small. Leave `rules` out, "
             "or draw with posterior='augmentation'."
         )
-    sums = _sums_of(imputations) if at_one_estimate and rules in (None, "scores") else None
+    by_rows, sums = at_one_estimate and rules in (None, "scores"), None
     analyses = []
     for table in imputations:
         analyses.append(analysis := analysis_of(fit(table)))
         influence = analysis.influence
+        # The table is summed up only where the first analysis tells how rows move it.
+        if by_rows and influence is not None and len(analyses) == 1:
+            sums = _sums_of(imputations)
         if sums is None or influence is None or len(influence) != len(sums):
             sums = None
         else:
