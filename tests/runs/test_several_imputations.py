@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,30 @@ def test_the_report_tells_how_and_how_often(three: tuple[Path, Found]) -> None:
         assert several.sentence in text
         assert "R-hat at most" in text
     assert "Rubin’s rules" in told.report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("posterior", "words"),
+    [
+        ("augmentation", "from the posterior of mean and covariance"),
+        ("bootstrap", "fitted to rows drawn with replacement"),
+        ("ml", "by the rules for draws at one estimate"),
+    ],
+)
+def test_the_page_tells_where_the_models_come_from(
+    three: tuple[Path, Found], posterior: str, words: str
+) -> None:
+    [folder] = (three[0] / "runs" / "several").iterdir()
+    numbers = read_report(RunFolder(folder))
+    assert numbers.imputations is not None
+    several = replace(numbers.imputations, posterior=posterior)
+    page = render.html(replace(numbers, imputations=several))
+    every = [
+        "from the posterior of mean and covariance",
+        "fitted to rows drawn with replacement",
+        "by the rules for draws at one estimate",
+    ]
+    assert [one for one in every if one in page] == [words]
 
 
 def test_the_run_is_computed_again_bit_by_bit(three: tuple[Path, Found]) -> None:
