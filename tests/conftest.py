@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,13 @@ def own_environment(home: Path) -> dict[str, str]:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "240",
         "DO_NOT_TRACK": "1",
     }
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the engine's loops once, while all workers still collect; else each would."""
+    if session.config.getoption("numprocesses", None):
+        kernels = Path(__file__).with_name("kernels.py")
+        subprocess.Popen([sys.executable, str(kernels)], stdout=subprocess.DEVNULL)
 
 
 LONGEST = (

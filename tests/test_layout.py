@@ -7,6 +7,7 @@ below it, and heavy libraries behind one door each.
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -172,7 +173,12 @@ def room_of(module: str) -> str:
 
 
 MODULES = source_files()
-IMPORTS = [found for module, path in MODULES.items() for found in imports_of(module, path)]
+
+
+@functools.cache
+def imports() -> list[Import]:
+    """What each module imports, looked for by one worker, not while each of them collects."""
+    return [found for module, path in MODULES.items() for found in imports_of(module, path)]
 
 
 def test_every_module_is_in_a_room() -> None:
@@ -183,7 +189,7 @@ def test_every_module_is_in_a_room() -> None:
 def test_rooms_import_only_the_rooms_they_may() -> None:
     crossings = [
         found
-        for found in IMPORTS
+        for found in imports()
         if is_within(found.imported, "em_impute")
         and not may_cross(room_of(found.importer), room_of(found.imported))
     ]
@@ -197,7 +203,7 @@ def may_cross(importer: str, imported: str) -> bool:
 def test_no_module_imports_what_imports_it() -> None:
     """No circle of any kind: an import in a function, or for types only, is one, too."""
     known: dict[str, set[str]] = {module: set() for module in MODULES}
-    for found in IMPORTS:
+    for found in imports():
         if found.imported in MODULES and found.imported != found.importer:
             known[found.importer].add(found.imported)
     while leaves := [module for module, imported in known.items() if not imported]:
@@ -269,7 +275,7 @@ def test_tables_are_built_in_steps() -> None:
 
     upward = [
         found
-        for found in IMPORTS
+        for found in imports()
         if found.importer.startswith("em_impute.tables.")
         and found.imported.startswith("em_impute.tables.")
         and step(found.importer) < step(found.imported)
@@ -281,7 +287,7 @@ def test_tables_are_built_in_steps() -> None:
 def test_heavy_library_comes_in_by_its_door(library: str) -> None:
     strays = [
         found
-        for found in IMPORTS
+        for found in imports()
         if is_within(found.imported, library)
         and not is_within(found.importer, library)
         and not may_enter(found, DOORS[library])
@@ -306,7 +312,7 @@ ON_DEMAND = {
 def test_gaussian_needs_only_numpy_scipy_and_a_compiler() -> None:
     foreign = [
         found
-        for found in IMPORTS
+        for found in imports()
         if room_of(found.importer) == "em_impute.gaussian"
         and found.imported.split(".")[0]
         not in {"em_impute", "numpy", "scipy", "numba", "threadpoolctl", *sys.stdlib_module_names}
@@ -323,7 +329,7 @@ PAGES = [
 def test_numbers_of_the_report_do_not_know_its_pages() -> None:
     upward = [
         found
-        for found in IMPORTS
+        for found in imports()
         if room_of(found.importer) == "em_impute.reporting"
         and found.importer not in PAGES
         and found.imported in PAGES

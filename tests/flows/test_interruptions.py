@@ -69,9 +69,10 @@ def left(folder: Path) -> list[str]:
     return sorted(path.name for name in WORKING for path in folder.rglob(name))
 
 
-@pytest.mark.parametrize("moment", ["snapshot.json", "summary.npz"])
 @pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+    ("sent", "code", "moment"),
+    [(signal.SIGINT, 130, "summary.npz"), (signal.SIGTERM, 143, "snapshot.json")],
+    ids=["Ctrl-C", "SIGTERM"],
 )
 def test_an_interrupted_run_removes_what_only_it_needs(
     prefect_server: PrefectServer, slow_job: Path, sent: signal.Signals, code: int, moment: str

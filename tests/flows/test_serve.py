@@ -78,7 +78,7 @@ def test_sigterm_during_a_run(
     write_job: WriteJob,
 ) -> None:
     """The run gets the signal and counts as lost; the deployment is paused; no traceback."""
-    X = factor_table(100_000, 30, 0.3, seed=1)
+    X = factor_table(40_000, 30, 0.3, seed=1)
     pd.DataFrame(X, columns=[f"x{j}" for j in range(30)]).to_parquet("slow.parquet")
     target = {"path": "out/slow.parquet"}
     write_job(name="served", source={"path": "slow.parquet"}, target=target)
