@@ -174,6 +174,11 @@ def escape_markdown(value: object) -> object:
     return in_markdown(" ".join(short(word, MARKDOWN_WORD) for word in text.split(" ")))
 
 
+def anchor(title: str) -> str:
+    """The id of the section with this heading."""
+    return title.lower().replace(" ", "-")
+
+
 def facts(fit: Fit) -> dict[str, str]:
     """The numbers of a fit by their names, as both pages list them."""
     rejected = f" ({fit.rejected:,} rejected)" if fit.rejected else ""
@@ -219,6 +224,7 @@ FILTERS = {
         rate,
         short,
         in_a_cell,
+        anchor,
         facts,
     )
 }

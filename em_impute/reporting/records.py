@@ -246,6 +246,7 @@ class Report:
     nobody knows whether the target holds the table. What is said of imputed cells is about the
     first of several `imputations`. `rows_of_model` is None where those are the table's own.
     `is_direct` says that the run went without Prefect. `components` are those of a mixture.
+    `date` is the data date.
     """
 
     job: str
@@ -282,6 +283,7 @@ class Report:
     rows_of_model: RowsOfModel | None = None
     is_direct: bool = False
     components: Components | None = None
+    date: str = ""
 
     @property
     def published(self) -> bool:

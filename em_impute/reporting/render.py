@@ -27,6 +27,7 @@ from em_impute.reporting.formatting import (
     legible_if_text,
     short,
 )
+from em_impute.reporting.glance import Glance, glances, miniature
 from em_impute.reporting.missingness import FEWEST_ROWS
 from em_impute.reporting.parts import Failure, Parts
 from em_impute.reporting.records import CheckRow, Column, ImputedCells, Report
@@ -189,8 +190,10 @@ def _sections(report: Report, parts: Parts) -> dict[str, Any]:
     if len(ranked) > SHOWN_COLUMNS:
         ranked = sorted(ranked, key=lambda column: -column.missing)
     changes: list[Change] = []
+    none: list[Glance] = []
     return {
         "report": report,
+        "glances": parts.make("each column", lambda: glances(report), none),
         "columns": ranked[:SHOWN_COLUMNS],
         "more_columns": ranked[SHOWN_COLUMNS:],
         "decisions": [d for d in report.decisions if d not in report.warnings],
@@ -312,11 +315,12 @@ def _environment(**options: Any) -> Environment:
         lstrip_blocks=True,
         **options,
     )
-    environment.filters |= FILTERS
+    environment.filters |= FILTERS | {"miniature": miniature}
     environment.globals |= {
         "roles": ROLES,
         "fewest_rows": FEWEST_ROWS,
         "left": SHOWN_LEFT,
+        "most": SHOWN_COLUMNS,
         "shared": SHARED,
     }
     return environment

@@ -88,6 +88,7 @@ def report_numbers(run: Run, found: Found, parts: Parts | None = None) -> Report
         drawn=run.job.imputation.is_drawn,
         unsettled=found.unsettled,
         is_direct=run.is_direct,
+        date=run.date.isoformat() if run.dated else "",
     )
     sections: dict[str, Any] = {
         field: parts.make(

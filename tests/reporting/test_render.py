@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from made_scores import helped, judged
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from reports import BROKEN, HOSTILE, holed_frame, refused_before_the_fit, with_names
@@ -63,8 +64,9 @@ class Page(HTMLParser):
     def cells(self) -> list[list[str]]:
         return [[cell.strip() for cell in row] for row in self.rows]
 
-    def row(self, first: str) -> list[str]:
-        return next(row for row in self.cells if row[:1] == [first])
+    def row(self, name: str) -> list[str]:
+        """A column's numbers in the table of all columns, which has 12."""
+        return next(row for row in self.cells if row[:1] == [name] and len(row) == 12)
 
 
 def markdown_tokens(text: str) -> list[Token]:
@@ -143,6 +145,29 @@ def test_page_shows_the_columns_numbers(page: Page, airquality: pd.DataFrame) ->
     assert page.row("Wind")[9:] == ["0", "–", "–"]
 
 
+def test_the_page_and_the_artifact_begin_with_it(report: Report) -> None:
+    tested = dataclasses.replace(
+        report, self_test=judged(helped(2000, 1, "Ozone")), date="2026-11-21"
+    )
+    page = Page(render.html(tested))
+    row = next(row for row in page.cells if row[0] == "Ozone")
+    assert row[:3] == ["Ozone", "37 24.2%", "0"]
+    assert row[4].endswith("% lower")
+    assert "2026-11-21" in page.text
+    text = render.markdown(tested)
+    assert text.index("## Each column") < text.index("## The fit")
+    assert "| Ozone | 37 (24.2%) | 0 | " in text
+    assert "data of 2026" in text
+
+
+def test_links_lead_to_the_sections_that_there_are(report: Report) -> None:
+    page = Page(render.html(report))
+    links = {one for one in page.values("href") if one.startswith("#")}
+    assert links
+    assert links <= {f"#{one}" for one in page.values("id")}
+    assert "#the-self-test" not in links
+
+
 def test_page_says_what_became_of_the_run(page: Page, report: Report) -> None:
     text = " ".join(page.text)
     assert "published 44 missing cells were filled" in " ".join(text.split())
@@ -152,7 +177,7 @@ def test_page_says_what_became_of_the_run(page: Page, report: Report) -> None:
 
 
 def test_page_has_a_picture_for_each_part_and_every_id_once(page: Page) -> None:
-    assert page.tags.count("svg") == 7
+    assert page.tags.count("svg") == 7 + 2  # and two miniatures
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
 
@@ -218,7 +243,7 @@ def test_no_name_of_a_run_breaks_its_pages(report: Report, page: Page, name: str
     named = without_pictures(report, name)
     hostile = Page(render.html(named))
     assert set(hostile.tags) <= set(page.tags)
-    assert hostile.values("href", "src") == {"data:,"}
+    assert all(one[0] == "#" or one == "data:," for one in hostile.values("href", "src"))
     tokens = markdown_tokens(render.markdown(named))
     assert not MEANINGS & {token.type for token in tokens}
     assert next(token.tag for token in tokens if token.type == "heading_open") == "h1"
