@@ -28,6 +28,8 @@ _WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "i
 # Comments begin here, where there is room.
 _COMMENT = 34
 _WIDTH = 100
+# Of fewer rows, the usual share of a column's cells is too few to judge it by.
+_FEW_ROWS = 5_000
 _FILES = {".gz": "", ".zst": "", ".bz2": ""}
 
 
@@ -141,6 +143,8 @@ def _lines(about: Mapping[str, Any], table: Loaded, proposal: Proposal) -> Itera
     if any(not line.lstrip().startswith("#") for line in said):
         yield "columns:"
     yield from said
+    if proposal.impute and table.rows < _FEW_ROWS:
+        yield _commented("self_test: {max_share: 1.0}", "few rows: all observed cells are tested")
     yield "target:"
     yield from _mapping(about["target"])
     yield '# schedule: {cron: "0 3 * * *", timezone: UTC}   # every night, once it is deployed'
