@@ -322,7 +322,8 @@ def test_gaussian_needs_only_numpy_scipy_and_a_compiler() -> None:
 
 
 PAGES = [
-    f"em_impute.reporting.{name}" for name in ("plots", "self_test_plots", "pictures", "render")
+    f"em_impute.reporting.{name}"
+    for name in ("plots", "self_test_plots", "pictures", "render", "index")
 ]
 
 

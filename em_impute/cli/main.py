@@ -230,16 +230,32 @@ def export(
 
 
 @main.command()
-@click.argument("job")
+@click.argument("job", required=False)
 @runs_folder
 @click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="Runs.")
+@click.option("--page", is_flag=True, help="Of all jobs: write index.html into the runs' folder.")
 @as_json
-def history(job: str, runs: Path, last: int, as_json: bool) -> None:
-    """Print the past runs of JOB, a job file or the name of a job: verdicts and numbers."""
-    from em_impute.cli.terminal import show_history
-    from em_impute.runs.history import past_runs
+def history(job: str | None, runs: Path, last: int, page: bool, as_json: bool) -> None:
+    """Print the past runs of JOB, a job file or the name of a job: verdicts and numbers.
+
+    Without JOB, the last run of each job.
+    """
+    from em_impute.cli.terminal import show_history, show_jobs
+    from em_impute.runs.history import past_runs, past_runs_of_all, write_index
 
     with sentences():
+        if page:
+            if job is not None:
+                raise click.UsageError("--page is on all jobs; leave JOB out.")
+            click.echo(f"The page is {write_index(runs, last)}.")
+            return
+        if job is None:
+            latest = [of_job[-1] for of_job in past_runs_of_all(runs, last=1).values()]
+            if as_json:
+                click.echo(json.dumps([one.to_dict() for one in latest], indent=2))
+            else:
+                show_jobs(latest)
+            return
         name = load_job(Path(job)).name if Path(job).is_file() else job
         found = past_runs(name, runs)[-last:]
     if as_json:

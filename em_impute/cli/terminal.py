@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ PACKAGE = Path(__file__).parents[1]
 # What Prefect's engine logs of steps that begin, fail and end is on the steps' lines.
 ENGINE = {"prefect.flow_runs", "prefect.task_runs"}
 START = "start"
+_DATE = "data of"
 # How a direct run's log looks where no terminal is, as Prefect's does.
 LINE = "%(asctime)s.%(msecs)03d | %(levelname)-7s | %(message)s"
 DONE, WARNED, FAILED = Text("✓", "green"), Text("!", "yellow"), Text("✗", "red")
@@ -248,20 +249,45 @@ class _Work(ProgressColumn):
 def show_history(runs: Sequence[PastRun]) -> None:
     """Print the past runs of a job, the last one at the bottom, and how their numbers went."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    table = _table_of_runs(console, {_DATE: list(map(_date, runs))}, runs)
+    trends = [_trends(runs)] if len(runs) > 1 and not console.options.ascii_only else []
+    _print(console, table, *trends)
+
+
+def show_jobs(latest: Sequence[PastRun]) -> None:
+    """Print the last run of each job."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    jobs = [legible(run.folder.parent.name) if run.folder else "" for run in latest]
+    _print(console, _table_of_runs(console, {"job": jobs, _DATE: list(map(_date, latest))}, latest))
+
+
+def _table_of_runs(
+    console: Console, first: Mapping[str, Sequence[str]], runs: Sequence[PastRun]
+) -> Table:
+    """A line for each run, after the first columns, of which one without a word is left out."""
+    before = {name: texts for name, texts in first.items() if any(texts)}
     verdicts = console.width >= NARROW
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=verdicts)
-    for name in ("run (UTC)", "outcome"):
+    for name in (*before, "run (UTC)", "outcome"):
         table.add_column(name, no_wrap=True)
     for name in ("rows", "missing", "imputed", "iter.", "self-test"):
         table.add_column(name, justify="right", no_wrap=True)
     if verdicts:
         table.add_column("verdict", ratio=1, no_wrap=True, overflow="ellipsis")
-    for run in runs:
-        table.add_row(*_history_line(run)[: len(table.columns)])
+    for i, run in enumerate(runs):
+        line = [*(texts[i] for texts in before.values()), *_history_line(run)]
+        table.add_row(*line[: len(table.columns)])
+    return table
+
+
+def _date(run: PastRun) -> str:
+    return (run.brief.date if run.brief else None) or ""
+
+
+def _print(console: Console, *shown: RenderableType) -> None:
     with console.capture() as drawn:
-        console.print(table)
-        if len(runs) > 1 and not console.options.ascii_only:
-            console.print(_trends(runs))
+        for one in shown:
+            console.print(one)
     # A character that the terminal's encoding lacks is no reason to fail.
     text = drawn.get().encode(console.encoding, errors="replace").decode(console.encoding)
     click.echo(text, nl=False)

@@ -41,6 +41,8 @@ class Brief:
     rmse_ratio, coverage_95 : float or None
         Error of hidden cells over that of the column's mean, and the share of them that lie within
         their 95% intervals.
+    date : str or None
+        The data date, ISO 8601; None of a job whose tables have none.
     """
 
     job: str
@@ -66,6 +68,7 @@ class Brief:
     coverage_95: float | None = None
     left_cells: int = 0
     published: bool | None = None
+    date: str | None = None
 
 
 def in_brief(report: Report) -> Brief:
@@ -96,4 +99,5 @@ def in_brief(report: Report) -> Brief:
         coverage_95=tested.coverage.at_95 if tested else None,
         left_cells=report.left_cells,
         published=None if report.unsettled else report.published,
+        date=report.date or None,
     )

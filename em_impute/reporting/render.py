@@ -66,7 +66,7 @@ def html(report: Report, parts: Parts | None = None) -> str:
     parts = parts or Parts()
 
     def page() -> str:
-        return _PAGES.get_template("report.html.j2").render(
+        return PAGES.get_template("report.html.j2").render(
             **_sections(report, parts),
             **_noted(report, parts, "page", '<p class="alarm">{}</p>\n'),
             pictures=pictures.of_page(report, parts),
@@ -326,5 +326,6 @@ def _environment(**options: Any) -> Environment:
     return environment
 
 
-_PAGES = _environment(autoescape=True, finalize=legible_if_text)
+# Another module of this package renders a page of its own by it.
+PAGES = _environment(autoescape=True, finalize=legible_if_text)
 _ARTIFACTS = _environment(finalize=escape_markdown)

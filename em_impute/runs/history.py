@@ -132,6 +132,50 @@ def past_runs(job: str, runs: Path) -> tuple[PastRun, ...]:
     return found
 
 
+def past_runs_of_all(runs: Path, last: int) -> dict[str, tuple[PastRun, ...]]:
+    """Return the last runs of each job whose runs' folders are in `runs`, the earliest first.
+
+    Raises
+    ------
+    CannotRun
+        If there is no run.
+    """
+    folders = {
+        job.name: [run for run in folders_in(job) if RUN_ID.fullmatch(run.name)]
+        for job in folders_in(runs)
+    }
+    found = {job: tuple(map(past_run, of_job[-last:])) for job, of_job in folders.items() if of_job}
+    if not found:
+        raise CannotRun(f"{runs} has no run of any job; name another folder with --runs.")
+    return found
+
+
+def write_index(runs: Path, last: int) -> Path:
+    """Write a page on the last runs of all jobs into `runs`, and return where it is.
+
+    Raises
+    ------
+    CannotRun
+        If there is no run.
+    """
+    from em_impute.reporting import index
+
+    jobs = [
+        index.JobLine.of(
+            job,
+            [past.brief for past in of_job],
+            of_job[-1].outcome,
+            of_job[-1].trouble,
+            f"{job}/{of_job[-1].id}/report.html" if of_job[-1].brief else None,
+        )
+        for job, of_job in past_runs_of_all(runs, last).items()
+    ]
+    page = runs / "index.html"
+    with written_whole(page) as partial:
+        partial.write_text(index.html(jobs), encoding="utf-8")
+    return page
+
+
 def past_run(path: Path) -> PastRun:
     """Return the run that left a folder."""
     folder, brief, trouble = RunFolder(path), None, ""

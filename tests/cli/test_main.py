@@ -61,6 +61,24 @@ def test_history_takes_the_name_of_a_job_or_its_file(write_job: WriteJob) -> Non
     assert unknown.exit_code == 2
 
 
+def test_history_without_a_job_is_that_of_all_jobs(write_job: WriteJob) -> None:
+    nothing = em_impute("history")
+    assert "runs has no run of any job; name another folder with --runs." in nothing.output
+    assert nothing.exit_code == 2
+    for name in ("air", "water", "water"):
+        assert em_impute("run", "--direct", write_job(GOOD, name=name)).exit_code == 0
+    latest = em_impute("history").output
+    assert latest.count("8 missing cells were filled") == 2
+    assert {"air", "water"} <= set(latest.split())
+    of_jobs = json.loads(em_impute("history", "--json").output)
+    assert [one["job"] for one in of_jobs] == ["air", "water"]
+    assert "The page is runs/index.html." in em_impute("history", "--page").output
+    page = Path("runs/index.html").read_text()
+    for one in of_jobs:
+        assert f'href="{one["job"]}/{one["run"]}/report.html"' in page
+    assert "leave JOB out" in em_impute("history", "air", "--page").output
+
+
 def test_a_terminal_without_unicode_is_no_reason_to_fail(write_job: WriteJob) -> None:
     for _ in range(2):
         assert em_impute("run", "--direct", write_job(GOOD)).exit_code == 0

@@ -182,6 +182,16 @@ def test_a_history_is_whole_in_any_terminal(
     ]
 
 
+def test_a_history_has_the_data_date_where_there_is_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    terminal.show_history(RUNS[:2])
+    assert "data of" not in capsys.readouterr().out
+    terminal.show_history([past("20261121T030000Z-aaaaaaaa", date="2026-11-20"), *RUNS])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:2] == ["2026-11-20", "2026-11-21"] for line in lines)
+
+
 def test_a_history_is_plain_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.show_history(RUNS)
     written = capsys.readouterr().out

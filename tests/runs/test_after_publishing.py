@@ -340,7 +340,7 @@ def test_each_function_of_the_report_fails_and_the_verdict_stands(stage: Stage) 
                 with pytest.MonkeyPatch.context() as patch:
                     for place, attribute in places:
                         patch.setattr(place, attribute, broken)
-                    for environment in (render._PAGES, render._ARTIFACTS):
+                    for environment in (render.PAGES, render._ARTIFACTS):
                         for known, value in environment.filters.items():
                             if getattr(value, "__name__", "") == name:
                                 patch.setitem(environment.filters, known, fails)
