@@ -40,7 +40,7 @@ from prefect.schedules import Cron, Interval, RRule, Schedule
 from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 
-from em_impute.flows.impute import impute
+from em_impute.flows.impute import ENDINGS, impute
 from em_impute.job import CannotRun, Job
 from em_impute.job import Schedule as JobSchedule
 from em_impute.plugin.artifacts import ENDED, TAG
@@ -59,7 +59,7 @@ LOST = "em_impute: lost runs are tried again"
 LOST_BEFORE = "em_impute: runs that were lost before they began are tried again"
 HEARTBEAT = "prefect.flow-run.heartbeat"
 SUBMITTED = ("Pending", "Submitting", "InfrastructurePending")
-ENDINGS = ("Completed", "Failed", "Cancelled", "Cancelling", "Scheduled")
+OVER = (*ENDINGS, "Completed", "Cancelled", "Cancelling", "Scheduled")
 BEGINNINGS = ("Running", "Crashed", "Late", "AwaitingRetry", "AwaitingConcurrencySlot", "Paused")
 MISSED_HEARTBEATS = 3
 
@@ -205,13 +205,13 @@ def keep_automations() -> None:
         LOST,
         "A run whose process was killed is scheduled again, three times at most.",
         after={HEARTBEAT},
-        expect={HEARTBEAT, ENDED, *map(_event, ENDINGS)},
+        expect={HEARTBEAT, ENDED, *map(_event, OVER)},
     )
     before = _automation(
         LOST_BEFORE,
         "A run whose worker was killed while it was to start is scheduled again.",
         after={*map(_event, SUBMITTED)},
-        expect={HEARTBEAT, ENDED, *map(_event, (*ENDINGS, *BEGINNINGS))},
+        expect={HEARTBEAT, ENDED, *map(_event, (*OVER, *BEGINNINGS))},
     )
     for automation in (lost, before):
         try:

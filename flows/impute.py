@@ -48,6 +48,9 @@ def _run_name() -> str:
     return f"{job.name}{about}, {started:%Y-%m-%d %H:%M:%S}"
 
 
+# The names of the states in which a run ends.
+ENDINGS = ("Published", "Published with warnings", "Refused", "Failed")
+
 STEPS = Steps(
     load=load,
     check_input=check_input,
@@ -94,8 +97,8 @@ def impute(
     Returns
     -------
     State
-        Completed with the verdict if the table was published, else Failed with the reason; its
-        data is the `Outcome`.
+        Completed with the verdict if the table was published, else Failed with the reason, by one
+        of the names in `ENDINGS`; its data is the `Outcome`.
     """
     try:
         run = open_run(job, runs, date, schedule)
@@ -104,4 +107,11 @@ def impute(
     with dropped_signals_sent_again(), nothing_left_if_interrupted(run):
         outcome = carry_out(run, STEPS, get_run_logger())
     ending = Failed if outcome.stopped else Completed
-    return ending(message=outcome.verdict.sentence, data=outcome)
+    return ending(name=_state_name(outcome), message=outcome.verdict.sentence, data=outcome)
+
+
+def _state_name(outcome: Outcome) -> str:
+    """What Prefect's lists show: how the run ended, not only that it did."""
+    if outcome.stopped:
+        return "Refused" if outcome.stopped == "refused" else "Failed"
+    return outcome.verdict.outcome.capitalize()

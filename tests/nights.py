@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from conftest import write_yaml
 from holed_tables import factor_table
 from postgres_server import PostgresServer
-from stack import ENDED, Stack
+from stack import ENDED, PUBLISHED, Stack
 
 ROWS, COLUMNS = 20_000, 8
 WINDOW = 10  # minutes, in which every job is due twice
@@ -69,7 +69,9 @@ def finished(stack: Stack, due: dict[str, list[datetime]]) -> list[dict[str, Any
 def faults(stack: Stack, due: dict[str, list[datetime]], runs: list[dict[str, Any]]) -> list[str]:
     """What went wrong, a sentence each."""
     found = [
-        f"{run['name']} is {run['state_name']}" for run in runs if run["state_name"] != "Completed"
+        f"{run['name']} is {run['state_name']}"
+        for run in runs
+        if run["state_name"] not in PUBLISHED
     ]
     for job, moments in due.items():
         own = [run for run in runs if run["job"] == job]

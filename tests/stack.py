@@ -22,8 +22,9 @@ from postgres_server import PostgresServer
 from servers import own_database
 
 POOL = "night"
+PUBLISHED = ("Published", "Published with warnings")
 # Not "Crashed": such a run is tried again.
-ENDED = ("Completed", "Failed", "Cancelled")
+ENDED = (*PUBLISHED, "Completed", "Refused", "Failed", "Cancelled")
 SCHEDULED = {"type": "SCHEDULED", "name": "Scheduled"}
 
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import write_yaml
 from holed_tables import factor_table
 from postgres_server import PostgresServer
-from stack import Stack, descendants, kill
+from stack import PUBLISHED, Stack, descendants, kill
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -78,7 +78,7 @@ def test_runs_whose_worker_is_killed_are_tried_again_and_publish_once(stack: Sta
     stack.deploy([Path("slow.yaml"), Path("idle.yaml")])
     stack.start_worker()
     for run in (slow, idle):
-        stack.wait(lambda run=run: stack.state(run) == "Completed", patience=400)
+        stack.wait(lambda run=run: stack.state(run) in PUBLISHED, patience=400)
     assert published(stack, "slow") == SLOW
     assert published(stack, "idle") == idle_before + QUICK
     assert "Going on with the 200,000 rows that were read before." in stack.log("worker")
@@ -106,7 +106,7 @@ def test_a_schedule_fires_by_itself_and_leaves_its_artifacts(stack: Stack) -> No
     stack.deploy([Path("quick.yaml")])
 
     def completed() -> dict[str, str] | None:
-        done = [run for run in stack.runs("quick") if run["state_name"] == "Completed"]
+        done = [run for run in stack.runs("quick") if run["state_name"] in PUBLISHED]
         return done[0] if done else None
 
     run = stack.wait(completed)

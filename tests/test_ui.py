@@ -54,17 +54,17 @@ class Case:
 
 
 CASES = {
-    "penguins": Case(0, "Completed", "published", "8 missing cells were filled", 8),
+    "penguins": Case(0, "Published", "published", "8 missing cells were filled", 8),
     "airquality": Case(
         0,
-        "Completed",
+        "Published with warnings",
         "published with warnings",
         "Not met on the output: Ozone at least 0 (3 of 153 rows unexpected)",
         12,
     ),
     "too_hot": Case(
         1,
-        "Failed",
+        "Refused",
         "not published",
         "1 critical check failed on the input: Temp at most 80",
         4,
@@ -162,7 +162,7 @@ def test_the_run_and_its_steps_are_seen(
     prefect_server: PrefectServer, run: Run, page: Page
 ) -> None:
     page.goto(f"{prefect_server.url}/v2/runs/flow-run/{run.id}")
-    expect(page.get_by_text("Completed").first).to_be_visible()
+    expect(page.get_by_text("Published with warnings").first).to_be_visible()
     expect(
         page.get_by_text("Read 153 rows and 6 columns from data/airquality.csv.")
     ).to_be_visible()

@@ -294,7 +294,7 @@ def test_the_last_event_of_a_run_waits_for_no_other(
     prefect_server: PrefectServer, runs: Runs
 ) -> None:
     """Prefect holds back its own, `Completed`, where it has not seen the one before."""
-    for flow_run, state in ((runs.published, "Completed"), (runs.refused, "Failed")):
+    for flow_run, state in ((runs.published, "Published"), (runs.refused, "Refused")):
         resource = f"prefect.flow-run.{flow_run['id']}"
         [ended] = [
             event for event in events(prefect_server, resource, 4) if event["event"] == ENDED
