@@ -200,7 +200,7 @@ class _Filling:
         roles = self.roles
         batch = spelled.select(spelling.plain(spelled.schema).names)
         keys = row_keys(batch, roles.key, row)
-        filled, cells = _filled(batch, models, roles, self.imputation, keys, number)
+        filled, cells = filled_columns(batch, models, roles, self.imputation, keys, number)
         read = spelling.as_read(spelled, roles.impute)
         columns = [filled.get(name, read.column(name)) for name in batch.schema.names]
         columns += _added(cells, roles, number, batch.num_rows)
@@ -334,7 +334,7 @@ def _as_floats_in_pandas(
 # --- One batch ---------------------------------------------------------------------------------
 
 
-def _filled(
+def filled_columns(
     batch: pa.RecordBatch,
     models: Models,
     roles: Roles,
@@ -342,7 +342,19 @@ def _filled(
     keys: Words,
     number: int,
 ) -> tuple[dict[str, pa.Array], list[ImputedCells]]:
-    """The imputed columns of the batch with their cells filled, and these cells by column."""
+    """The imputed columns of the batch with their cells filled, and these cells by column.
+
+    Parameters
+    ----------
+    batch : RecordBatch
+    models : Models
+    roles : Roles
+    imputation : Imputation
+    keys : ndarray of shape (n_rows,), uint64
+        Those of the rows.
+    number : int
+        Which of several imputations it is, from 1.
+    """
     columns: dict[str, pa.Array] = {}
     cells: list[ImputedCells] = []
     if models.of_all is None or not roles.impute:

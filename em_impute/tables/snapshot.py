@@ -1,6 +1,7 @@
 """A source as it was when it was read: one Arrow file in the run's folder, a profile per column.
 
-`em_impute.tables.reading` takes snapshots; all others read rows from one, never from a source.
+`em_impute.tables.sources` takes snapshots; all others read rows from one, never from a source. Of
+a table that is in memory, the file is there, too.
 """
 
 from __future__ import annotations
@@ -183,6 +184,19 @@ _SNAPSHOT = TypeAdapter(Snapshot)
 
 
 @dataclass(frozen=True)
+class HeldSnapshot(Snapshot):
+    """A table in memory as it was when it was handed in.
+
+    Attributes
+    ----------
+    path : Buffer
+        The Arrow IPC file.
+    """
+
+    path: pa.Buffer
+
+
+@dataclass(frozen=True)
 class Part:
     """Batches of a snapshot that lie one behind the other.
 
@@ -206,7 +220,7 @@ def parts_of(snapshot: Snapshot, columns: int) -> list[Part]:
 
     They depend on nothing but the snapshot, however many work on them.
     """
-    with pa.memory_map(str(snapshot.path)) as file:
+    with _mapped(snapshot.path) as file:
         reader = pa.ipc.open_file(file)
         n = reader.num_record_batches
         rows = reader.get_batch(0).num_rows if n else 0
@@ -221,10 +235,14 @@ def parts_of(snapshot: Snapshot, columns: int) -> list[Part]:
 # --- Its rows ---------------------------------------------------------------------------------
 
 
-def arrow_schema(path: Path) -> pa.Schema:
+def arrow_schema(path: Path | pa.Buffer) -> pa.Schema:
     """Schema of an Arrow file, such as a snapshot, with all that is in it."""
-    with pa.memory_map(str(path)) as file:
+    with _mapped(path) as file:
         return pa.ipc.open_file(file).schema
+
+
+def _mapped(path: Path | pa.Buffer) -> pa.NativeFile:
+    return pa.BufferReader(path) if isinstance(path, pa.Buffer) else pa.memory_map(str(path))
 
 
 def spelled_columns(snapshot: Snapshot) -> dict[str, str]:
@@ -235,13 +253,13 @@ def spelled_columns(snapshot: Snapshot) -> dict[str, str]:
     return {name: spelling.spelling_of(name) for name in spelling.plain(schema).names}
 
 
-def read_schema(path: Path) -> pa.Schema:
+def read_schema(path: Path | pa.Buffer) -> pa.Schema:
     """The columns of a snapshot."""
     return spelling.plain(arrow_schema(path))
 
 
 def read_batches(
-    path: Path, columns: Sequence[str] | None = None, part: Part | None = None
+    path: Path | pa.Buffer, columns: Sequence[str] | None = None, part: Part | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a snapshot in the order of its rows; by default with every column.
 
@@ -249,7 +267,7 @@ def read_batches(
 
     Parameters
     ----------
-    path : Path
+    path : Path or Buffer
     columns : sequence of str, optional
     part : Part, optional
         By default all of it.
@@ -272,12 +290,15 @@ def read_spelled(
     return _read_batches(path, names, part)
 
 
-def _read_batches(path: Path, columns: list[str], part: Part | None) -> Iterator[pa.RecordBatch]:
+def _read_batches(
+    path: Path | pa.Buffer, columns: list[str], part: Part | None
+) -> Iterator[pa.RecordBatch]:
     # Arrow passes over the bytes of all other columns.
     names = arrow_schema(path).names
     options = pa.ipc.IpcReadOptions(included_fields=sorted(map(names.index, columns)))
     # Not a memory map: its pages would count as this process's memory, up to the whole file.
-    with pa.OSFile(str(path)) as file:
+    in_memory = isinstance(path, pa.Buffer)
+    with pa.BufferReader(path) if in_memory else pa.OSFile(str(path)) as file:
         reader = pa.ipc.open_file(file, options=options)
         rows, batches = 0, range(reader.num_record_batches)
         if part is not None:

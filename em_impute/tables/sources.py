@@ -1,13 +1,13 @@
 """A source becomes a snapshot: one Arrow file in the run's folder, with a profile per column.
 
-`take_snapshot` is the only reader of sources, and streams them. What is wrong with a source is
-reported by a `SourceError`, which never quotes a value: Arrow's own messages do, so they are not
-passed on.
+`take_snapshot` is the only reader of sources, and streams them; `hold` takes a table that is in
+memory. What is wrong with a source is reported by a `SourceError`, which never quotes a value:
+Arrow's own messages do, so they are not passed on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from em_impute.tables.databases import source as databases
 from em_impute.tables.progress import rows_passed
 from em_impute.tables.reading.folders import OpenSource, open_files
 from em_impute.tables.reading.kinds import check_names
-from em_impute.tables.reading.missing import Missing
+from em_impute.tables.reading.missing import NOTHING, Missing
 from em_impute.tables.reading.profiles import Tally
 from em_impute.tables.reading.purpose import ANY, Purpose
-from em_impute.tables.snapshot import Snapshot, SnapshotFile, is_text
+from em_impute.tables.snapshot import HeldSnapshot, Snapshot, SnapshotFile, is_text
 from em_impute.tables.whole_files import sha256, written_whole
 
 
@@ -49,7 +49,6 @@ def take_snapshot(
     DiskFullError
         If there is no room for the snapshot.
     """
-    rows = 0
     missing = Missing.of(source, purpose.categories)
     is_csv = isinstance(source, FileSource) and source.file_format == "csv"
     with written_whole(path) as partial, _opened(source, path.parent, batch_rows, purpose) as table:
@@ -63,18 +62,46 @@ def take_snapshot(
             for column in spelling.plain(table.schema)
         ]
         with pa.ipc.new_file(partial, missing.applied_to(table.schema)) as writer:
-            for batch in _rebatched(map(missing.applied, table.batches), batch_rows):
-                writer.write_batch(batch)
-                for tally, column in zip(tallies, batch.columns, strict=False):
-                    tally.add(column, first_row=rows + 1)
-                rows += batch.num_rows
-                rows_passed(rows)
+            batches = _rebatched(map(missing.applied, table.batches), batch_rows)
+            rows = _write(writer, batches, tallies)
         files = _files(table, str(source)) if purpose.by_file else ()
     profiles = tuple(tally.profile() for tally in tallies)
     fingerprint = f"sha256:{sha256(path)}"
     return Snapshot(
         path, rows, profiles, fingerprint, str(source), table.notes, table.headless, files
     )
+
+
+def hold(table: pa.Table, missing: Missing = NOTHING) -> HeldSnapshot:
+    """Take a table that is in memory.
+
+    Parameters
+    ----------
+    table : Table
+    missing : Missing
+        What stands for a missing cell, besides nulls.
+    """
+    sink, tallies = pa.BufferOutputStream(), [Tally(column) for column in table.schema]
+    with pa.ipc.new_file(sink, missing.applied_to(table.schema)) as writer:
+        whole = table.unify_dictionaries().combine_chunks()
+        batches = map(missing.applied, whole.to_batches(BATCH_ROWS))
+        rows = _write(writer, batches, tallies)
+    profiles = tuple(tally.profile() for tally in tallies)
+    return HeldSnapshot(sink.getvalue(), rows, profiles, fingerprint="", source="the table")
+
+
+def _write(
+    writer: pa.RecordBatchWriter, batches: Iterable[pa.RecordBatch], tallies: Sequence[Tally]
+) -> int:
+    """Write batches, and take in their columns; how many rows they have."""
+    rows = 0
+    for batch in batches:
+        writer.write_batch(batch)
+        for tally, column in zip(tallies, batch.columns, strict=False):
+            tally.add(column, first_row=rows + 1)
+        rows += batch.num_rows
+        rows_passed(rows)
+    return rows
 
 
 def _files(table: OpenSource, source: str) -> tuple[SnapshotFile, ...]:

@@ -47,12 +47,17 @@ def summarise(snapshot: Snapshot, roles: Roles, workers: Workers | None = None) 
         Who does it, a part each; by default it is done here, with the same bits.
     """
     parts = parts_of(snapshot, len(roles.dimensions))
-    of_part = partial(_sum_up_part, snapshot.path.absolute(), roles)
-    summaries = map(of_part, parts) if workers is None else workers.map(of_part, snapshot, parts)
+    if workers is None:
+        summaries: Iterable[PatternSummary] = map(
+            partial(_sum_up_part, snapshot.path, roles), parts
+        )
+    else:
+        of_part = partial(_sum_up_part, snapshot.path.absolute(), roles)
+        summaries = workers.map(of_part, snapshot, parts)
     return sum(summaries, start=PatternSummary(roles.dimensions))
 
 
-def _sum_up_part(path: Path, roles: Roles, part: Part) -> PatternSummary:
+def _sum_up_part(path: Path | pa.Buffer, roles: Roles, part: Part) -> PatternSummary:
     batches = read_batches(path, roles.model_columns, part)
     return sum_up((roles.encode(batch) for batch in batches), roles.dimensions)
 

@@ -13,14 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from em_impute.job import FileSource
+from em_impute.tables.reading.missing import Missing
 from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import (
     Snapshot,
     SnapshotFile,
+    parts_of,
     read_batches,
+    read_schema,
 )
-from em_impute.tables.sources import take_snapshot
+from em_impute.tables.sources import hold, take_snapshot
 from em_impute.tables.whole_files import DiskFullError, sha256
 
 Take = Callable[..., Snapshot]
@@ -42,6 +45,28 @@ def test_batches_have_the_rows_that_the_job_says(
     batches = list(read_batches(folder.snapshot))
     assert [i for batch in batches for i in batch["i"].to_pylist()] == list(range(20))
     assert {batch.num_rows for batch in batches[:-1]} <= {rows}
+
+
+def test_a_table_in_memory_is_held_as_it_would_be_read(tmp_path: Path, folder: RunFolder) -> None:
+    """With the same profiles, batches and parts, and what stands for a missing cell as nulls."""
+    n = 70_000
+    table = pa.table(
+        {
+            "number": pa.array([-9.0, None, 1.5, 2.5] * (n // 4)),
+            "level": pa.array(["a", "?", None, "b"] * (n // 4)),
+            "code": pa.chunked_array([pa.array(["x"] * 5).dictionary_encode()] * (n // 5)),
+        }
+    )
+    pq.write_table(table, tmp_path / "x.parquet")
+    source = FileSource(path=tmp_path / "x.parquet", missing={"number": ["-9"], "level": ["?"]})
+    levels: dict[str, tuple[str, ...]] = {"level": ()}
+    read = take_snapshot(source, folder.snapshot, purpose=Purpose(categories=levels))
+    held = hold(table, Missing.of(source, levels))
+    assert (held.rows, held.columns) == (read.rows, read.columns)
+    assert held.profile("number").missing == n // 2
+    assert read_schema(held.path).equals(read_schema(read.path))
+    assert list(read_batches(held.path)) == list(read_batches(read.path))
+    assert parts_of(held, 3) == parts_of(read, 3)
 
 
 def test_full_disk_leaves_no_half_snapshot(take_csv: Take, folder: RunFolder) -> None:

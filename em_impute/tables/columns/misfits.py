@@ -7,7 +7,7 @@ missing or tell no row.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
@@ -44,6 +44,8 @@ class Misfits:
         The first rows that hold one, counted from 1; none where rows have no numbers.
     stop : bool
         Whether the job must not go on.
+    option : str
+        What of the job's `columns` expects it.
     """
 
     column: str
@@ -51,6 +53,7 @@ class Misfits:
     cells: int
     rows: tuple[int, ...]
     stop: bool
+    option: str = field(default="key", compare=False)
 
 
 def find_misfits(snapshot: Snapshot, roles: Roles, columns: Columns) -> tuple[Misfits, ...]:
@@ -124,6 +127,8 @@ class Range:
         Whether the ends are in it.
     stop : bool
         Whether the job must not go on with a cell outside.
+    option : str
+        What of the job's `columns` says so.
     """
 
     column: str
@@ -132,6 +137,7 @@ class Range:
     high: float
     closed: bool
     stop: bool
+    option: str = "bounds"
 
     def outside(self, x: Floats) -> Bools:
         """Whether each value is not in it; NaN is."""
@@ -141,7 +147,7 @@ class Range:
 
     def misfits(self, cells: int, rows: tuple[int, ...] = ()) -> Misfits:
         """So many cells that are outside, the first of them in these rows."""
-        return Misfits(self.column, self.expected, cells, rows, self.stop)
+        return Misfits(self.column, self.expected, cells, rows, self.stop, self.option)
 
 
 def ranges(roles: Roles, columns: Columns) -> Iterator[Range]:
@@ -155,7 +161,8 @@ def _ranges(number: Numeric, columns: Columns) -> Iterator[Range]:
     name, transform, low, high = number.column, number.transform, number.low, number.high
     if transform is not IDENTITY:
         words = f"{name} {transform.domain}, as {transform.name} needs it"
-        yield Range(name, words, transform.low, transform.high, transform.closed, stop=True)
+        ends = transform.low, transform.high
+        yield Range(name, words, *ends, transform.closed, stop=True, option="transform")
     if (low, high) != (-inf, inf):
         stop = columns.bounds_violated == "stop"
         yield Range(name, f"observed {name} {_interval(low, high)}", low, high, True, stop)
