@@ -11,7 +11,8 @@ The path of the data, from a YAML job (`em_impute.flows.order`):
     publish       staged -> target, atomically                        tables.targets
     report        numbers -> figures -> pages                         runs.measure, reporting
 
-In plain Python `EMImputer` is a scikit-learn transformer; `PatternSummary` and `fit_gaussian` are
+In plain Python `EMImputer` is a scikit-learn transformer, and `read_job(path).imputer()` that of a
+job; `PatternSummary` and `fit_gaussian` are
 the engine beneath it; `multiply_impute` fills a table several times, and `pool` combines what is
 found in each; `summarise_batches` and `fill_batches` do their part of the work where the rows are,
 in Spark or Ray, `summarise_in_database` and `fill_in_database` all of it in a database;
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from em_impute.estimator import EMImputer
     from em_impute.factor import EMFactor
     from em_impute.in_database import fill_from_run, fill_in_database, summarise_in_database
+    from em_impute.job_file import read_job
     from em_impute.mixture import EMMixture
     from em_impute.multiple import MultipleImputation, multiply_impute
     from em_impute.notebook import plot_imputed, plot_missingness, plot_trace
@@ -64,6 +66,7 @@ __all__ = [
     "plot_missingness",
     "plot_trace",
     "pool",
+    "read_job",
     "summarise_batches",
     "summarise_in_database",
 ]
@@ -84,6 +87,7 @@ _WHERE = {
     "plot_missingness": "notebook",
     "plot_trace": "notebook",
     "pool": "pooling",
+    "read_job": "job_file",
     "summarise_batches": "batches",
     "summarise_in_database": "in_database",
 }

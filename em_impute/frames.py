@@ -21,7 +21,7 @@ from sklearn.utils.validation import validate_data
 from em_impute.gaussian.arrays import Bools, Floats
 from em_impute.gaussian.table import Table, default_names, require_distinct, require_finite
 
-Columns = Floats | list[NDArray[Any]]
+Columns = Floats | list[Any]
 """The columns of a table: a matrix where they are of one type, else one by one."""
 
 
@@ -36,8 +36,7 @@ def numbers_of(estimator: Any, X: Any, *, reset: bool) -> tuple[Table, Floats]:
     reset : bool
         Whether this is what `fit` sees.
     """
-    if issparse(X) or getattr(getattr(X, "dtype", None), "kind", None) == "c":
-        check_array(X, estimator=estimator)  # scikit-learn's own words for what none of it takes
+    refuse_sparse(estimator, X)
     table = Table.of(X)
     require_distinct(table.names or ())
     validate_data(estimator, X, reset=reset, skip_check_array=True)
@@ -46,6 +45,12 @@ def numbers_of(estimator: Any, X: Any, *, reset: bool) -> tuple[Table, Floats]:
         table.values, dtype=np.float64, ensure_all_finite="allow-nan", estimator=estimator
     )
     return table, matrix
+
+
+def refuse_sparse(estimator: Any, X: Any) -> None:
+    """Raise scikit-learn's own errors for what none of it takes: sparse and complex matrices."""
+    if issparse(X) or getattr(getattr(X, "dtype", None), "kind", None) == "c":
+        check_array(X, estimator=estimator)
 
 
 def array_in_type(table: Table, filled: Floats) -> NDArray[Any]:
@@ -85,7 +90,8 @@ def framed_like(
     Parameters
     ----------
     X : DataFrame or Table
-    columns : ndarray or list of ndarray
+    columns : ndarray or list
+        A list has arrays, or columns of the library.
     names : iterable of str
     labels : Index, optional
         In the place of the names, where `X` is of pandas.
@@ -99,8 +105,15 @@ def framed_like(
     if library != "pandas" and polars is not None and isinstance(X, polars.DataFrame):
         return polars.DataFrame(dict(zip(names, each, strict=True)))
     if library == "default" and isinstance(X, (pa.Table, pa.RecordBatch)):
-        return type(X).from_arrays(list(map(pa.array, each)), names=list(names))
-    return _pandas_frame(columns, None, pd.Index(names))
+        return type(X).from_arrays(list(map(_of_arrow, each)), names=list(names))
+    of_pandas = [one.to_pandas() if hasattr(one, "to_pandas") else one for one in each]
+    return _pandas_frame(of_pandas, None, pd.Index(names))
+
+
+def _of_arrow(column: Any) -> Any:
+    if isinstance(column, pa.ChunkedArray):
+        return column.unify_dictionaries().combine_chunks()
+    return pa.array(column)
 
 
 def seed_of(random_state: Any) -> int:

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from em_impute import batches, estimator, factor, mixture, multiple
+from em_impute import batches, estimator, factor, job_file, mixture, multiple
 from em_impute.cli import main as cli
 from em_impute.gaussian import (
     GaussianModel,
@@ -265,10 +265,11 @@ def test_every_job_in_configs_is_run_by_a_test() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [aleksic, batches, estimator, factor, fit, little, mixture, multiple, patterns],
+    [aleksic, batches, estimator, factor, fit, job_file, little, mixture, multiple, patterns],
     ids=lambda m: m.__name__,
 )
-def test_examples_in_docstrings_run(module: ModuleType) -> None:
+def test_examples_in_docstrings_run(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     failures, tried = doctest.testmod(module)
     assert tried
     assert not failures

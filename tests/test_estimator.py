@@ -25,7 +25,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from em_impute import ConvergenceWarning, EMImputer, Status, fit_gaussian
 
 
-@parametrize_with_checks([EMImputer(), EMImputer(sample=True, random_state=0)])
+@parametrize_with_checks(
+    [
+        EMImputer(),
+        EMImputer(sample=True, random_state=0),
+        EMImputer(categories={}),
+        EMImputer(round=False, sample=True, random_state=0),
+    ]
+)
 def test_scikit_learn_contract(estimator: Any, check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # Without it scikit-learn skips its check of NumPy input under array_api_dispatch=True. SciPy
     # reads it on import only, so its own functions stay as they are; ours get NumPy arrays anyway.

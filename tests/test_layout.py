@@ -43,6 +43,7 @@ ROOMS: dict[str, set[str]] = {
         "em_impute.estimator",
         "em_impute.factor",
         "em_impute.in_database",
+        "em_impute.job_file",
         "em_impute.mixture",
         "em_impute.multiple",
         "em_impute.notebook",
@@ -51,7 +52,19 @@ ROOMS: dict[str, set[str]] = {
     "em_impute.batches": {"em_impute.gaussian", "em_impute.tables"},
     "em_impute.notebook": {"em_impute.gaussian", "em_impute.reporting"},
     "em_impute.frames": {"em_impute.gaussian"},
-    "em_impute.estimator": {"em_impute.frames", "em_impute.gaussian", "em_impute.multiple"},
+    "em_impute.column_options": {"em_impute.job"},
+    "em_impute.typed_table": {"em_impute.frames", "em_impute.gaussian", "em_impute.tables"},
+    "em_impute.fitted_columns": _TABLES | {"em_impute.column_options", "em_impute.typed_table"},
+    "em_impute.estimator": {
+        "em_impute.column_options",
+        "em_impute.fitted_columns",
+        "em_impute.frames",
+        "em_impute.gaussian",
+        "em_impute.multiple",
+        "em_impute.tables",
+        "em_impute.typed_table",
+    },
+    "em_impute.job_file": {"em_impute.column_options", "em_impute.estimator", "em_impute.job"},
     "em_impute.density": {"em_impute.frames", "em_impute.gaussian"},
     "em_impute.factor": {"em_impute.density", "em_impute.frames", "em_impute.gaussian"},
     "em_impute.mixture": {"em_impute.density", "em_impute.frames", "em_impute.gaussian"},
@@ -114,6 +127,17 @@ DOORS = {
         "em_impute.notebook": "top",
     },
     "em_impute.notebook": {"em_impute": "inside"},
+    # A table of numbers needs nothing of what jobs need.
+    "em_impute.column_options": {
+        "em_impute.estimator": "inside",
+        "em_impute.fitted_columns": "top",
+        "em_impute.job_file": "top",
+    },
+    "em_impute.fitted_columns": {"em_impute.estimator": "inside"},
+    "em_impute.typed_table": {
+        "em_impute.estimator": "inside",
+        "em_impute.fitted_columns": "top",
+    },
 }
 
 
