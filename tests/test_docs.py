@@ -200,6 +200,12 @@ def test_the_picture_of_old_faithful_ends_at_the_fit() -> None:
     np.testing.assert_allclose(1 - np.exp(-distances / 2), picture["INSIDE"])
 
 
+def test_the_pictures_of_the_gallery_are_drawn(tmp_path: Path) -> None:
+    runpy.run_path(str(ROOT / "docs" / "gallery.py"))["main"](tmp_path)
+    shown = re.findall(r"\]\((.*?\.png)\)", (ROOT / "docs" / "gallery.md").read_text())
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(shown)
+
+
 @pytest.mark.usefixtures("prefect_server", "at_the_jobs")
 def test_the_months_of_the_page_on_the_state_are_fitted_as_it_says(
     capsys: pytest.CaptureFixture[str],

@@ -113,7 +113,7 @@ def test_the_reference_has_every_key(site: Path) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("page", ["quickstart", "notebooks", "columns"])
+@pytest.mark.parametrize("page", ["quickstart", "notebooks", "columns", "gallery"])
 def test_python_examples_run(
     page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
