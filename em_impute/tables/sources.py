@@ -126,7 +126,7 @@ def _opened(
             with open_files(source, work, purpose) as table:
                 yield table
         case DatabaseSource():
-            schema, batches = databases.open_source(source, batch_rows)
+            schema, batches = databases.open_source(source, batch_rows, purpose.scanned)
             check_names(source, schema.names)
             yield OpenSource(schema, batches)
 

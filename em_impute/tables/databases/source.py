@@ -14,9 +14,16 @@ from em_impute.tables.databases.session import DatabaseError, Session, Table
 
 
 def open_source(
-    source: DatabaseSource, batch_rows: int
+    source: DatabaseSource, batch_rows: int, scanned: bool = False
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Read a table or query in one transaction, as it was when that began.
+
+    Parameters
+    ----------
+    source : DatabaseSource
+    batch_rows : int
+    scanned : bool
+        Whether it only goes through a table, which takes little memory.
 
     Returns
     -------
@@ -31,13 +38,13 @@ def open_source(
     DatabaseLostError
         If the database cannot be reached, or is gone.
     """
-    stream = _stream(source, batch_rows)
+    stream = _stream(source, batch_rows, scanned)
     return next(stream), stream
 
 
-def _stream(source: DatabaseSource, batch_rows: int) -> Iterator[Any]:
+def _stream(source: DatabaseSource, batch_rows: int, scanned: bool) -> Iterator[Any]:
     """The schema of a source, then its batches."""
-    with opened(source) as session:
+    with opened(source, sparing=scanned) as session:
         if source.query is not None:
             # Drivers put the query in brackets: no semicolon in them, and no comment that swallows
             # one.

@@ -24,12 +24,15 @@ class Purpose:
         The columns of categories, each with the levels that the job names.
     by_file : bool
         Whether it has to be known which rows are of which file.
+    scanned : bool
+        Whether the source of a database is only gone through, which takes little memory.
     """
 
     target_format: str | None = None
     moments: tuple[str, ...] | None = ()
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     by_file: bool = False
+    scanned: bool = False
 
     @classmethod
     def of(cls, job: Job) -> Purpose:

@@ -223,7 +223,8 @@ def take_sample(job: Job, path: Path) -> Snapshot:
     share = sampled(key, job.engine.sample_rows / rows, dialect)
     query = f"SELECT * FROM {whole.table.sql} WHERE {share}"
     part = source.model_copy(update={"table": None, "query": query})
-    read = replace(take_snapshot(part, path, job.batch_rows, Purpose.of(job)), source=str(source))
+    purpose = replace(Purpose.of(job), scanned=True)
+    read = replace(take_snapshot(part, path, job.batch_rows, purpose), source=str(source))
     # A DuckDB file has one session at a time.
     with opened(source, sparing=True) as session:
         columns = replace(whole, session=session).profiled(read.columns, job)
