@@ -189,7 +189,7 @@ def of_varying(
 
     def fill(block: Ints) -> None:
         shown, hidden = split_columns(holes.patterns[block])
-        slopes, residual_sd = _regressions(correlation, singular, shown, hidden)
+        slopes, residual_sd = regressions(correlation, singular, shown, hidden)
         for rows, which, cells in holes.rows_of(block, CHUNK_NUMBERS // max(slopes[0].size, 1)):
             at, to = shown[which], hidden[which]
             z = (X[rows[:, None], at] - mean[at]) / scale[at]
@@ -233,10 +233,34 @@ def _fill_quickly(
         raise ValueError(INDEFINITE)
 
 
-def _regressions(
-    correlation: Floats, singular: bool, shown: Ints, hidden: Ints
+def regressions(
+    correlation: Floats,
+    singular: bool,
+    shown: Ints,
+    hidden: Ints,
+    precision: Floats | None = None,
 ) -> tuple[Floats, Floats]:
-    """Slopes (s, k, m) of the missing on the observed columns and residual sd (s, m)."""
+    """Regressions of the missing on the observed columns, in standard deviations.
+
+    Parameters
+    ----------
+    correlation : ndarray of shape (p, p)
+    singular : bool
+        Whether columns determine each other.
+    shown, hidden : ndarray of shape (s, k) and (s, m), int64
+        Observed and missing columns of patterns.
+    precision : ndarray of shape (p, p), optional
+        Its inverse, which is quicker where less is missing than observed.
+
+    Returns
+    -------
+    slopes : ndarray of shape (s, k, m)
+    residual_sd : ndarray of shape (s, m)
+    """
+    if precision is not None and hidden.shape[1] < shown.shape[1]:
+        covariances = np.linalg.inv(submatrices(precision, hidden, hidden))
+        slopes = -submatrices(precision, shown, hidden) @ covariances
+        return slopes, np.sqrt(np.einsum("smm->sm", covariances))
     across = submatrices(correlation, shown, hidden)
     among = submatrices(correlation, shown, shown)
     if singular:

@@ -40,8 +40,9 @@ from em_impute.tables.snapshot import (
     read_spelled,
     spelled_columns,
 )
-from em_impute.tables.sql.select import MOST_COLUMNS, Filled
+from em_impute.tables.sql.select import Filled
 from em_impute.tables.sql.staging import StagedTable, drop_what_is_left, staged_name
+from em_impute.tables.sql.summary import MOST_COLUMNS
 from em_impute.tables.sql.whole import take_sample, whole_table
 from em_impute.tables.writing.formats import read_staged
 from em_impute.tables.writing.staged import Staged
@@ -184,8 +185,8 @@ class InDatabase(Passes):
     def misfits(self, table: Loaded) -> tuple[Misfits, ...]:
         if (columns := len(table.roles.dimensions)) > MOST_COLUMNS:
             raise CannotRun(
-                f"The model would have {columns} columns, and `engine: sql` fills by "
-                f"{MOST_COLUMNS} at most: the query for more is too long for a database. Leave "
+                f"The model would have {columns} columns, and `engine: sql` has {MOST_COLUMNS} at "
+                "most: a missingness pattern is a whole number of 64 bits in a database. Leave "
                 "out predictors."
             )
         with opened(self._source, sparing=True) as session:

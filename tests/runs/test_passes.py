@@ -22,10 +22,12 @@ from em_impute.job import CannotRun, DatabaseTarget, Job
 from em_impute.runs import report, steps
 from em_impute.runs.recompute import verify
 from em_impute.runs.run import Found, Refused, Run, stop_if_refused
+from em_impute.tables.databases.duckdb import DuckDB
 from em_impute.tables.databases.loading import create
 from em_impute.tables.databases.opening import opened
 from em_impute.tables.run_folder import open_run_folder
 from em_impute.tables.snapshot import Snapshot, read_batches
+from em_impute.tables.sql import slopes
 
 pytestmark = pytest.mark.usefixtures("pictures_left_out")
 
@@ -114,6 +116,17 @@ def test_the_published_table_is_that_of_the_local_engine(
     assert_same(mine, theirs)
     assert found["sql"].staged.imputed == found["local"].staged.imputed
     assert not waiting(database)
+
+
+def test_a_table_of_many_patterns_is_filled_in_portions(
+    small: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    published = []
+    for most in (2**21, 10):
+        monkeypatch.setattr(slopes, "MOST_SENT", most)
+        carried_out(new_run(job_of(small, **KEYED), tmp_path / f"{most}"))
+        published.append(sorted(small.rows("filled")))
+    assert published[0] == published[1]
 
 
 # --- A sample of a table -----------------------------------------------------------------------
@@ -206,6 +219,25 @@ def test_the_sample_has_the_same_rows_each_time_if_there_is_a_key(
     other = steps.load(without, new_run(without, tmp_path).folder)
     assert other.sample
     assert 800 < other.sample.rows < 1200
+
+
+def test_a_sample_is_read_with_little_memory(
+    duckdb_database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By itself DuckDB keeps what it has read of a file, as long as the machine has memory."""
+    put(duckdb_database, "t", long_table())
+    sparing = []
+    initialised = DuckDB.__init__
+
+    def init(self: DuckDB, path: Path, write: bool, spare: bool = False) -> None:
+        sparing.append(spare)
+        initialised(self, path, write, spare)
+
+    monkeypatch.setattr(DuckDB, "__init__", init)
+    job = job_of(duckdb_database, **SAMPLED)
+    assert steps.load(job, new_run(job, tmp_path).folder).sample
+    assert len(sparing) > 2
+    assert all(sparing)
 
 
 def test_what_the_whole_table_contradicts_is_refused(database: Database, tmp_path: Path) -> None:
@@ -323,13 +355,17 @@ def test_a_new_target_has_the_tables_columns(
     assert not waiting(small)
 
 
-def test_columns_that_determine_each_other_are_refused(small: Database, tmp_path: Path) -> None:
+def test_columns_that_determine_each_other_are_filled_as_by_the_local_engine(
+    small: Database, tmp_path: Path
+) -> None:
     small.run("ALTER TABLE t ADD COLUMN twice double precision")
     small.run("UPDATE t SET twice = 2 * a")
-    job = job_of(small, "new", columns={"key": ["id"], "impute": ["a", "b"]})
-    with pytest.raises(CannotRun, match="SQL cannot fill it: columns of its model determine each"):
-        carried_out(new_run(job, tmp_path))
-    assert not small.run("SELECT 1 FROM information_schema.tables WHERE table_name = 'new'")
+    columns = {"key": ["id"], "impute": ["a", "b"]}
+    for engine in ("local", "sql"):
+        job = job_of(small, engine, columns=columns, engine=engine)
+        carried_out(new_run(job, tmp_path / engine))
+    mine, theirs = (read(small.source(table=name)).sort_by("id") for name in ("sql", "local"))
+    assert_same(mine, theirs)
 
 
 @pytest.mark.parametrize("mode", ["append", "upsert"])
@@ -415,10 +451,10 @@ def test_a_job_without_anything_to_fill_copies_its_table(small: Database, tmp_pa
 
 
 def test_a_model_that_is_too_wide_is_refused(database: Database, tmp_path: Path) -> None:
-    names = [f"x{i}" for i in range(41)]
+    names = [f"x{i}" for i in range(64)]
     database.run(f"CREATE TABLE t ({', '.join(f'{name} double precision' for name in names)})")
-    database.run(f"INSERT INTO t VALUES {', '.join(['(' + ', '.join(['1'] * 41) + ')'] * 2)}")
-    with pytest.raises(CannotRun, match=r"would have 41 columns, and `engine: sql` fills by 40"):
+    database.run(f"INSERT INTO t VALUES {', '.join(['(' + ', '.join(['1'] * 64) + ')'] * 2)}")
+    with pytest.raises(CannotRun, match=r"would have 64 columns, and `engine: sql` has 63 at"):
         carried_out(new_run(job_of(database, columns={"impute": ["x0"]}), tmp_path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -26,6 +27,8 @@ class Dialect:
         What keeps a planner from writing a subquery's expressions out wherever they are used.
     integers : dict of str to str
         Types of whole numbers, by Arrow's names.
+    product : callable
+        The scalar product of some numbers with a list of as many, all of them in SQL.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Dialect:
     hashed: str
     fence: str
     integers: dict[str, str]
+    product: Callable[[Sequence[str], str], str]
 
     def type_of(self, type_: pa.DataType) -> str:
         """The type of a column that is filled: a number's, a truth value's, or text."""
@@ -49,6 +53,14 @@ class Dialect:
         return "BOOLEAN" if types.is_boolean(type_) else "VARCHAR"
 
 
+def _by_list(numbers: Sequence[str], weights: str) -> str:
+    return f"list_dot_product([{', '.join(numbers)}], {weights})"
+
+
+def _term_by_term(numbers: Sequence[str], weights: str) -> str:
+    return " + ".join(f"{x} * {weights}[{i}]" for i, x in enumerate(numbers, start=1))
+
+
 _SIGNED = {"int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT"}
 DUCKDB = Dialect(
     "duckdb",
@@ -63,6 +75,7 @@ DUCKDB = Dialect(
         "uint32": "UINTEGER",
         "uint64": "UBIGINT",
     },
+    product=_by_list,
 )
 POSTGRESQL = Dialect(
     "postgresql",
@@ -77,6 +90,7 @@ POSTGRESQL = Dialect(
         "uint32": "BIGINT",
         "uint64": "DECIMAL(20, 0)",
     },
+    product=_term_by_term,
 )
 DIALECTS = {dialect.name: dialect for dialect in (DUCKDB, POSTGRESQL)}
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from em_impute.job.mistakes import nearest
 from em_impute.tables.databases.session import DatabaseError, Session, Table, quoted
 from em_impute.tables.sql.dialects import DIALECTS, Dialect
-from em_impute.tables.sql.select import Filled, inexpressible
+from em_impute.tables.sql.select import Filled
+
+NO_PATTERNS = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,29 @@ def schema_of(session: Session, rows: str) -> pa.Schema:
     return schema
 
 
+def filled_rows(session: Session, filled: Filled, source: Table) -> Iterator[str]:
+    """Yield queries that together give a table's rows, filled; each holds until the next one.
+
+    Mostly there is one. Where the patterns are so many that their coefficients would be more than
+    the database should hold at once, each has the rows of some patterns.
+
+    Parameters
+    ----------
+    session : Session
+        Which may make temporary tables.
+    filled : Filled
+    source : Table
+    """
+    dialect = dialect_of(session)
+    _, batches = session.stream(filled.patterns(source.sql), 2**16)
+    patterns = np.concatenate([NO_PATTERNS, *(batch.column(0).to_numpy() for batch in batches)])
+    for portion in filled.slopes(patterns, session.staging, dialect).portions():
+        sent = portion.table()
+        session.load(sent.schema, sent.to_batches())
+        yield filled.select(source.sql, dialect, portion)
+        session.run(f"DROP TABLE {session.staging}")
+
+
 def put_filled(
     session: Session, filled: Filled, source: Table, target: Table, key: Sequence[str]
 ) -> FilledTable:
@@ -92,22 +118,24 @@ def put_filled(
     """
     if source.parts == target.parts:
         raise DatabaseError("it is the table to be filled itself; name another")
-    if reasons := list(inexpressible(filled.model)):
-        raise DatabaseError(f"SQL cannot fill it: {reasons[0].removesuffix('.')}")
-    query = filled.select(source.sql, dialect_of(session))
-    schema = schema_of(session, f"(\n{query}\n) AS em_rows")
     session.lock(target)
-    if target.exists:
-        _check_columns(schema_of(session, target.sql), schema)
-        session.check_replaceable(target)
-        session.run(f"DELETE FROM {target.sql}")
-        columns = ", ".join(map(quoted, schema.names))
-        session.run(f"INSERT INTO {target.sql} ({columns})\n{query}")
-    else:
-        session.run(f"CREATE TABLE {target.sql} AS\n{query}")
+    columns = ", ".join(map(quoted, [*filled.roles.columns, *filled.roles.added]))
+    insert = f"INSERT INTO {target.sql} ({columns})"
+    into = insert if target.exists else f"CREATE TABLE {target.sql} AS"
+    for i, query in enumerate(filled_rows(session, filled, source)):
+        if i == 0 and target.exists:
+            _make_room(session, target, query)
+        session.run(f"{insert if i else into}\n{query}")
     answer = _verified(session, filled, source, target, key)
     session.commit()
     return answer
+
+
+def _make_room(session: Session, target: Table, query: str) -> None:
+    """Delete a table's rows, if its columns are those of a query."""
+    _check_columns(schema_of(session, target.sql), schema_of(session, f"(\n{query}\n) AS em_rows"))
+    session.check_replaceable(target)
+    session.run(f"DELETE FROM {target.sql}")
 
 
 def _check_columns(held: pa.Schema, new: pa.Schema) -> None:

@@ -21,7 +21,8 @@ from em_impute.tables.databases.session import quoted
 from em_impute.tables.sql.cells import Cells, named_blanks, pattern
 from em_impute.tables.sql.dialects import DOUBLE, Dialect, cast, number
 from em_impute.tables.sql.expected import Expected
-from em_impute.tables.sql.sweep import Sweep, entry, regression
+from em_impute.tables.sql.slopes import Slopes
+from em_impute.tables.sql.sweep import Sweep
 
 # The size of the query grows with the third power of the model's columns: 2 MB here.
 MOST_COLUMNS = 40
@@ -69,7 +70,7 @@ class Filled:
         named = {name: blanks.named(name) for name in roles.model_columns}
         return cls(model, roles, schema, named, job.imputation.delta)
 
-    def select(self, table: str, dialect: Dialect) -> str:
+    def select(self, table: str, dialect: Dialect, slopes: Slopes | None = None) -> str:
         """The query.
 
         Parameters
@@ -77,8 +78,10 @@ class Filled:
         table : str
             The table in SQL, which has the columns of the model's table.
         dialect : Dialect
+        slopes : Slopes, optional
+            Coefficients that are in the database; by default the query computes them itself.
         """
-        levels = list(self._levels(table, dialect))
+        levels = list(self._levels(table, dialect, slopes))
         written = ",\n".join(
             f"-- {why}\n{name} AS {kind} (\n  {query}\n)" for name, kind, query, why in levels
         )
@@ -96,9 +99,37 @@ class Filled:
         cells = ((name, self._cells[name]) for name in self.roles.impute)
         return {name: one.missing(one.encoded[0]) for name, one in cells}
 
-    def _levels(self, table: str, dialect: Dialect) -> Iterator[tuple[str, str, str, str]]:
+    def patterns(self, table: str) -> str:
+        """A query for the patterns of a table, ``em_pattern``: which columns a row shows."""
+        seen = [f"{self._encoded[d]} IS NOT NULL" for d in self._varying]
+        return f"SELECT DISTINCT {pattern(seen)} AS em_pattern FROM {table}"
+
+    def slopes(self, patterns: Ints, staging: str, dialect: Dialect) -> Slopes:
+        """The coefficients of a table's patterns, for a table of their own.
+
+        Parameters
+        ----------
+        patterns : ndarray of int64
+        staging : str
+            Where they will be, in SQL.
+        dialect : Dialect
+        """
+        sweep = self._sweep
+        return Slopes(
+            sweep.correlation,
+            tuple(sorted(sweep.imputed)),
+            tuple(sorted(sweep.spread)),
+            np.sort(patterns),
+            "",
+            staging,
+            dialect,
+        )
+
+    def _levels(
+        self, table: str, dialect: Dialect, slopes: Slopes | None
+    ) -> Iterator[tuple[str, str, str, str]]:
         """The queries of the WITH: name, kind, query, and what it is for."""
-        plain, kept = "NOT MATERIALIZED", "MATERIALIZED"
+        plain = "NOT MATERIALIZED"
         z = [
             f"({x} - {number(self.model.mean[d])}) * {number(1.0 / self._scale[d])} AS em_z{d}"
             for d, x in enumerate(self._encoded)
@@ -109,19 +140,11 @@ class Filled:
         known = [f"COALESCE(em_z{d}, 0) AS em_known{d}" for d in self._varying]
         rows = _level([f"{pattern(seen)} AS em_pattern", *known], "em_impute_cells", dialect)
         yield "em_impute_rows", plain, rows, "Which of them a row shows, as bits; 0 for the others."
-        named = [f"{shown} AS em_seen{i}" for i, shown in enumerate(seen)]
-        # There are no more; planners, which cannot know, would hash the rows instead of these.
-        most = 2 ** len(seen)
-        patterns = (
-            f"SELECT DISTINCT {', '.join(['em_pattern', *named])} FROM em_impute_rows LIMIT {most}"
-        )
-        for j, (name, query) in enumerate(self._sweep.steps(patterns)):
-            why = f"swept on {self._varying_names[j - 1]}" if j else "for each pattern of the table"
-            # Pattern by pattern through all steps, of which only the last takes memory.
-            kind = kept if name == self._sweep.name else plain
-            yield name, kind, f"{query}{dialect.fence}", f"The model's correlations, {why}."
-        swept = f"em_impute_rows JOIN {self._sweep.name} USING (em_pattern)"
-        means = _level(list(self._moments), swept, dialect)
+        if slopes is None:
+            yield from self._swept(seen, dialect)
+        coefficients = slopes or self._sweep
+        joined = f"em_impute_rows {coefficients.joined}"
+        means = _level(list(self._moments(coefficients)), joined, dialect)
         yield "em_impute_means", plain, means, "What is expected of missing cells."
         anchors = list(chain.from_iterable(one.anchors() for one in self._expected))
         if anchors:
@@ -131,6 +154,20 @@ class Filled:
         if ends:
             query = _level(ends, "em_impute_anchors", dialect)
             yield "em_impute_ends", plain, query, "Between which values to integrate."
+
+    def _swept(self, seen: Sequence[str], dialect: Dialect) -> Iterator[tuple[str, str, str, str]]:
+        """The queries for the coefficients of the table's patterns."""
+        named = [f"{shown} AS em_seen{i}" for i, shown in enumerate(seen)]
+        # There are no more; planners, which cannot know, would hash the rows instead of these.
+        most = 2 ** len(seen)
+        patterns = (
+            f"SELECT DISTINCT {', '.join(['em_pattern', *named])} FROM em_impute_rows LIMIT {most}"
+        )
+        for j, (name, query) in enumerate(self._sweep.steps(patterns)):
+            why = f"swept on {self._varying_names[j - 1]}" if j else "for each pattern of the table"
+            # Pattern by pattern through all steps, of which only the last takes memory.
+            kind = "MATERIALIZED" if name == self._sweep.name else "NOT MATERIALIZED"
+            yield name, kind, f"{query}{dialect.fence}", f"The model's correlations, {why}."
 
     def _columns(self, dialect: Dialect) -> Iterator[str]:
         """The columns of the answer."""
@@ -151,8 +188,7 @@ class Filled:
     def _missing(self, name: str) -> str:
         return self._cells[name].missing(f"em_z{self.roles.at(name).start}")
 
-    @property
-    def _moments(self) -> Iterator[str]:
+    def _moments(self, coefficients: Sweep | Slopes) -> Iterator[str]:
         """Mean and, where it is needed, sd of the imputed columns on the model's scale."""
         place = {d: i for i, d in enumerate(self._varying)}
         shift = shifts(self.delta, self.model.columns, self.model.sd)
@@ -164,11 +200,11 @@ class Filled:
                     yield f"{cast('0', DOUBLE)} AS em_sd{d}"
                     continue
                 i, scale = place[d], number(self._scale[d])
-                given = regression(i, {place[e]: f"em_known{e}" for e in self._varying})
+                given = coefficients.expected(i, [f"em_known{e}" for e in self._varying])
                 filled = f"{mean} + {scale} * ({given})"
                 yield f"CASE WHEN em_z{d} IS NULL THEN {filled} END AS em_mean{d}"
                 if one.needs_spread:
-                    yield f"{scale} * sqrt(GREATEST({entry(i, i)}, 0)) AS em_sd{d}"
+                    yield f"{scale} * {coefficients.sd(i)} AS em_sd{d}"
 
     @cached_property
     def _cells(self) -> dict[str, Cells]:

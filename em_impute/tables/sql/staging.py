@@ -20,12 +20,12 @@ import pyarrow as pa
 
 from em_impute.job import MASK
 from em_impute.tables.columns.numbers import Numeric
-from em_impute.tables.databases.session import DatabaseError, Session, Table, quoted
+from em_impute.tables.databases.session import Session, Table, quoted
 from em_impute.tables.run_folder import RunFolder, folders_in
 from em_impute.tables.sql.cells import NAN
 from em_impute.tables.sql.dialects import DOUBLE, cast
-from em_impute.tables.sql.filling import dialect_of
-from em_impute.tables.sql.select import Filled, inexpressible
+from em_impute.tables.sql.filling import dialect_of, filled_rows
+from em_impute.tables.sql.select import Filled
 from em_impute.tables.sql.whole import INFINITY, WholeTable, asked, counting, sampled
 
 # Of names, PostgreSQL keeps 63 characters; what is a run's own is at the end of its id.
@@ -100,16 +100,13 @@ class StagedTable:
         Raises
         ------
         DatabaseError
-            If SQL cannot say what the model fills in, or the database refuses it.
+            If the database refuses it.
         """
-        if reasons := list(inexpressible(self.filled.model)):
-            raise DatabaseError(f"SQL cannot fill it: {reasons[0].removesuffix('.')}")
-        query = self.filled.marked.select(self.whole.table.sql, dialect_of(self.session))
         columns = ", ".join(f"{quoted(name)} AS {c}" for name, c in self._columns.items())
         self.session.run(f"DROP TABLE IF EXISTS {self.table.sql}")
-        self.session.run(
-            f"CREATE TABLE {self.table.sql} AS SELECT {columns} FROM (\n{query}\n) AS em_filled"
-        )
+        for i, query in enumerate(filled_rows(self.session, self.filled.marked, self.whole.table)):
+            into = f"INSERT INTO {self.table.sql}" if i else f"CREATE TABLE {self.table.sql} AS"
+            self.session.run(f"{into} SELECT {columns} FROM (\n{query}\n) AS em_filled")
 
     def counted(self) -> tuple[int, dict[str, int]]:
         """How many rows it has, and filled cells of each imputed column."""

@@ -11,7 +11,7 @@ patterns that nobody has foreseen as well. They cost the patterns that the table
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from em_impute.gaussian.arrays import Floats
@@ -47,7 +47,7 @@ class Sweep:
         p = len(self.correlation)
         seen = [f"em_seen{j}" for j in range(p)]
         start = [
-            f"{cast(number(self.correlation[a, b]), DOUBLE)} AS {entry(a, b)}"
+            f"{cast(number(self.correlation[a, b]), DOUBLE)} AS {_entry(a, b)}"
             for a, b in self._needed(-1)
         ]
         factor = f"{_factor(0, number(self.correlation[0, 0]))}" if p else "NULL"
@@ -61,6 +61,26 @@ class Sweep:
     def name(self) -> str:
         """The table of the coefficients, by ``em_pattern``."""
         return f"em_impute_sweep_{len(self.correlation)}"
+
+    @property
+    def joined(self) -> str:
+        """What follows the rows in a FROM."""
+        return f"JOIN {self.name} USING (em_pattern)"
+
+    def expected(self, j: int, shown: Sequence[str]) -> str:
+        """What is expected of a missing column j in sd, given those that are shown; in SQL.
+
+        Parameters
+        ----------
+        j : int
+        shown : sequence of str
+            The cells of all columns in sd, 0 where missing.
+        """
+        return " + ".join(f"{z} * {_entry(a, j)}" for a, z in enumerate(shown) if a != j) or "0"
+
+    def sd(self, j: int) -> str:
+        """The conditional sd of a missing column j, in sd."""
+        return f"sqrt(GREATEST({_entry(j, j)}, 0))"
 
     def _needed(self, done: int) -> Iterator[tuple[int, int]]:
         """The entries of the upper triangle that later steps or the answer need.
@@ -79,22 +99,22 @@ class Sweep:
         for a, b in self._needed(j):
             if j in (a, b):
                 swept = (
-                    f"CASE WHEN em_seen{j} THEN {entry(a, b)} * em_factor ELSE {entry(a, b)} END"
+                    f"CASE WHEN em_seen{j} THEN {_entry(a, b)} * em_factor ELSE {_entry(a, b)} END"
                 )
-                yield entry(a, b) if a == b else f"{swept} AS {entry(a, b)}"
+                yield _entry(a, b) if a == b else f"{swept} AS {_entry(a, b)}"
             else:
-                yield f"{_eliminated(a, b, j)} AS {entry(a, b)}"
+                yield f"{_eliminated(a, b, j)} AS {_entry(a, b)}"
         if j + 1 < len(self.correlation):
             yield f"{_factor(j + 1, _eliminated(j + 1, j + 1, j))} AS em_factor"
 
 
-def entry(a: int, b: int) -> str:
+def _entry(a: int, b: int) -> str:
     """The column of an entry of the matrix, which is symmetric."""
     return f"em_{min(a, b)}_{max(a, b)}"
 
 
 def _eliminated(a: int, b: int, j: int) -> str:
-    return f"{entry(a, b)} - {entry(a, j)} * {entry(b, j)} * em_factor"
+    return f"{_entry(a, b)} - {_entry(a, j)} * {_entry(b, j)} * em_factor"
 
 
 def _factor(j: int, pivot: str) -> str:
@@ -105,16 +125,3 @@ def _factor(j: int, pivot: str) -> str:
 def _select(columns: Sequence[str], of: str) -> str:
     listed = ",\n    ".join(columns)
     return f"SELECT\n    {listed}\n  FROM {of}"
-
-
-def regression(j: int, shown: Mapping[int, str]) -> str:
-    """What is expected of a missing column j in standard deviations, given those that are shown.
-
-    Parameters
-    ----------
-    j : int
-    shown : mapping of int to str
-        The cells of all columns in standard deviations, 0 where missing, in SQL.
-    """
-    terms = (f"{z} * {entry(a, j)}" for a, z in shown.items() if a != j)
-    return " + ".join(terms) or "0"

@@ -13,6 +13,7 @@ from postgres_server import GUARDED, PASSWORD, PostgresServer
 from em_impute import GaussianModel, PatternSummary, fill_in_database, fit_gaussian
 from em_impute import summarise_in_database as summarise
 from em_impute.job import CannotRun
+from em_impute.tables.sql import slopes
 from em_impute.tables.sql import summary as summaries
 
 COLUMNS = list("abcdef")
@@ -143,6 +144,33 @@ def test_a_table_is_filled_as_the_model_fills_it_again_and_again(
         rows = np.array(database.run("SELECT * FROM filled ORDER BY id"), dtype=np.float64)
         np.testing.assert_allclose(rows[:, 1:], expected, rtol=1e-9, atol=1e-12)
         assert (rows[:, 1:][~np.isnan(X)] == X[~np.isnan(X)]).all()
+
+
+def test_many_patterns_are_filled_in_portions(
+    database: Database, holed: Holed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 15 patterns, each by itself: into a new table, and into one that is there."""
+    model, X = holed
+    monkeypatch.setattr(slopes, "MOST_SENT", 4)
+    expected = model.in_order_of(COLUMNS[:4]).impute(X)
+    for _ in range(2):
+        assert fill_in_database(database.url, "t", model, "filled", key=["id"]).rows == 300
+        rows = np.array(database.run("SELECT * FROM filled ORDER BY id"), dtype=np.float64)
+        np.testing.assert_allclose(rows[:, 1:], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_model_may_have_63_columns(database: Database) -> None:
+    X = factor_table(70, 63, missing=0.1, seed=5)
+    names = [f"x{j}" for j in range(63)]
+    rows = (", ".join("NULL" if np.isnan(x) else f"{x!r}" for x in row) for row in X.tolist())
+    database.run(f"CREATE TABLE t ({', '.join(f'{name} double precision' for name in names)})")
+    database.run(f"INSERT INTO t VALUES {', '.join(f'({row})' for row in rows)}")
+    model = GaussianModel(
+        np.zeros(63), np.cov(factor_table(400, 63, missing=0, seed=6).T), tuple(names)
+    )
+    fill_in_database(database.url, "t", model, "filled")
+    filled = np.array(sorted(database.run("SELECT * FROM filled")), dtype=np.float64)
+    np.testing.assert_allclose(filled, np.array(sorted(model.impute(X).tolist())), rtol=1e-9)
 
 
 def test_only_some_columns_are_filled(database: Database, holed: Holed) -> None:
