@@ -26,9 +26,8 @@ from em_impute.density import (
 from em_impute.frames import numbers_of, seed_of
 from em_impute.gaussian import ConvergenceWarning
 from em_impute.gaussian.arrays import Floats
-from em_impute.gaussian.families import FactorFit, FactorModel, Noise, fit_factor
-from em_impute.gaussian.keys import Keys, row_words
-from em_impute.gaussian.stopping import Options
+from em_impute.gaussian.families import FactorFit, FactorModel, Noise, Options, fit_factor
+from em_impute.gaussian.keys import Keys
 from em_impute.gaussian.threads import at_most
 
 
@@ -179,7 +178,7 @@ class EMFactor(
                 rotation=self.rotation,
                 min_noise=self.min_noise,
                 weights=weights,
-                options=Options(self.tol, self.max_iter, "anderson", None),
+                options=Options(self.tol, self.max_iter),
             )
         self._show(fitted)
         if fitted.warning:
@@ -274,7 +273,7 @@ class EMFactor(
 
     def _fill(self, matrix: Floats, method: str, keys: Keys | None) -> Floats:
         if method == "draw":
-            return self._model.draw(matrix, self.seed_, row_words(keys, len(matrix)))
+            return self._model.draw(matrix, self.seed_, keys)
         return self._model.impute(matrix)
 
     def _show(self, fitted: FactorFit) -> None:

@@ -183,10 +183,15 @@ def test_the_examples_of_the_pages_on_families_print_what_they_say(
     assert capsys.readouterr().out.splitlines() == said
 
 
-def test_the_job_of_the_page_on_mixtures_is_the_one_in_configs(tmp_path: Path) -> None:
-    [job] = blocks((ROOT / "docs" / "mixture.md").read_text(), "yaml")
+@pytest.mark.parametrize(
+    ("page", "config"), [("mixture.md", "clusters.yaml"), ("factor.md", "factors.yaml")]
+)
+def test_the_jobs_of_the_pages_on_families_are_those_in_configs(
+    page: str, config: str, tmp_path: Path
+) -> None:
+    [job] = blocks((ROOT / "docs" / page).read_text(), "yaml")
     (tmp_path / "job.yaml").write_text(job)
-    assert load_job(tmp_path / "job.yaml") == load_job(ROOT / "configs" / "clusters.yaml")
+    assert load_job(tmp_path / "job.yaml") == load_job(ROOT / "configs" / config)
 
 
 def test_the_picture_of_old_faithful_ends_at_the_fit() -> None:

@@ -271,7 +271,7 @@ def test_questions_out_of_range(wine: pd.DataFrame) -> None:
 
 
 def test_an_early_end_is_one_warning(holed: pd.DataFrame) -> None:
-    with pytest.warns(ConvergenceWarning, match="Stopped after 3 iterations by max_iter") as warned:
+    with pytest.warns(ConvergenceWarning, match="Stopped by max_iter after 2 iterations") as warned:
         factor = EMFactor(6, max_iter=2).fit(holed)
     assert len(warned) == 1
     assert not factor.converged_

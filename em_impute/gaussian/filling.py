@@ -8,9 +8,12 @@ from typing import Any, Protocol
 
 from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.conditional import Conditional
+from em_impute.gaussian.families.factor_model import FORMAT as FACTOR
+from em_impute.gaussian.families.factor_model import FactorModel
 from em_impute.gaussian.families.mixed import Part
 from em_impute.gaussian.families.model import FORMAT as MIXTURE
 from em_impute.gaussian.families.model import MixtureModel
+from em_impute.gaussian.holes import Holes
 from em_impute.gaussian.keys import Keys, Words
 from em_impute.gaussian.model import FORMAT as GAUSSIAN
 from em_impute.gaussian.model import GaussianModel
@@ -19,8 +22,26 @@ from em_impute.gaussian.result import Starts
 from em_impute.gaussian.status import Iteration, Status
 
 
+class Normal(Protocol):
+    """One Gaussian, however it has its covariance: `GaussianModel`, `FactorModel`."""
+
+    @property
+    def mean(self) -> Floats:
+        """Of shape (p,)."""
+
+    @property
+    def sd(self) -> Floats:
+        """Standard deviation of each column."""
+
+    def conditional(self, X: Floats, /) -> Conditional:
+        """Mean and standard deviation of each missing cell given its row's observed cells."""
+
+    def draw_cells(self, holes: Holes, seed: int, words: Words, imputation: int, /) -> Floats:
+        """The missing cells of a table, those of each row drawn jointly."""
+
+
 class FillingModel(Protocol):
-    """A distribution over named columns: `GaussianModel`, `MixtureModel`.
+    """A distribution over named columns: `GaussianModel`, `MixtureModel`, `FactorModel`.
 
     Mean, covariance and what follows from them are of all rows. A draw of a row is that of one
     Gaussian, so that all that is drawn for it, levels and cells between bounds too, goes together.
@@ -54,14 +75,14 @@ class FillingModel(Protocol):
 
     def drawn_by(
         self, X: Floats, seed: int, words: Words, imputation: int, /
-    ) -> Iterator[tuple[GaussianModel, Ints]]:
+    ) -> Iterator[tuple[Normal, Ints]]:
         """The Gaussians that the rows are drawn by, each with its rows."""
 
     def draw(self, X: Floats, seed: int, keys: Keys | None = None, imputation: int = 1) -> Floats:
         """A copy of `X` with every missing cell drawn given the observed ones."""
 
     @property
-    def parts(self) -> tuple[tuple[float, GaussianModel], ...]:
+    def parts(self) -> tuple[tuple[float, Normal], ...]:
         """The Gaussians that it is made of, each with its share of the rows."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,7 +93,7 @@ class FillingModel(Protocol):
 
 
 class FittedModel(Protocol):
-    """A model and how it was reached, by the names of `EMResult`; `MixtureFit` has them, too."""
+    """A model and how it was reached, by the names of `EMResult`, which other fits have, too."""
 
     @property
     def model(self) -> FillingModel:
@@ -138,5 +159,6 @@ def load_model(path: str | Path) -> FillingModel:
     families: dict[str, Callable[[Mapping[str, Any]], FillingModel]] = {
         GAUSSIAN: GaussianModel.from_dict,
         MIXTURE: MixtureModel.from_dict,
+        FACTOR: FactorModel.from_dict,
     }
     return read_model(path, families)

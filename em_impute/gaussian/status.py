@@ -59,11 +59,13 @@ class Iteration:
     distance : float
         Estimated distance to the maximum: the largest remaining change of a mean in standard
         deviations or of a covariance in correlation units; inf while it cannot be estimated. Of a
-        mixture: what the M-step there gains of the log-likelihood for each row.
+        mixture: what the M-step there gains of the log-likelihood for each row; of a factor model:
+        what that is estimated to rise by from there, for each row.
     step : {"start", "em", "accelerated", "rejected"}
         How the point was reached. A rejected point lowered the objective and was abandoned.
     smallest_eigenvalue : float
-        Of the correlation matrix there: how near to singular it is; NaN of a mixture.
+        Of the correlation matrix there: how near to singular it is; NaN of a mixture, the smallest
+        noise variance of a factor model.
     """
 
     number: int

@@ -41,7 +41,8 @@ class Options:
     Attributes
     ----------
     tol : float
-        Estimated distance to the maximum at which it ends.
+        Estimated distance to the maximum at which it ends; of the other families what the
+        log-likelihood may still rise by, for each row.
     max_iter : int
         Evaluations at which it ends.
     acceleration : {"anderson", "squarem", "none"}
@@ -53,8 +54,8 @@ class Options:
 
     tol: float
     max_iter: int
-    acceleration: str
-    deadline: float | None
+    acceleration: str = "anderson"
+    deadline: float | None = None
     on_iteration: Callable[[Iteration], None] = unheard
     keep: Callable[[Parameters], None] = unheard
 

@@ -35,6 +35,7 @@ from em_impute.job.mistakes import CannotRun, JobError, Problem
 from em_impute.job.options import (
     CLUSTER,
     CLUSTERS,
+    FAMILIES,
     IMPUTATION,
     LEVEL_LIMITS,
     MASK,
@@ -54,6 +55,7 @@ __all__ = [
     "BATCH_ROWS",
     "CLUSTER",
     "CLUSTERS",
+    "FAMILIES",
     "IMPUTATION",
     "LEVEL_LIMITS",
     "MASK",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from em_impute.job.options import Imputation, ModelOptions
+from em_impute.job.options import FAMILIES, Imputation, ModelOptions
 
 
 def require_posterior(model: ModelOptions, imputation: Imputation) -> None:
     """Raise a ValueError if several imputations are asked for of a model that has no posterior."""
-    if model.is_mixture and imputation.is_multiple:
+    if model.is_of_rows and imputation.is_multiple:
         raise ValueError(
-            "several imputations are drawn from the posterior of one Gaussian, which a mixture has "
-            "not; use `method: draw`, or `family: gaussian`"
+            "several imputations are drawn from the posterior of one Gaussian, which "
+            f"a {FAMILIES[model.family]} has not; use `method: draw`, or `family: gaussian`"
         )
 
 
@@ -25,8 +25,8 @@ def require_components(model: ModelOptions, *, clusters: bool) -> None:
 
 def require_summary(model: ModelOptions, wanted_by: str) -> None:
     """Raise a ValueError if a model that needs the rows is to be fitted to sums of them."""
-    if model.is_mixture:
+    if model.is_of_rows:
         raise ValueError(
-            f"{wanted_by} sums the rows up, and a mixture needs the rows themselves; remove it, or "
-            "use `family: gaussian`"
+            f"{wanted_by} sums the rows up, and a {FAMILIES[model.family]} needs the rows "
+            "themselves; remove it, or use `family: gaussian`"
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Literal, Self, TypeVar, get_args
 
 from pydantic import (
@@ -55,20 +57,36 @@ ComponentCount = Annotated[
 ]
 # EM for a mixture begins from so many points where a job does not say.
 MIXTURE_STARTS = 5
+Family = Literal["gaussian", "mixture", "factor"]
+# What a model of each is in words, and of which families the options are that are not of all.
+FAMILIES: Mapping[Family, str] = MappingProxyType(
+    {"gaussian": "Gaussian", "mixture": "mixture", "factor": "factor model"}
+)
+_OPTIONS_OF: Mapping[str, tuple[Family, ...]] = MappingProxyType(
+    {
+        "components": ("mixture", "factor"),
+        "covariance_type": ("mixture",),
+        "noise": ("factor",),
+        "rotation": ("factor",),
+        "min_noise": ("factor",),
+        "n_starts": ("gaussian", "mixture"),
+    }
+)
 
 
 class ModelOptions(Section):
     """Which model is fitted, and how."""
 
-    family: Literal["gaussian", "mixture"] = Field(
+    family: Family = Field(
         "gaussian",
         description="gaussian: one mean and covariance for all rows; mixture: several Gaussians, "
-        "for tables of groups or bent clouds.",
+        "for tables of groups or bent clouds; factor: one Gaussian by few factors, for tables of "
+        "many columns.",
     )
     components: ComponentCount | None = Field(
         None,
-        description="How many Gaussians a mixture has; auto (default): as many as the best BIC "
-        "wants, counted up from 1 to 9 at most.",
+        description="How many Gaussians a mixture has, or factors a factor model; auto (default): "
+        "as many as the best BIC wants, counted up from 1, of a mixture to 9 at most.",
         examples=["auto", 3],
     )
     covariance_type: Literal["full", "tied", "diag", "spherical"] | None = Field(
@@ -77,12 +95,31 @@ class ModelOptions(Section):
         "tied: all are one; diag: columns are independent within a component; spherical: and have "
         "one variance.",
     )
+    noise: Literal["diagonal", "isotropic"] | None = Field(
+        None,
+        description="What the factors of a factor model leave: diagonal (default): a variance of "
+        "each column; isotropic: one of all, which is probabilistic PCA.",
+    )
+    rotation: Literal["varimax"] | None = Field(
+        None,
+        description="How factors are turned: varimax: each column loads on few; default: scores "
+        "are uncorrelated given a whole row. Cells are filled alike.",
+        examples=["varimax"],
+    )
+    min_noise: Number | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="The share of a column's variance that a factor model leaves to its noise at "
+        "least; default: 1e-5, and where isotropic 1e-6.",
+        examples=[0.001],
+    )
     tol: Number = Field(
         1e-6,
         gt=0,
         lt=1,
-        description="Estimated distance to the optimum, in sd, at which EM stops; of a mixture the "
-        "rise of the log-likelihood that is left for each row.",
+        description="Estimated distance to the optimum, in sd, at which EM stops; of a mixture and "
+        "of a factor model the rise of the log-likelihood that is left for each row.",
     )
     max_iter: Count = Field(1000, ge=1, description="Most iterations of EM.")
     prior: PriorRows = Field(
@@ -106,7 +143,7 @@ class ModelOptions(Section):
         None,
         ge=2,
         description="Fewest rows of a group that gets a model of its own, with columns.group_by; "
-        "default: 50, or 5 for each column of the model if that is more.",
+        "default: 50, or 5 for each column of the model if that is more; of a factor model 50.",
         examples=[100],
     )
 
@@ -116,17 +153,33 @@ class ModelOptions(Section):
         return self.family == "mixture"
 
     @property
+    def is_factor(self) -> bool:
+        """Whether it is of few factors behind the columns."""
+        return self.family == "factor"
+
+    @property
+    def is_of_rows(self) -> bool:
+        """Whether it is fitted to the rows themselves, of which no sums determine it."""
+        return self.family != "gaussian"
+
+    @property
     def starts(self) -> int:
         """From how many points EM is started."""
         return self.n_starts or (MIXTURE_STARTS if self.is_mixture else 1)
 
     @model_validator(mode="after")
     def _options_are_the_familys(self) -> Self:
-        for name in ("components", "covariance_type"):
-            if getattr(self, name) is not None and not self.is_mixture:
-                raise ValueError(f"{name} is of a mixture: add `family: mixture`, or remove it")
-        if self.is_mixture and self.acceleration != "anderson":
-            raise ValueError("a mixture is always sped up by anderson; remove acceleration")
+        for name, families in _OPTIONS_OF.items():
+            if getattr(self, name) is not None and self.family not in families:
+                theirs = " or ".join(f"a {FAMILIES[family]}" for family in families)
+                to_add = " or ".join(f"`family: {family}`" for family in families)
+                raise ValueError(f"{name} is of {theirs}: add {to_add}, or remove it")
+        if self.is_of_rows and self.acceleration != "anderson":
+            raise ValueError(
+                f"a {FAMILIES[self.family]} is always sped up by anderson; remove acceleration"
+            )
+        if self.is_factor and self.prior != "auto":
+            raise ValueError("a factor model has no prior; remove it, or set min_noise")
         return self
 
 

@@ -23,6 +23,8 @@ Fit, GroupRow
     How EM went on all rows (made of a `FittedModel`), and on a group of them (of a `GroupFit`).
 Components
     Those of a mixture: their sizes and means, BIC, and where they lie.
+Factors
+    Those of a factor model: what they explain, the columns' loadings, and BIC.
 RowsOfModel
     Of how many rows the model is, and how many of them a job's state has kept.
 CheckRow

@@ -1,4 +1,4 @@
-"""The pictures of a mixture's components, from its numbers."""
+"""The pictures of a mixture's components, and of how many there are, from its numbers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ LONGEST_AXIS = 60
 
 
 @matplotlib.rc_context(STYLE)
-def bics(points: Sequence[tuple[int, float]], chosen: int) -> Figure:
-    """Draw BIC by the number of components, the chosen one marked."""
+def bics(points: Sequence[tuple[int, float]], chosen: int, what: str) -> Figure:
+    """Draw BIC by the number of components or factors, the chosen one marked."""
     figure = Figure(figsize=(WIDTH, 2.0), layout="constrained")
     axes = figure.subplots()
     axes.plot(*zip(*points, strict=True), color=INK, lw=1.2, marker="o", markersize=3)
@@ -29,7 +29,7 @@ def bics(points: Sequence[tuple[int, float]], chosen: int) -> Figure:
     if best is not None:
         axes.plot([chosen], [best], "o", color=IMPUTED, markersize=7)
     axes.set_title("BIC, lower is better")
-    axes.set_xlabel("number of components")
+    axes.set_xlabel(f"number of {what}")
     axes.xaxis.set_major_locator(MaxNLocator(9, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.12g}".replace("-", "\u2212"))

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from em_impute.gaussian import EMResult
+from em_impute.gaussian.families import MixtureFit
 from em_impute.gaussian.filling import FillingModel, FittedModel
 from em_impute.gaussian.linalg import NO_SPREAD
 from em_impute.gaussian.threads import one_blas_thread
+from em_impute.job.options import Family
 from em_impute.reporting.missingness import FEWEST_ROWS
 from em_impute.reporting.records import Evaluation, Fit, GroupRow, Groups
 from em_impute.tables.digest import finite
@@ -45,8 +47,14 @@ def describe_fit(result: FittedModel, tol: float | None = None) -> Fit:
         condition=_condition(result.model) if isinstance(result, EMResult) else None,
         starts=result.starts.n if result.starts else 1,
         starts_agree=result.starts.agree if result.starts else None,
-        family="gaussian" if isinstance(result, EMResult) else "mixture",
+        family=_family(result),
     )
+
+
+def _family(result: FittedModel) -> Family:
+    if isinstance(result, EMResult):
+        return "gaussian"
+    return "mixture" if isinstance(result, MixtureFit) else "factor"
 
 
 @one_blas_thread()

@@ -24,6 +24,7 @@ REJECTED, MOST_NAMED = 0.05, 3
 _DISTANCES = {
     "gaussian": "Distance to the maximum",
     "mixture": "Gain of the last step for each row",
+    "factor": "Gain that is left for each row",
 }
 
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from em_impute.reporting import component_plots, plots, self_test_plots, style
 from em_impute.reporting.components import Components
+from em_impute.reporting.factors import Factors
 from em_impute.reporting.formatting import escape_markdown
 from em_impute.reporting.imputations import Trace
 from em_impute.reporting.means import Means
@@ -31,6 +32,7 @@ IN_THE_PAGE = (
     "chains",
     "bics",
     "directions",
+    "loadings",
     "correlations",
     "errors",
     "coverage",
@@ -42,6 +44,7 @@ IN_THE_ARTIFACT = (
     "patterns",
     "missingness",
     "directions",
+    "loadings",
     "bics",
     "distributions",
     "means",
@@ -158,6 +161,8 @@ def _of_both(report: Report) -> Iterator[_Picture]:
         yield _Picture("chains", lambda: plots.chains(traces), lambda: _chains_in_words(traces))
     if found := report.components:
         yield from _of_the_components(found)
+    if factors := report.factors:
+        yield from _of_the_factors(factors)
     if matrix := report.correlations:
         yield _Picture(
             "correlations", lambda: plots.correlations(matrix), lambda: _CORRELATIONS_IN_WORDS
@@ -178,7 +183,7 @@ def _of_the_components(found: Components) -> Iterator[_Picture]:
     if len(found.bics) > 1:
         yield _Picture(
             "bics",
-            lambda: component_plots.bics(found.bics, k),
+            lambda: component_plots.bics(found.bics, k, "components"),
             lambda: f"BIC by number of components; the best has {k}.",
         )
     if shown := found.directions:
@@ -186,6 +191,22 @@ def _of_the_components(found: Components) -> Iterator[_Picture]:
             "directions",
             lambda: component_plots.directions(shown),
             lambda: f"Rows and the ellipses of {k} components in the plane that parts them most.",
+        )
+
+
+def _of_the_factors(found: Factors) -> Iterator[_Picture]:
+    """The pictures of a factor model."""
+    k = len(found.explained)
+    yield _Picture(
+        "loadings",
+        lambda: plots.loadings(found),
+        lambda: f"Correlations of factors (1 to {found.shown}) with {len(found.loads)} columns.",
+    )
+    if len(found.bics) > 1:
+        yield _Picture(
+            "bics",
+            lambda: component_plots.bics(found.bics, k, "factors"),
+            lambda: f"BIC by number of factors; the best has {k}.",
         )
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from em_impute.gaussian.arrays import Floats
+from em_impute.reporting.factors import Factors
 from em_impute.reporting.imputations import Trace
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.means import Means
@@ -38,6 +39,7 @@ from em_impute.reporting.style import (
 DISTANCES = {
     "gaussian": "estimated distance to the maximum (sd / correlation units)",
     "mixture": "gain of the log-likelihood by a step, for each row",
+    "factor": "estimated gain that is left of the log-likelihood, for each row",
 }
 MAX_MARKERS = 60
 LONGEST_TITLE = 60
@@ -104,12 +106,23 @@ def correlations(item: Correlations) -> Figure:
     """Draw the correlation matrix below its diagonal."""
     matrix = item.matrix()
     matrix[np.triu_indices(len(matrix))] = np.nan
+    return _of_correlations(matrix[1:, :-1], item.columns[1:], item.columns[:-1])
+
+
+@matplotlib.rc_context(STYLE)
+def loadings(item: Factors) -> Figure:
+    """Draw the correlations of factors with columns."""
+    factors = [f"factor {h}" for h in range(1, item.shown + 1)]
+    return _of_correlations(item.matrix.T, factors, [one.column for one in item.loads])
+
+
+def _of_correlations(values: Floats, rows: Sequence[str], columns: Sequence[str]) -> Figure:
     steps = np.linspace(-1, 1, 2 * SHADES + 1)
     colours = [(*to_rgb(SHADED if r > 0 else OPPOSITE), abs(r)) for r in steps]
     return _matrix(
-        matrix[1:, :-1],
-        item.columns[1:],
-        item.columns[:-1],
+        values,
+        rows,
+        columns,
         ListedColormap(colours),
         Normalize(-1, 1),
         lambda r, _: f"{r:.2f}".replace("-", "\u2212"),
@@ -309,28 +322,32 @@ def _matrix(
 ) -> Figure:
     """Columns by columns, shaded, with numbers in the cells of a small matrix; NaN is empty."""
     names = [label(name) for name in rows]
-    side = max(0.9, min(0.42 * len(names), 3.7), 0.16 * len(names))
-    above = _names_height(columns, side)
-    figure = Figure(figsize=(max(WIDTH, side + 2.3), side + above + 0.15), layout="constrained")
+    longer = max(len(rows), len(columns))
+    pitch = max(0.9, min(0.42 * longer, 3.7), 0.16 * longer) / longer
+    across, down = pitch * len(columns), pitch * len(rows)
+    above = _names_height(columns, across)
+    figure = Figure(figsize=(max(WIDTH, across + 2.3), down + above + 0.15), layout="constrained")
     axes = figure.subplots()
     axes.imshow(values, colours, scale, aspect="equal", interpolation="none")
     axes.set_anchor("NW")
-    _name_columns(axes, columns, side)
-    pitch = 72 * side / len(names)
+    _name_columns(axes, columns, across)
     axes.set_yticks(range(len(names)), names)
-    axes.tick_params(axis="y", labelsize=min(8.5, 0.9 * pitch))
+    axes.tick_params(axis="y", labelsize=min(8.5, 0.9 * 72 * pitch))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    if len(names) <= MAX_NUMBERED:
+    if longer <= MAX_NUMBERED:
         for i, j in np.argwhere(np.isfinite(values)):
             colour = PAPER if values[i, j] > 0.6 else INK
             text = number(values[i, j], 0)
             axes.text(j, i, text, ha="center", va="center", color=colour, size=7.5)
     else:
-        bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, shrink=0.6, aspect=14)
+        tall = len(names) > MAX_NUMBERED
+        bar = figure.colorbar(
+            ScalarMappable(scale, colours), ax=axes, shrink=0.6 if tall else 1.0, aspect=14
+        )
         bar.outline.set_visible(False)
         bar.ax.tick_params(length=0)
-        bar.ax.yaxis.set_major_locator(MaxNLocator(4))
+        bar.ax.yaxis.set_major_locator(MaxNLocator(4 if tall else 2))
         bar.ax.yaxis.set_major_formatter(number)
     return figure
 

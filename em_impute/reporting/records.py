@@ -16,8 +16,10 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from em_impute.gaussian.arrays import Floats
+from em_impute.job.options import Family
 from em_impute.reporting.components import Components
 from em_impute.reporting.drift import Drift
+from em_impute.reporting.factors import Factors
 from em_impute.reporting.imputations import Imputations
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.means import Means
@@ -100,8 +102,9 @@ class Fit:
         From how many points EM was started.
     starts_agree : bool or None
         Whether all of them led to the same maximum; None with one.
-    family : {"gaussian", "mixture"}
-        Of a mixture `distance` is what an M-step gains of the log-likelihood for each row.
+    family : {"gaussian", "mixture", "factor"}
+        Of a mixture `distance` is what an M-step gains of the log-likelihood for each row, of a
+        factor model what that may yet rise by.
     """
 
     status: str
@@ -118,7 +121,7 @@ class Fit:
     condition: float | None = None
     starts: int = 1
     starts_agree: bool | None = None
-    family: Literal["gaussian", "mixture"] = "gaussian"
+    family: Family = "gaussian"
 
 
 @dataclass(frozen=True)
@@ -245,8 +248,8 @@ class Report:
     run was made of. `failures` are the parts of it that could not be made; `unsettled` says that
     nobody knows whether the target holds the table. What is said of imputed cells is about the
     first of several `imputations`. `rows_of_model` is None where those are the table's own.
-    `is_direct` says that the run went without Prefect. `components` are those of a mixture.
-    `date` is the data date.
+    `is_direct` says that the run went without Prefect. `components` are those of a mixture,
+    `factors` those of a factor model. `date` is the data date.
     """
 
     job: str
@@ -284,6 +287,7 @@ class Report:
     is_direct: bool = False
     components: Components | None = None
     date: str = ""
+    factors: Factors | None = None
 
     @property
     def published(self) -> bool:

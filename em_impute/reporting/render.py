@@ -54,6 +54,10 @@ SHARED = {
     "diag": "Within each the columns are independent.",
     "spherical": "Within each the columns are independent, and have one variance.",
 }
+PLACED = {
+    None: "They are turned so that scores are uncorrelated given a whole row.",
+    "varimax": "They are turned so that each column loads on few (varimax).",
+}
 
 Cell = str | int | float | None
 
@@ -322,6 +326,7 @@ def _environment(**options: Any) -> Environment:
         "left": SHOWN_LEFT,
         "most": SHOWN_COLUMNS,
         "shared": SHARED,
+        "placed": PLACED,
     }
     return environment
 

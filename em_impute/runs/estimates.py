@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from em_impute.gaussian import GaussianModel, PatternSummary, Regression
 from em_impute.gaussian.estimates import estimates, regression
-from em_impute.job import CannotRun
+from em_impute.job import FAMILIES, CannotRun
 from em_impute.runs.history import read_report
 from em_impute.tables.run_folder import RunFolder
 
@@ -77,8 +77,8 @@ def _fitted(run: Path) -> tuple[PatternSummary, GaussianModel, float]:
         raise CannotRun("This run fitted no model, so there are no estimates.")
     if fit.family != "gaussian":
         raise CannotRun(
-            "The model of this run is a mixture, whose parameters have no standard errors here; "
-            "run the job with `model: {family: gaussian}`."
+            f"The model of this run is a {FAMILIES[fit.family]}, whose parameters have no standard "
+            "errors here; run the job with `model: {family: gaussian}`."
         )
     if fit.status != "converged":
         raise CannotRun(f"Standard errors are those of a maximum. {fit.message}")

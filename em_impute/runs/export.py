@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from em_impute.gaussian import GaussianModel
-from em_impute.job import CannotRun, DatabaseSource, Job, split_table
+from em_impute.job import FAMILIES, CannotRun, DatabaseSource, Job, split_table
 from em_impute.job.legible import legible
 from em_impute.runs.manifest import read_manifest
 from em_impute.runs.recompute import job_of
@@ -131,10 +131,10 @@ def read_export(path: Path) -> Export:
     job = job_of(recorded)
     if not folder.model.exists():
         raise CannotRun("This run fitted no model, so there is nothing to export.")
-    if job.model.is_mixture:
+    if job.model.is_of_rows:
         raise CannotRun(
-            "This run's model is a mixture, and a query has one Gaussian; run the job with "
-            "`model: {family: gaussian}`."
+            f"This run's model is a {FAMILIES[job.model.family]}, and a query has a mean and a "
+            "covariance; run the job with `model: {family: gaussian}`."
         )
     if not folder.columns.exists():
         raise CannotRun(

@@ -20,11 +20,13 @@ from em_impute.gaussian import (
     EMResult,
     PatternSummary,
 )
+from em_impute.gaussian.families import FactorFit
 from em_impute.gaussian.filling import FittedModel
 from em_impute.job import CannotRun
 from em_impute.job.legible import legible
 from em_impute.reporting import matrices, missingness
 from em_impute.reporting.columns import ImputedDigest
+from em_impute.reporting.factors import Factors, describe_factors
 from em_impute.reporting.fit import describe_fit, describe_groups
 from em_impute.reporting.imputations import Imputations, describe_imputations
 from em_impute.reporting.means import MeanEstimate, describe_means, estimate_means
@@ -266,6 +268,7 @@ SECTIONS: dict[str, Section] = {
     ),
     "correlations": lambda m: _estimated_correlations(m.result, m.summary),
     "components": lambda m: measure_components(m.snapshot, m.roles, m.result),
+    "factors": lambda m: _factors(m.result, m.run.job.model.rotation),
     "means": lambda m: describe_means(m.means),
     "sensitivity": lambda m: _sensitivity(m),
     "imputations": lambda m: _several(m.run, m.fitted),
@@ -340,6 +343,10 @@ def _estimated_correlations(
         return None
     missing = summary.n_rows - summary.observed_counts
     return matrices.describe_correlations(result.model, missing.tolist())
+
+
+def _factors(result: FittedModel | None, rotation: str | None) -> Factors | None:
+    return describe_factors(result, rotation) if isinstance(result, FactorFit) else None
 
 
 def _sensitivity(measured: _Measured) -> Sensitivity | None:

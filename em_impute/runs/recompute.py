@@ -163,8 +163,8 @@ def _without_source(
         f"The source {source} has changed since: {why}, so the table cannot be computed again."
     )
     sentences = (sentence, *_differences(recorded))
-    if job.model.is_mixture or not folder.summary.exists():
-        # A mixture is one of rows, which the run has not kept.
+    if job.model.is_of_rows or not folder.summary.exists():
+        # The run has not kept the rows.
         return Verification("cannot be verified", sentences)
     then = GaussianModel.load(folder.model)
     rows = ModelRows.of_run(folder)

@@ -19,9 +19,9 @@ import pyarrow as pa
 from em_impute import checks
 from em_impute.checks import Checked, CheckResult
 from em_impute.gaussian import EMResult, GaussianModel, Status
-from em_impute.gaussian.families import MixtureFit
+from em_impute.gaussian.families import FactorFit, MixtureFit
 from em_impute.gaussian.filling import FittedModel
-from em_impute.job import CannotRun, Job
+from em_impute.job import FAMILIES, CannotRun, Job
 from em_impute.runs.kept import is_overtaken
 from em_impute.runs.passes import passes_of
 from em_impute.runs.run import Loaded, Run
@@ -268,20 +268,19 @@ def _gathered(job: Job, table: Loaded, folder: RunFolder, log: Log) -> Gathered 
 
 
 def _notes(job: Job, table: Loaded, result: FittedModel) -> Iterator[str]:
-    """What of a mixture was decided in the usual course."""
-    if sampled := sample_in_words(table, table.roles) if job.model.is_mixture else "":
+    """What of a model of rows was decided in the usual course."""
+    if sampled := sample_in_words(table, table.roles, job.model):
         yield sampled
-    if isinstance(result, MixtureFit) and result.bics:
-        k = len(result.model.weights)
+    if isinstance(result, MixtureFit | FactorFit) and result.bics:
         yield (
-            f"The mixture has {k} component{'s' if k > 1 else ''}, the best by BIC of 1 to "
+            f"The {FAMILIES[job.model.family]} has {result.in_words}, the best by BIC of 1 to "
             f"{max(result.bics)}."
         )
 
 
 def _fit_model(job: Job, table: Loaded, rows: ModelRows, folder: RunFolder) -> FittedModel:
-    if job.model.is_mixture:
-        return _fit_mixture(job, table)
+    if job.model.is_of_rows:
+        return _fit_rows(job, table)
 
     def fitted(start: GaussianModel | None) -> EMResult:
         on_iteration = progress.iterations(job.model.tol)
@@ -295,12 +294,12 @@ def _fit_model(job: Job, table: Loaded, rows: ModelRows, folder: RunFolder) -> F
     return fitted(None) if failed and rows.start else result
 
 
-def _fit_mixture(job: Job, table: Loaded) -> MixtureFit:
+def _fit_rows(job: Job, table: Loaded) -> FittedModel:
     try:
         on_iteration = progress.iterations(job.model.tol)
         return fit_rows(read_rows(table, table.roles), job.model, on_iteration)
     except ValueError as error:
-        raise CannotRun(f"The mixture cannot be fitted: {error}") from None
+        raise CannotRun(f"The {FAMILIES[job.model.family]} cannot be fitted: {error}") from None
 
 
 def _drawn(

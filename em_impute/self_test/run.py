@@ -101,7 +101,7 @@ def _refit(
         groups = sum_up_groups(rows.gather_hiding(), n, roles, model)
         models, _, _ = fit_summaries(groups, roles, model)
         data = reduce(add, groups.values())
-    elif model.is_mixture:
+    elif model.is_of_rows:
         data = gathered(rows.gather_hiding(), n, roles)
     else:
         data = sum_up((X for _, X in rows.gather_hiding()), roles.dimensions)

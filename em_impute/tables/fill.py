@@ -16,11 +16,10 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 
-from em_impute.gaussian import GaussianModel
 from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.delta import shifts
 from em_impute.gaussian.draws import uniforms
-from em_impute.gaussian.filling import FillingModel
+from em_impute.gaussian.filling import FillingModel, Normal
 from em_impute.gaussian.holes import Holes
 from em_impute.gaussian.keys import Words
 from em_impute.job import (
@@ -366,9 +365,9 @@ def filled_columns(
         mean[rows], sd[rows] = _moments(own, X[rows])
         if draws:
             stream = imputation.seed, number
-            for gaussian, some in own.drawn_by(X[rows], imputation.seed, keys[rows], number):
+            for normal, some in own.drawn_by(X[rows], imputation.seed, keys[rows], number):
                 mine = rows[some]
-                drawn[mine] = _drawn(gaussian, X[mine], roles, stream, keys[mine], shift)
+                drawn[mine] = _drawn(normal, X[mine], roles, stream, keys[mine], shift)
     mean += shift
     for name in roles.impute:
         column, encoding, at = batch.column(name), roles.filling(name), roles.at(name)
@@ -389,7 +388,7 @@ def _shift(model: FillingModel, roles: Roles, imputation: Imputation) -> Floats:
     return shifts(filled, model.columns, model.sd)
 
 
-def _moments(model: FillingModel, X: Floats) -> tuple[Floats, Floats]:
+def _moments(model: FillingModel | Normal, X: Floats) -> tuple[Floats, Floats]:
     """Conditional mean and sd of the missing cells, of the shape of `X`, NaN elsewhere."""
     given = model.conditional(X)
     mean, sd = np.full(X.shape, np.nan), np.full(X.shape, np.nan)
@@ -398,7 +397,7 @@ def _moments(model: FillingModel, X: Floats) -> tuple[Floats, Floats]:
 
 
 def _drawn(
-    model: GaussianModel,
+    model: Normal,
     X: Floats,
     roles: Roles,
     stream: tuple[int, int],

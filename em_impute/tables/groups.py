@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from em_impute.gaussian import Status
 from em_impute.gaussian.filling import FillingModel, FittedModel
-from em_impute.job import CannotRun, ModelOptions
+from em_impute.job import FAMILIES, CannotRun, ModelOptions
 from em_impute.tables.columns.encoding import as_labels
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.imputations import Drawn, Models
@@ -158,7 +158,7 @@ def sum_up_groups(
     options : ModelOptions
     """
     groups: dict[str, Data] = {}
-    for batch, X in sampled(portions, rows, roles) if options.is_mixture else portions:
+    for batch, X in sampled(portions, rows, roles) if options.is_of_rows else portions:
         for label, at in group_rows(batch, roles):
             data = groups.setdefault(label, nothing_yet(options, roles.dimensions))
             data.update(X[at])
@@ -198,7 +198,9 @@ def fit_summaries(
     roles : Roles
     options : ModelOptions
     """
-    least = options.min_group_rows or max(50, 5 * len(roles.dimensions))
+    # A factor model has no covariance of all columns that needs as many rows.
+    of_columns = 0 if options.is_factor else 5 * len(roles.dimensions)
+    least = options.min_group_rows or max(50, of_columns)
     fits = {label: _fit(label, s, options, least) for label, s in summaries.items()}
     models = {
         label: fit.result.model for label, fit in fits.items() if fit.result and fit.own_model
@@ -222,7 +224,8 @@ def _fit(label: str, summary: Data, options: ModelOptions, least: int) -> GroupF
         result = fit_data(summary, options)
     except ValueError:
         # A column that the group never shows: that is for all rows to settle.
-        why = "its rows determine no mixture" if options.is_mixture else "a column shows nothing"
+        of_rows = f"its rows determine no {FAMILIES[options.family]}"
+        why = of_rows if options.is_of_rows else "a column shows nothing"
         return GroupFit(shown, summary.n_rows, None, why)
     return GroupFit(shown, summary.n_rows, result, result.status.value)
 

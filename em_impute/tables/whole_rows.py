@@ -1,4 +1,4 @@
-"""Rows that a model is fitted to as they are, where no sums of them determine it: a mixture's.
+"""Rows that a model is fitted to as they are, where no sums of them determine it.
 
 They are held in memory, encoded. Of a table with more than `MOST_CELLS` cells in the model's
 columns they are a sample, spread over the table.
@@ -6,7 +6,6 @@ columns they are a sample, spread over the table.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -16,9 +15,10 @@ import pyarrow as pa
 
 from em_impute.gaussian import EMResult, Iteration, PatternSummary
 from em_impute.gaussian.arrays import Floats
-from em_impute.gaussian.families import MixtureFit, Options, fit_mixture
+from em_impute.gaussian.families import FactorFit, MixtureFit, Options, fit_factor, fit_mixture
 from em_impute.gaussian.filling import FittedModel
-from em_impute.job import ModelOptions
+from em_impute.gaussian.stopping import unheard
+from em_impute.job import FAMILIES, ModelOptions
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.sample import SEED, spread_ranks
 from em_impute.tables.snapshot import Snapshot, read_batches
@@ -69,7 +69,7 @@ Data = PatternSummary | WholeRows
 
 def nothing_yet(options: ModelOptions, columns: Sequence[str]) -> Data:
     """Data of the family without rows."""
-    return WholeRows(columns) if options.is_mixture else PatternSummary(columns)
+    return WholeRows(columns) if options.is_of_rows else PatternSummary(columns)
 
 
 def most_rows(roles: Roles) -> int:
@@ -126,13 +126,20 @@ def gathered(
     return found
 
 
-def sample_in_words(snapshot: Snapshot, roles: Roles) -> str:
-    """That a model is fitted to a sample of the rows; empty if it is to all."""
-    if snapshot.rows <= (most := most_rows(roles)):
+def sample_in_words(snapshot: Snapshot, roles: Roles, options: ModelOptions) -> str:
+    """That a model is fitted to a sample of the rows; empty if it is to all.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    roles : Roles
+    options : ModelOptions
+    """
+    if not options.is_of_rows or snapshot.rows <= (most := most_rows(roles)):
         return ""
     return (
-        f"The mixture is fitted to a sample of {most:,} of the table's {snapshot.rows:,} rows, as "
-        f"many as {MOST_CELLS:,} cells hold."
+        f"The {FAMILIES[options.family]} is fitted to a sample of {most:,} of the table's "
+        f"{snapshot.rows:,} rows, as many as {MOST_CELLS:,} cells hold."
     )
 
 
@@ -168,49 +175,85 @@ def fit_rows(
     options: ModelOptions,
     on_iteration: Callable[[Iteration], None] | None = None,
     near: FittedModel | None = None,
-) -> MixtureFit:
-    """Fit a mixture as a job says; parameters and errors as in `fit_data`.
+) -> MixtureFit | FactorFit:
+    """Fit a mixture or a factor model as a job says; parameters and errors as in `fit_data`.
 
     A constant column takes no part, and is filled with its value. With a fit that is `near` there
-    are as many components, and the same prior.
+    are as many components or factors, and the same prior.
 
     Parameters
     ----------
     rows : WholeRows
     options : ModelOptions
     on_iteration : callable, optional
-    near : MixtureFit, optional
+    near : MixtureFit or FactorFit, optional
     """
     X, limit = rows.matrix(), options.time_limit
     constants = _constants(X, rows.columns)
     varying = [name not in constants for name in rows.columns]
     if not any(varying):
         raise ValueError(
-            "Every column of the model is constant, so there is nothing by which components could "
-            "differ. Use `family: gaussian`."
+            "Every column of the model is constant, so there is nothing by which components or "
+            "factors could differ. Use `family: gaussian`."
         )
-    wanted = options.components or "auto"
-    prior = options.prior
-    if isinstance(near, MixtureFit):
-        wanted, prior = len(near.model.weights), near.prior_rows
-    fit = fit_mixture(
+    fit = (_fit_factor if options.is_factor else _fit_mixture)(
         X[:, varying] if constants else X,
         [name for name in rows.columns if name not in constants],
+        options,
+        Options(
+            options.tol,
+            options.max_iter,
+            deadline=None if limit is None else time.monotonic() + limit,
+            on_iteration=on_iteration or unheard,
+        ),
+        near,
+    )
+    if not constants:
+        return fit
+    return replace(fit, model=fit.model.with_constants(rows.columns, constants))  # type: ignore[arg-type]
+
+
+def _fit_mixture(
+    X: Floats,
+    columns: Sequence[str],
+    options: ModelOptions,
+    limits: Options,
+    near: FittedModel | None,
+) -> MixtureFit:
+    wanted, prior = options.components or "auto", options.prior
+    if isinstance(near, MixtureFit):
+        wanted, prior = near.n_components, near.prior_rows
+    return fit_mixture(
+        X,
+        columns,
         "bic" if wanted == "auto" else wanted,
         kind=options.covariance_type or "full",
         prior_rows=prior,
         n_init=options.starts,
-        options=Options(
-            options.tol,
-            options.max_iter,
-            math.inf if limit is None else time.monotonic() + limit,
-            on_iteration,
-        ),
+        options=limits,
         rng=np.random.default_rng(START_SEED),
     )
-    if not constants:
-        return fit
-    return replace(fit, model=fit.model.with_constants(rows.columns, constants))
+
+
+def _fit_factor(
+    X: Floats,
+    columns: Sequence[str],
+    options: ModelOptions,
+    limits: Options,
+    near: FittedModel | None,
+) -> FactorFit:
+    wanted = options.components or "auto"
+    if isinstance(near, FactorFit):
+        wanted = near.n_components
+    return fit_factor(
+        X,
+        columns,
+        "bic" if wanted == "auto" else wanted,
+        noise=options.noise or "diagonal",
+        rotation=options.rotation,
+        min_noise=options.min_noise,
+        options=limits,
+    )
 
 
 def _constants(X: Floats, columns: Sequence[str]) -> dict[str, float]:

@@ -284,6 +284,30 @@ def test_penguins_are_told_apart_by_their_measurements(
     assert "Where the components lie" in (folder / "report.html").read_text()
 
 
+def test_personality_is_five_factors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each goes with the questions of one trait, though the fit does not know which these are."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "factors.yaml")
+    assert result.exit_code == 0, result.output
+    assert "508 missing cells were filled" in result.output
+    before, after = pd.read_csv("data/bfi.csv"), pd.read_csv("out/personality.csv")
+    assert after.notna().all(axis=None)
+    pd.testing.assert_frame_equal(after.where(before.notna()), before, check_dtype=False)
+    [folder] = (tmp_path / "runs" / "personality").iterdir()
+    assert json.loads((folder / "model.json").read_text())["format"] == "em_impute.factor"
+    numbers = json.loads((folder / "report.json").read_text())
+    factor_of = {
+        one["column"]: int(np.abs(one["correlations"]).argmax())
+        for one in numbers["factors"]["loads"]
+    }
+    for trait in "ACENO":
+        assert len({factor_of[f"{trait}{i}"] for i in range(1, 6)}) == 1
+    assert len(set(factor_of.values())) == 5
+    assert numbers["self_test"]["rmse_ratio"] < 0.9
+    assert "Which columns go with which factor" in (folder / "report.html").read_text()
+
+
 def test_missingness_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Little's test fails as a warning, with naniar's p-value; the draws are like the observed."""
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""`model.family`: what a mixture's job may say, and what does not go with it."""
+"""`model.family`: what a job of each may say, and what does not go with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from job_files import MINIMAL, complaints, load
 
 from em_impute.job import job_schema
 
-MIXTURE = "model: {family: mixture}\n"
+MIXTURE, FACTOR = "model: {family: mixture}\n", "model: {family: factor}\n"
 CLUSTERED = MINIMAL.replace("out.csv}", "out.csv, clusters: true}")
 
 
@@ -31,12 +31,27 @@ def test_all_that_a_mixture_has_is_in_the_schema() -> None:
     jsonschema.Draft202012Validator(job_schema()).validate(job.model_dump(mode="json"))
 
 
+def test_all_that_a_factor_model_has_is_in_the_schema() -> None:
+    options = "{family: factor, components: 3, noise: isotropic, rotation: varimax, min_noise: 0.1}"
+    job = load(f"{MINIMAL}model: {options}\nimputation: {{method: draw, delta: {{a: 1}}}}")
+    assert (job.model.components, job.model.noise, job.model.rotation) == (
+        3,
+        "isotropic",
+        "varimax",
+    )
+    assert (job.model.min_noise, job.model.starts, job.model.is_of_rows) == (0.1, 1, True)
+    model = load(MINIMAL + FACTOR).model
+    assert model.components is model.noise is model.rotation is model.min_noise is None
+    jsonschema.Draft202012Validator(job_schema()).validate(job.model_dump(mode="json"))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         (
             f"{MINIMAL}model: {{components: 3}}",
-            "4:8: model: components is of a mixture: add `family: mixture`, or remove it",
+            "4:8: model: components is of a mixture or a factor model: add `family: mixture` or "
+            "`family: factor`, or remove it",
         ),
         (
             f"{MINIMAL}model: {{family: gaussian, covariance_type: tied}}",
@@ -47,8 +62,48 @@ def test_all_that_a_mixture_has_is_in_the_schema() -> None:
             "4:38: model.components: expected auto, or a whole number from 1 to 100",
         ),
         (
-            f"{MINIMAL}model: {{family: factor}}",
-            "4:17: model.family: expected gaussian or mixture",
+            f"{MINIMAL}model: {{family: tree}}",
+            "4:17: model.family: expected gaussian, mixture or factor",
+        ),
+        (
+            f"{MINIMAL}model: {{family: mixture, noise: diagonal}}",
+            "4:8: model: noise is of a factor model: add `family: factor`, or remove it",
+        ),
+        (
+            f"{MINIMAL}model: {{rotation: varimax}}",
+            "4:8: model: rotation is of a factor model: add `family: factor`, or remove it",
+        ),
+        (
+            f"{MINIMAL}model: {{family: factor, covariance_type: tied}}",
+            "4:8: model: covariance_type is of a mixture: add `family: mixture`, or remove it",
+        ),
+        (
+            f"{MINIMAL}model: {{family: factor, n_starts: 3}}",
+            "4:8: model: n_starts is of a Gaussian or a mixture: add `family: gaussian` or "
+            "`family: mixture`, or remove it",
+        ),
+        (
+            f"{MINIMAL}model: {{family: factor, prior: 1}}",
+            "4:8: model: a factor model has no prior; remove it, or set min_noise",
+        ),
+        (
+            f"{MINIMAL}model: {{family: factor, acceleration: squarem}}",
+            "4:8: model: a factor model is always sped up by anderson; remove acceleration",
+        ),
+        (
+            f"{CLUSTERED}{FACTOR}",
+            "3:9: target: clusters are the components of a mixture: add "
+            "`model: {family: mixture}`, or remove clusters",
+        ),
+        (
+            f"{MINIMAL}{FACTOR}imputation: {{method: multiple}}",
+            "5:13: imputation: several imputations are drawn from the posterior of one Gaussian, "
+            "which a factor model has not; use `method: draw`, or `family: gaussian`",
+        ),
+        (
+            f"{MINIMAL}{FACTOR}state: {{path: state/air}}",
+            "5:8: state: a state sums the rows up, and a factor model needs the rows themselves; "
+            "remove it, or use `family: gaussian`",
         ),
         (
             f"{MINIMAL}model: {{family: mixture, acceleration: none}}",

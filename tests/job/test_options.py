@@ -6,8 +6,8 @@ import pytest
 from job_files import MINIMAL, complaints, load
 
 MODEL_KEYS = (
-    "family, components, covariance_type, tol, max_iter, prior, acceleration, time_limit, "
-    "n_starts, min_group_rows"
+    "family, components, covariance_type, noise, rotation, min_noise, tol, max_iter, prior, "
+    "acceleration, time_limit, n_starts, min_group_rows"
 )
 SELF_TEST_EXPECTED = (
     "expected off, fill or refit, or a mapping such as "

@@ -113,7 +113,7 @@ def test_the_picture_has_the_rows_and_the_ellipses() -> None:
 
 def test_the_chosen_number_is_marked() -> None:
     points = ((1, 50.0), (2, 40.0), (3, 45.0))
-    _, chosen = component_plots.bics(points, 2).axes[0].lines
+    _, chosen = component_plots.bics(points, 2, "components").axes[0].lines
     assert chosen.get_xydata().tolist() == [[2.0, 40.0]]
 
 

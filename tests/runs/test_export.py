@@ -98,8 +98,9 @@ def answered(exported: Export, table: pa.Table, dialect: str, answer: Answer) ->
 # --- The jobs in configs/ ----------------------------------------------------------------------
 
 REFUSED = {
-    "clusters.yaml": "This run's model is a mixture, and a query has one Gaussian",
+    "clusters.yaml": "This run's model is a mixture, and a query has a mean and a covariance",
     "dask.yaml": "it draws its cells (imputation.method: draw)",
+    "factors.yaml": "This run's model is a factor model, and a query has a mean and a covariance",
     "groups.yaml": "its groups have models of their own (columns.group_by)",
     "missingness.yaml": "it draws its cells (imputation.method: draw)",
     "skewed.yaml": "it draws its cells (imputation.method: draw)",

@@ -357,7 +357,7 @@ def test_what_only_one_gaussian_gives_is_refused(
     clustered: tuple[Outcome, Report, pd.DataFrame],
 ) -> None:
     folder = clustered[0].report.parent
-    with pytest.raises(CannotRun, match="a mixture, and a query has one Gaussian"):
+    with pytest.raises(CannotRun, match="a mixture, and a query has a mean and a covariance"):
         read_export(folder)
     with pytest.raises(CannotRun, match="a mixture, whose parameters have no standard errors"):
         estimates_of(folder, 0.95, None)

@@ -21,13 +21,13 @@ columns x columns. In the order in which data go through them:
     factor_model  `FactorModel`: scores, and missing cells by them
 """
 
-from em_impute.gaussian.families.climb import Options
 from em_impute.gaussian.families.components import KINDS, Components, Kind
 from em_impute.gaussian.families.factor import MIN_NOISE, FactorFit, Noise, fit_factor
 from em_impute.gaussian.families.factor_model import FactorModel
 from em_impute.gaussian.families.mixture import MixtureFit, fit_mixture
 from em_impute.gaussian.families.model import MixtureModel
 from em_impute.gaussian.families.rows import Scaling
+from em_impute.gaussian.stopping import Options
 
 __all__ = [
     "KINDS",

@@ -9,8 +9,6 @@ from what an M-step adds to the expected log-likelihood: near a maximum that is 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,39 +20,13 @@ from em_impute.gaussian.families.e_step import e_step
 from em_impute.gaussian.families.rows import SortedRows
 from em_impute.gaussian.parameters import LOGLIK_ROUNDING
 from em_impute.gaussian.status import Iteration
+from em_impute.gaussian.stopping import Options
 from em_impute.gaussian.threads import one_blas_thread
 
 # Steps that gain more than this for each row are on the way to a hill: they stay plain ones.
 FAR = 1e-3
 # A gain for each row that is nothing but rounding.
 NO_GAIN = 1e-13
-
-
-@dataclass(frozen=True)
-class Options:
-    """When the loop ends.
-
-    Attributes
-    ----------
-    tol : float
-        Estimated rise of the log-likelihood that is left, for each row.
-    max_iter : int
-        Evaluations of the EM map after that at the start.
-    deadline : float
-        The moment, by `time.monotonic`, after which no further step is made.
-    on_iteration : callable, optional
-        Called with each evaluation.
-    """
-
-    tol: float
-    max_iter: int
-    deadline: float = math.inf
-    on_iteration: Callable[[Iteration], None] | None = None
-
-    @property
-    def out_of_time(self) -> bool:
-        """Whether the deadline is over."""
-        return time.monotonic() > self.deadline
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,8 +171,7 @@ class _Course:
         loglik, objective = (point.loglik, point.objective) if point else (-math.inf, -math.inf)
         gain = point.gain / self.rows.n_observed if point else math.inf
         self.trace.append(Iteration(len(self.trace), loglik, objective, gain, step, math.nan))
-        if self.options.on_iteration:
-            self.options.on_iteration(self.trace[-1])
+        self.options.on_iteration(self.trace[-1])
 
 
 def _evaluate(rows: SortedRows, components: Components, prior_rows: float) -> Point | None:

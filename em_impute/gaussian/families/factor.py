@@ -54,27 +54,22 @@ class FactorFit:
     bics : dict of int to float
         BIC (``-2 loglik + parameters log n``, lower is better) of every number of factors that was
         fitted.
+    timed_out : bool
+        Whether the time limit kept it from further numbers of factors.
     """
 
     model: FactorModel
     ascent: Ascent
     options: Options
     bics: Mapping[int, float] = field(default_factory=dict)
+    timed_out: bool = False
+
+    # --- As `EMResult` has it --------------------------------------------------------------------
 
     @property
     def loglik(self) -> float:
         """Observed-data log-likelihood, in full, on the original scale."""
         return self.ascent.point.loglik
-
-    @property
-    def n_rows(self) -> float:
-        """Rows with something observed, by weight."""
-        return self.ascent.point.mass
-
-    @property
-    def bic(self) -> float:
-        """Bayesian information criterion (Schwarz 1978); lower is better."""
-        return self.model.standardised.n_parameters * math.log(self.n_rows) - 2.0 * self.loglik
 
     @property
     def status(self) -> Status:
@@ -92,9 +87,9 @@ class FactorFit:
         return self.ascent.trace
 
     @property
-    def logliks(self) -> list[float]:
-        """At the points that were accepted; they never decrease."""
-        return [one.loglik for one in self.trace if one.step != "rejected"]
+    def n_iter(self) -> int:
+        """Evaluations of the EM map after that at the start."""
+        return len(self.trace) - 1
 
     @property
     def distance(self) -> float:
@@ -104,15 +99,20 @@ class FactorFit:
     @property
     def message(self) -> str:
         """How the fit ended, and what to do, in a sentence."""
-        n, far = len(self.trace), f"rise by {self.distance:.1g} for each row"
+        far = f"rise by {self.distance:.1g} for each row"
+        chosen = f", the best BIC of 1 to {max(self.bics)}" if self.bics else ""
+        cut = " (the time limit kept it from more)" if self.bics and self.timed_out else ""
+        found = f"with {self.in_words}{chosen}{cut}"
         if self.converged:
-            return f"Converged after {n} iterations; the log-likelihood may yet {far}."
-        out_of_time = self.status is Status.TIME_LIMIT
+            return (
+                f"Converged after {self.n_iter} iterations, {found}; the log-likelihood may yet "
+                f"{far}."
+            )
+        limit = "the time limit" if self.status is Status.TIME_LIMIT else "max_iter"
         return (
-            f"Stopped after {n} iterations by {'the time limit' if out_of_time else 'max_iter'}, "
-            f"before a maximum was reached: the log-likelihood is estimated to {far}, and tol is "
-            f"{self.options.tol:g}. Raise {'the time limit' if out_of_time else 'max_iter'} or "
-            "tol; fewer factors make the maximum better determined."
+            f"Stopped by {limit} after {self.n_iter} iterations, before a maximum was reached, "
+            f"{found}: the log-likelihood is estimated to {far}, and tol is {self.options.tol:g}. "
+            f"Raise {limit} or tol; fewer factors make the maximum better determined."
         )
 
     @property
@@ -134,6 +134,52 @@ class FactorFit:
             "determined by others, or a factor by itself: ask for fewer factors, leave out the "
             "column, or choose another min_noise.",
         )
+
+    @property
+    def prior_rows(self) -> float:
+        """There is no prior."""
+        return 0.0
+
+    @property
+    def starts(self) -> None:
+        """Nothing: there is one start, always the same."""
+
+    @property
+    def worst_fraction(self) -> float:
+        """The worst fraction of missing information is not known."""
+        return math.nan
+
+    @property
+    def worst_combination(self) -> tuple[tuple[str, float], ...]:
+        """Nor what it belongs to."""
+        return ()
+
+    # --- As only a factor model has it -----------------------------------------------------------
+
+    @property
+    def n_components(self) -> int:
+        """How many factors it has."""
+        return self.model.n_factors
+
+    @property
+    def in_words(self) -> str:
+        """How many factors it has."""
+        return f"{self.n_components} factor{'s' if self.n_components > 1 else ''}"
+
+    @property
+    def n_rows(self) -> float:
+        """Rows with something observed, by weight."""
+        return self.ascent.point.mass
+
+    @property
+    def bic(self) -> float:
+        """Bayesian information criterion (Schwarz 1978); lower is better."""
+        return self.ascent.point.at.n_parameters * math.log(self.n_rows) - 2.0 * self.loglik
+
+    @property
+    def logliks(self) -> list[float]:
+        """At the points that were accepted; they never decrease."""
+        return [one.loglik for one in self.trace if one.step != "rejected"]
 
     @property
     def warning(self) -> str | None:
@@ -198,7 +244,9 @@ def fit_factor(
         model = FactorModel(ascent.point.at, scaling, tuple(columns)).turned(rotation)
         return FactorFit(model, ascent, options)
 
-    return _smallest_bic(fit, _most(X)) if n_components == "bic" else fit(n_components)
+    if n_components == "bic":
+        return _smallest_bic(fit, _most(X), options)
+    return fit(n_components)
 
 
 def _start(table: WeightedTable, k: int, noise: Noise, floor: float) -> Loadings:
@@ -242,14 +290,17 @@ def _standardised(model: FactorModel, scaling: Scaling, noise: Noise, floor: flo
     return Loadings(mean, loadings, variances, noise == "isotropic", floor)
 
 
-def _smallest_bic(fit: Callable[[int], FactorFit], most: int) -> FactorFit:
+def _smallest_bic(fit: Callable[[int], FactorFit], most: int, options: Options) -> FactorFit:
     """The fit with the best BIC, of 1 factor and more, until further ones do not help."""
     fits: list[FactorFit] = []
     best = 0
     while len(fits) < most and len(fits) - best <= WITHOUT_GAIN:
+        if fits and options.out_of_time:
+            break
         fits.append(fit(len(fits) + 1))
         best = int(np.argmin([one.bic for one in fits]))
-    return replace(fits[best], bics={k: one.bic for k, one in enumerate(fits, start=1)})
+    bics = {k: one.bic for k, one in enumerate(fits, start=1)}
+    return replace(fits[best], bics=bics, timed_out=options.out_of_time)
 
 
 def _most(X: Floats) -> int:

@@ -87,6 +87,8 @@ def by_blocks(
 ) -> list[Result]:
     """What `use` returns for each block of rows, of where it is and its scores.
 
+    Of no rows there is one block, which is empty.
+
     Parameters
     ----------
     X : ndarray of shape (n, p)
@@ -94,7 +96,7 @@ def by_blocks(
     at : Loadings
     use : callable
     """
-    blocks = [slice(first, first + BLOCK) for first in range(0, len(X), BLOCK)]
+    blocks = [slice(first, first + BLOCK) for first in range(0, max(len(X), 1), BLOCK)]
     return spread(lambda block: use(block, posterior(X[block], scaling, at)), blocks, X.size)
 
 

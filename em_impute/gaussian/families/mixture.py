@@ -20,12 +20,13 @@ from typing import Literal, Self
 import numpy as np
 
 from em_impute.gaussian.arrays import Floats
-from em_impute.gaussian.families.climb import Climb, Options, climb
+from em_impute.gaussian.families.climb import Climb, climb
 from em_impute.gaussian.families.components import Components, Kind
 from em_impute.gaussian.families.model import MixtureModel
 from em_impute.gaussian.families.partition import Sample, start
 from em_impute.gaussian.families.rows import Scaling, SortedRows, require_observed
 from em_impute.gaussian.status import Iteration, Status
+from em_impute.gaussian.stopping import Options
 from em_impute.gaussian.table import listed
 from em_impute.gaussian.threads import one_blas_thread
 
@@ -90,9 +91,8 @@ class MixtureFit:
     def message(self) -> str:
         """The same in a sentence, with the components, and what to do."""
         chosen = f", the best BIC of 1 to {max(self.bics)}" if self.bics else ""
-        k = len(self.model.weights)
         cut = " (the time limit kept it from more)" if self.bics and self.timed_out else ""
-        found = f"{k} component{'s' if k > 1 else ''}{chosen}{cut}"
+        found = f"{self.in_words}{chosen}{cut}"
         if self.converged:
             return f"Converged after {self.n_iter} iterations, with {found}."
         limit = "the time limit" if self.timed_out else "max_iter"
@@ -143,6 +143,16 @@ class MixtureFit:
         return ()
 
     # --- As only a mixture has it ----------------------------------------------------------------
+
+    @property
+    def n_components(self) -> int:
+        """How many components it has."""
+        return len(self.model.weights)
+
+    @property
+    def in_words(self) -> str:
+        """How many components it has."""
+        return f"{self.n_components} component{'s' if self.n_components > 1 else ''}"
 
     @property
     def loglik(self) -> float:

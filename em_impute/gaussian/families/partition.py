@@ -10,10 +10,11 @@ from scipy.cluster.vq import vq
 
 from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.conditional import conditional
-from em_impute.gaussian.families.climb import Options, climb
+from em_impute.gaussian.families.climb import climb
 from em_impute.gaussian.families.components import Components, Kind, pooled
 from em_impute.gaussian.families.rows import SortedRows
 from em_impute.gaussian.holes import Holes
+from em_impute.gaussian.stopping import Options
 
 # So many rows say where to start; where there are more, EM begins among these, too.
 SAMPLE_ROWS = 10_000
