@@ -64,6 +64,16 @@ JOBS = {
         "imputation": {"method": "draw"},
         "target": {"path": "filled.csv", "clusters": True},
     },
+    "draws by factors": {
+        "source": {"path": str(ROOT / "data/penguins.csv")},
+        "columns": {
+            "impute": ["bill_length_mm", "bill_depth_mm", "body_mass_g", "sex"],
+            "categories": {"sex": "nominal"},
+        },
+        "model": {"family": "factor", "components": 2},
+        "imputation": {"method": "draw"},
+        "target": {"path": "filled.parquet"},
+    },
 }
 
 
