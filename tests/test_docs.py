@@ -172,7 +172,7 @@ def test_the_examples_of_the_page_on_uncertainty_print_what_it_says(
     assert [line for line in printed if "chains" not in line] == said
 
 
-@pytest.mark.parametrize("page", ["mixture.md", "factor.md"])
+@pytest.mark.parametrize("page", ["mixture.md", "segmentation.md", "factor.md"])
 def test_the_examples_of_the_pages_on_families_print_what_they_say(
     page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
