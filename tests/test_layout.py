@@ -280,6 +280,7 @@ STEPS = (
         "summarise",
         "whole_rows",
         "clusters",
+        "scores",
         "imputations",
         "resample",
         "state",

@@ -23,6 +23,23 @@ def require_components(model: ModelOptions, *, clusters: bool) -> None:
         )
 
 
+def require_factors(model: ModelOptions, *, scores: bool) -> None:
+    """Raise a ValueError if scores are asked for of a model that has none, or none knows how many.
+
+    The columns of the table are known before the model is fitted.
+    """
+    if scores and not model.is_factor:
+        raise ValueError(
+            "scores are those of a factor model: add `model: {family: factor, components: 3}`, or "
+            "remove scores"
+        )
+    if scores and not isinstance(model.components, int):
+        raise ValueError(
+            "scores take a column for each factor, so model.components must be a number, such as "
+            "components: 3; or remove scores"
+        )
+
+
 def require_summary(model: ModelOptions, wanted_by: str) -> None:
     """Raise a ValueError if a model that needs the rows is to be fitted to sums of them."""
     if model.is_of_rows:

@@ -18,7 +18,12 @@ from em_impute.job.checks import Checks
 from em_impute.job.columns import Columns
 from em_impute.job.dates import is_dated, on_day
 from em_impute.job.engine import Engine, EngineOptions, beyond_sql
-from em_impute.job.families import require_components, require_posterior, require_summary
+from em_impute.job.families import (
+    require_components,
+    require_factors,
+    require_posterior,
+    require_summary,
+)
 from em_impute.job.mistakes import CannotRun, Places, dotted
 from em_impute.job.options import (
     Imputation,
@@ -127,11 +132,12 @@ class Job(Section):
 
     @field_validator("target")
     @classmethod
-    def _model_has_clusters(
+    def _model_has_what_is_added(
         cls, target: FileTarget | DatabaseTarget, info: ValidationInfo
     ) -> FileTarget | DatabaseTarget:
         if "model" in info.data:
             require_components(info.data["model"], clusters=target.clusters)
+            require_factors(info.data["model"], scores=target.scores)
         return target
 
     @field_validator("target")

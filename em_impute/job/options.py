@@ -28,6 +28,8 @@ IMPUTATION = "imputation"
 """The column that tells which of several imputations a row is of, from 1 on."""
 CLUSTER, PROBABILITY = CLUSTERS = "em_impute_cluster", "em_impute_cluster_probability"
 """The columns that tell the most probable component of each row, from 0 on, and how probable."""
+SCORE = "em_impute_factor_{}"
+"""The columns that tell the scores of each row, by the number of the factor, from 1 on."""
 # How many imputations there are where a job does not say, and where standard errors decide.
 DRAWS, MOST_NEEDED_DRAWS = 20, 201
 # So many versions of a table that a larger number is a slip.

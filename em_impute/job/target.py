@@ -23,6 +23,14 @@ Clusters = Annotated[
         "probability: em_impute_cluster and em_impute_cluster_probability.",
     ),
 ]
+Scores = Annotated[
+    bool,
+    Field(
+        strict=True,
+        description="Add the scores of each row, by a factor model with a number of components: "
+        "em_impute_factor_1 and so on.",
+    ),
+]
 
 
 class FileTarget(TableFile):
@@ -53,6 +61,7 @@ class FileTarget(TableFile):
         60, ge=0, description="Seconds to wait for another run that publishes to the same target."
     )
     clusters: Clusters = False
+    scores: Scores = False
 
     @property
     def is_folder(self) -> bool:
@@ -109,6 +118,7 @@ class DatabaseTarget(Database):
         "filled: refuse the table, or count the cells and warn.",
     )
     clusters: Clusters = False
+    scores: Scores = False
 
     @property
     def file_format(self) -> Format:

@@ -217,7 +217,7 @@ def fit(
     rows = rows or _gathered(job, table, folder, log)
     gathered = rows if isinstance(rows, Gathered) else None
     told = gathered.sentences if gathered else ()
-    if not (roles.impute or roles.clusters):
+    if not (roles.impute or roles.clusters or roles.scores):
         log.info("No column is to be imputed, so no model is fitted.")
         drawn = _drawn(job, table, None, {}, log)
         return Fitted(roles, None, decisions=told, drawn=drawn, gathered=gathered)
@@ -271,7 +271,7 @@ def _notes(job: Job, table: Loaded, result: FittedModel) -> Iterator[str]:
     """What of a model of rows was decided in the usual course."""
     if sampled := sample_in_words(table, table.roles, job.model):
         yield sampled
-    if isinstance(result, MixtureFit | FactorFit) and result.bics:
+    if isinstance(result, MixtureFit | FactorFit) and len(result.bics) > 1:
         yield (
             f"The {FAMILIES[job.model.family]} has {result.in_words}, the best by BIC of 1 to "
             f"{max(result.bics)}."

@@ -44,6 +44,7 @@ from em_impute.tables.imputations import Models
 from em_impute.tables.ledger import ImputedCells, ledger_rows, ledger_schema
 from em_impute.tables.row_keys import row_keys
 from em_impute.tables.run_folder import RunFolder
+from em_impute.tables.scores import score_columns
 from em_impute.tables.snapshot import (
     Part,
     Snapshot,
@@ -205,6 +206,8 @@ class _Filling:
         columns += _added(cells, roles, number, batch.num_rows)
         if roles.clusters:
             columns += cluster_columns(batch, models, roles)
+        if roles.scores:
+            columns += score_columns(batch, models, roles)
         if self.spelled_for is not None:
             columns += _spellings(spelled, columns, cells, roles, self.spelled_for)
         return FilledBatch(
@@ -310,6 +313,8 @@ def filled_schema(snapshot: Snapshot, roles: Roles) -> pa.Schema:
     if roles.clusters:
         schema = schema.append(pa.field(CLUSTER, pa.int32()))
         schema = schema.append(pa.field(PROBABILITY, pa.float64()))
+    for name in roles.score_names:
+        schema = schema.append(pa.field(name, pa.float64()))
     return schema
 
 
@@ -458,7 +463,7 @@ def _spellings(
 
 
 def _added(cells: Sequence[ImputedCells], roles: Roles, number: int, n_rows: int) -> list[pa.Array]:
-    """The columns of ``roles.added`` for a batch, but for those of clusters."""
+    """The columns of ``roles.added`` for a batch, but for those that a model tells of its rows."""
     mask = [_mask(cells, n_rows)] if roles.mask else []
     return [*mask, *([pa.repeat(pa.scalar(number, pa.int32()), n_rows)] if roles.multiple else [])]
 

@@ -63,7 +63,7 @@ class Fitted:
     roles : Roles
         The columns' parts.
     result : FittedModel or None
-        The fit to all rows; None with nothing to impute and no clusters to tell.
+        The fit to all rows; None with nothing to impute and nothing to tell of rows.
     groups : dict of str to FillingModel
         The models of groups, by label; the rows of all others have that of `result`.
     decisions : tuple of str

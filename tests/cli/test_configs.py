@@ -293,7 +293,12 @@ def test_personality_is_five_factors(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "508 missing cells were filled" in result.output
     before, after = pd.read_csv("data/bfi.csv"), pd.read_csv("out/personality.csv")
     assert after.notna().all(axis=None)
-    pd.testing.assert_frame_equal(after.where(before.notna()), before, check_dtype=False)
+    filled, scores = after[list(before)], after.drop(columns=list(before))
+    pd.testing.assert_frame_equal(filled.where(before.notna()), before, check_dtype=False)
+    assert list(scores) == [f"em_impute_factor_{h}" for h in range(1, 6)]
+    # Anxious people score high, and traits of one person have little to do with each other.
+    assert np.corrcoef(scores["em_impute_factor_1"], filled["N1"])[0, 1] > 0.8
+    assert np.abs(np.triu(scores.corr(), 1)).max() < 0.4
     [folder] = (tmp_path / "runs" / "personality").iterdir()
     assert json.loads((folder / "model.json").read_text())["format"] == "em_impute.factor"
     numbers = json.loads((folder / "report.json").read_text())

@@ -34,7 +34,7 @@ BY_BLOCK = "or a block of Prefect, such as `password: {block: secret/warehouse-p
                 f"3:15: target.url: {NO_PASSWORD}take it out and name the environment variable "
                 f"that holds it, {BY_VARIABLE}",
                 "3:51: target.tabel: unknown key (did you mean table?); "
-                "allowed here: url, password, table, mode, narrowing, clusters",
+                "allowed here: url, password, table, mode, narrowing, clusters, scores",
                 f"3:81: target.password: {NO_PASSWORD}name the environment variable that holds "
                 f"it, {BY_VARIABLE}, {BY_BLOCK}",
             ],

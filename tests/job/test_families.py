@@ -10,6 +10,7 @@ from em_impute.job import job_schema
 
 MIXTURE, FACTOR = "model: {family: mixture}\n", "model: {family: factor}\n"
 CLUSTERED = MINIMAL.replace("out.csv}", "out.csv, clusters: true}")
+SCORED = MINIMAL.replace("out.csv}", "out.csv, scores: true}")
 
 
 def test_a_job_is_of_one_gaussian_unless_it_says_otherwise() -> None:
@@ -33,7 +34,8 @@ def test_all_that_a_mixture_has_is_in_the_schema() -> None:
 
 def test_all_that_a_factor_model_has_is_in_the_schema() -> None:
     options = "{family: factor, components: 3, noise: isotropic, rotation: varimax, min_noise: 0.1}"
-    job = load(f"{MINIMAL}model: {options}\nimputation: {{method: draw, delta: {{a: 1}}}}")
+    job = load(f"{SCORED}model: {options}\nimputation: {{method: draw, delta: {{a: 1}}}}")
+    assert job.target.scores
     assert (job.model.components, job.model.noise, job.model.rotation) == (
         3,
         "isotropic",
@@ -94,6 +96,16 @@ def test_all_that_a_factor_model_has_is_in_the_schema() -> None:
             f"{CLUSTERED}{FACTOR}",
             "3:9: target: clusters are the components of a mixture: add "
             "`model: {family: mixture}`, or remove clusters",
+        ),
+        (
+            f"{SCORED}{MIXTURE}",
+            "3:9: target: scores are those of a factor model: add "
+            "`model: {family: factor, components: 3}`, or remove scores",
+        ),
+        (
+            f"{SCORED}{FACTOR}",
+            "3:9: target: scores take a column for each factor, so model.components must be a "
+            "number, such as components: 3; or remove scores",
         ),
         (
             f"{MINIMAL}{FACTOR}imputation: {{method: multiple}}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from em_impute import EMFactor
 from em_impute.flows.direct import run_directly
 from em_impute.gaussian import GaussianModel
 from em_impute.gaussian.families import FactorModel
-from em_impute.job import CannotRun, Job
+from em_impute.job import CannotRun, Job, JobError
 from em_impute.reporting.records import Report
 from em_impute.runs import steps
 from em_impute.runs.estimates import estimates_of
@@ -29,6 +30,7 @@ from em_impute.tables.run_folder import RunFolder
 pytestmark = pytest.mark.usefixtures("pictures_left_out")
 
 ITEMS = [f"{trait}{i}" for trait in "ACEN" for i in range(1, 6)]
+SCORES = [f"em_impute_factor_{h}" for h in range(1, 5)]
 
 
 def answers(n: int = 400) -> pd.DataFrame:
@@ -46,7 +48,7 @@ def of_table(frame: pd.DataFrame, folder: Path, **changes: Any) -> Job:
         "source": {"path": str(folder / "in.parquet")},
         "columns": {"impute": ITEMS, "predictors": [], "key": ["respondent"]},
         "model": {"family": "factor", "components": 4, "rotation": "varimax"},
-        "target": {"path": str(folder / "out.parquet")},
+        "target": {"path": str(folder / "out.parquet"), "scores": True},
         "self_test": "off",
     }
     return Job.model_validate(definition | changes)
@@ -91,6 +93,42 @@ def _in_order(values: pd.Series) -> pd.Series:
     return values.map(ITEMS.index) if values.name == "column" else values
 
 
+def test_rows_are_told_their_scores(
+    factored: tuple[Outcome, Report, pd.DataFrame], tmp_path: Path
+) -> None:
+    outcome, _, filled = factored
+    assert list(filled.columns) == [*answers().columns, *SCORES]
+    expected, _ = model_of(outcome).posteriors(answers()[ITEMS].to_numpy())
+    np.testing.assert_array_equal(filled[SCORES], expected)
+    database = {"url": f"sqlite:///{tmp_path / 'w.sqlite'}", "table": "filled", "scores": True}
+    ran(answers(), tmp_path, target=database)
+    with sqlite3.connect(tmp_path / "w.sqlite") as connection:
+        there = pd.read_sql(f"SELECT {', '.join(SCORES)} FROM filled", connection)
+    np.testing.assert_array_equal(there, expected)
+
+
+def test_a_complete_table_has_scores(tmp_path: Path) -> None:
+    frame = answers().dropna()
+    outcome, report, filled = ran(frame, tmp_path, columns={"key": ["respondent"]})
+    assert outcome.published
+    assert report.imputed_cells == 0
+    assert filled[SCORES].std().gt(0.5).all()
+
+
+@pytest.mark.parametrize("name", ["em_impute_factor_1", "em_impute_factor_4"])
+def test_a_column_of_that_name_is_an_error(name: str, tmp_path: Path) -> None:
+    job = of_table(answers().assign(**{name: 1}), tmp_path)
+    with pytest.raises(JobError, match=f"target.scores: the table has a column '{name}' already"):
+        steps.load(job, _folder(tmp_path, "run"))
+
+
+def test_scores_of_no_column_are_an_error(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"respondent": range(5), "text": list("abcde")})
+    job = of_table(frame, tmp_path, columns={"key": ["respondent"]})
+    with pytest.raises(JobError, match=r"target\.scores: no column is in the model"):
+        steps.load(job, _folder(tmp_path, "run"))
+
+
 def test_the_report_describes_the_factors(factored: tuple[Outcome, Report, pd.DataFrame]) -> None:
     outcome, report, _ = factored
     assert outcome.verdict.outcome in ("published", "published with warnings")
@@ -128,7 +166,8 @@ def test_hidden_cells_are_foreseen(factored: tuple[Outcome, Report, pd.DataFrame
 
 
 def test_bic_takes_the_number_of_factors(tmp_path: Path) -> None:
-    outcome, report, _ = ran(answers(), tmp_path, model={"family": "factor"})
+    target = {"path": str(tmp_path / "out.parquet")}
+    outcome, report, _ = ran(answers(), tmp_path, model={"family": "factor"}, target=target)
     assert report.factors is not None
     bics = dict(report.factors.bics)
     k = min(bics, key=bics.__getitem__)
@@ -207,6 +246,7 @@ def test_groups_have_factors_of_their_own(tmp_path: Path) -> None:
             model = FactorModel.from_dict({"columns": ITEMS, **kept[wave]})
         X = frame.loc[rows, ITEMS].to_numpy()
         np.testing.assert_array_equal(filled.loc[rows, ITEMS].to_numpy(), model.impute(X))
+        np.testing.assert_array_equal(filled.loc[rows, SCORES], model.posteriors(X)[0])
     assert verify(outcome.report.parent).agreement == "equal"
 
 
@@ -216,8 +256,9 @@ def test_more_columns_than_rows(tmp_path: Path) -> None:
     X = rng.normal(size=(60, 2)) @ rng.normal(size=(2, 300)) + rng.normal(size=(60, 300)) / 2
     frame = pd.DataFrame(X, columns=[f"gene{j}" for j in range(300)])
     holed = frame.mask(rng.random(frame.shape) < 0.1)
-    columns: dict[str, Any] = {}
-    outcome, report, filled = ran(holed, tmp_path, columns=columns, model={"family": "factor"})
+    changes: dict[str, Any] = {"columns": {}, "model": {"family": "factor"}}
+    changes["target"] = {"path": str(tmp_path / "out.parquet")}
+    outcome, report, filled = ran(holed, tmp_path, **changes)
     assert outcome.verdict.outcome == "published"
     assert report.factors is not None
     assert len(report.factors.explained) == 2
@@ -262,7 +303,7 @@ def test_a_long_table_is_fitted_by_a_sample(
 
 
 def test_the_run_before_is_compared_whatever_its_family(tmp_path: Path) -> None:
-    ran(answers(), tmp_path, model={})
+    ran(answers(), tmp_path, model={}, target={"path": str(tmp_path / "out.parquet")})
     _, report, _ = ran(answers().assign(N1=answers()["N1"] + 40), tmp_path)
     assert report.drift is not None
     assert [change.column for change in report.drift.columns if change.moved] == ["N1"]
@@ -301,13 +342,16 @@ def test_a_column_that_others_determine_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_a_time_limit_ends_the_fit_with_what_there_is(tmp_path: Path) -> None:
-    model = {"family": "factor", "time_limit": 1e-9}
-    _, report, filled = ran(answers(), tmp_path, model=model)
+    model, target = (
+        {"family": "factor", "time_limit": 1e-9},
+        {"path": str(tmp_path / "out.parquet")},
+    )
+    _, report, filled = ran(answers(), tmp_path, model=model, target=target)
     assert report.fit is not None
     assert report.fit.status == "time_limit"
     assert report.fit.message.startswith(
         "Stopped by the time limit after 0 iterations, before a maximum was reached, with 1 "
-        "factor, the best BIC of 1 to 1 (the time limit kept it from more)"
+        "factor (the time limit kept it from more): the log-likelihood is estimated to rise by"
     )
     assert filled[ITEMS].notna().all(axis=None)
 

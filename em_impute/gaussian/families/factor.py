@@ -100,7 +100,7 @@ class FactorFit:
     def message(self) -> str:
         """How the fit ended, and what to do, in a sentence."""
         far = f"rise by {self.distance:.1g} for each row"
-        chosen = f", the best BIC of 1 to {max(self.bics)}" if self.bics else ""
+        chosen = f", the best BIC of 1 to {max(self.bics)}" if len(self.bics) > 1 else ""
         cut = " (the time limit kept it from more)" if self.bics and self.timed_out else ""
         found = f"with {self.in_words}{chosen}{cut}"
         if self.converged:
@@ -337,5 +337,5 @@ def _require_few(n_components: int | Literal["bic"], X: Floats) -> None:
         )
     raise ValueError(
         f"Expected fewer factors than columns, got {asked}. Ask for fewer factors; EMImputer and "
-        "fit_gaussian estimate a whole covariance."
+        "fit_gaussian (in a job, family: gaussian) estimate a whole covariance."
     )

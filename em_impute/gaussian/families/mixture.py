@@ -90,7 +90,7 @@ class MixtureFit:
     @property
     def message(self) -> str:
         """The same in a sentence, with the components, and what to do."""
-        chosen = f", the best BIC of 1 to {max(self.bics)}" if self.bics else ""
+        chosen = f", the best BIC of 1 to {max(self.bics)}" if len(self.bics) > 1 else ""
         cut = " (the time limit kept it from more)" if self.bics and self.timed_out else ""
         found = f"{self.in_words}{chosen}{cut}"
         if self.converged:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from em_impute.job import CLUSTERS, IMPUTATION, MASK, Job, JobError, Problem
+from em_impute.job import CLUSTERS, IMPUTATION, MASK, SCORE, Job, JobError, Problem
 from em_impute.tables.columns.encoding import Encoding, Filling, to_numbers
 from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.objections import (
@@ -47,6 +47,8 @@ class Roles:
         Whether the filled table has each row several times, told by one more column.
     clusters : bool
         Whether it has two more columns, the component of each row and its probability.
+    scores : int
+        How many more columns it has for the scores of each row.
     """
 
     columns: tuple[str, ...]
@@ -58,6 +60,7 @@ class Roles:
     mask: bool = False
     multiple: bool = False
     clusters: bool = False
+    scores: int = 0
 
     @property
     def added(self) -> tuple[str, ...]:
@@ -66,7 +69,13 @@ class Roles:
             *((MASK,) if self.mask else ()),
             *((IMPUTATION,) if self.multiple else ()),
             *(CLUSTERS if self.clusters else ()),
+            *self.score_names,
         )
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The columns of the rows' scores."""
+        return tuple(SCORE.format(h) for h in range(1, self.scores + 1))
 
     @property
     def filled_key(self) -> tuple[str, ...]:
@@ -149,6 +158,7 @@ def assign_roles(snapshot: Snapshot, job: Job) -> Roles:
         ("imputation", "mask", job.imputation.mask, MASK),
         ("imputation", "method", job.imputation.is_multiple, IMPUTATION),
         *(("target", "clusters", job.target.clusters, name) for name in CLUSTERS),
+        *(("target", "scores", True, SCORE.format(h)) for h in range(1, _scores(job) + 1)),
     ):
         if asked_for and added in names:
             message = f"{section}.{option}: the table has a column {added!r} already; rename it."
@@ -161,14 +171,21 @@ def assign_roles(snapshot: Snapshot, job: Job) -> Roles:
         raise JobError(problems)
     roles = replace(roles, encodings=tuple(_encodings(snapshot, job, roles)))
     dimensions = Counter(roles.dimensions)
-    if roles.clusters and not dimensions:
-        message = "target.clusters: no column is in the model, so there are no components to tell."
-        raise JobError([Problem(job.place("target", "clusters"), message)])
+    for option, told in (("clusters", roles.clusters), ("scores", roles.scores > 0)):
+        if told and not dimensions:
+            message = f"target.{option}: no column is in the model, so there are none to tell."
+            raise JobError([Problem(job.place("target", option), message)])
     if twice := [name for name, times in dimensions.items() if times > 1]:
         raise JobError(
             [Problem(job.place("columns"), f"columns: the model would have {twice[0]!r} twice")]
         )
     return roles
+
+
+def _scores(job: Job) -> int:
+    """How many columns of scores the job adds."""
+    wanted = job.model.components
+    return wanted if job.target.scores and isinstance(wanted, int) else 0
 
 
 def to_matrix(batch: pa.RecordBatch, columns: Sequence[str]) -> NDArray[np.float64]:
@@ -213,6 +230,7 @@ def _roles(snapshot: Snapshot, job: Job) -> Roles:
         mask=job.imputation.mask,
         multiple=job.imputation.is_multiple,
         clusters=job.target.clusters,
+        scores=_scores(job),
     )
 
 
