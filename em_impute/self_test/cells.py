@@ -39,6 +39,8 @@ Bits = NDArray[np.uint8]
 LENDERS = 8
 # A column is tested with so many cells or not at all: no score is that of a single one.
 FEWEST_CELLS = 10
+# The rows of all cells are in memory: of a wide table fewer are hidden, whose rows hold so much.
+MOST_NUMBERS = 20_000_000
 # Rows that are predicted at a time.
 CHUNK_ROWS = 2**13
 
@@ -134,7 +136,7 @@ def choose_cells(snapshot: Snapshot, roles: Roles, options: SelfTestOptions) -> 
     Each column of ``roles.impute`` that has holes gets an equal share of ``options.max_cells``, but
     at most ``options.max_share`` of its observed cells; what one column cannot use, others get. A
     column that would get fewer than `FEWEST_CELLS` is not tested; with too many columns, those with
-    the fewest holes are not tested.
+    the fewest holes are not tested. The rows of all cells hold `MOST_NUMBERS` at most.
 
     Parameters
     ----------
@@ -142,6 +144,7 @@ def choose_cells(snapshot: Snapshot, roles: Roles, options: SelfTestOptions) -> 
     roles : Roles
     options : SelfTestOptions
     """
+    most_cells = min(options.max_cells, MOST_NUMBERS // max(len(roles.dimensions), 1))
     holed = [p for p in map(snapshot.profile, roles.impute) if p.missing]
     most = {
         p.name: floor(options.max_share * (snapshot.rows - p.missing) + 1e-9)
@@ -150,10 +153,10 @@ def choose_cells(snapshot: Snapshot, roles: Roles, options: SelfTestOptions) -> 
     }
     able = [p for p in holed if most.get(p.name, 0) >= FEWEST_CELLS]
     by_holes = sorted(able, key=lambda profile: -profile.missing)
-    chosen = {profile.name for profile in by_holes[: options.max_cells // FEWEST_CELLS]}
+    chosen = {profile.name for profile in by_holes[: most_cells // FEWEST_CELLS]}
     tested = [profile for profile in holed if profile.name in chosen]
     observed = [snapshot.rows - profile.missing for profile in tested]
-    sizes = _shared_out(options.max_cells, [most[profile.name] for profile in tested])
+    sizes = _shared_out(most_cells, [most[profile.name] for profile in tested])
     columns = roles.model_columns
     draws = [
         _Draw.of(columns, p.name, size, cells, p.missing, options.seed)

@@ -17,6 +17,7 @@ from pyarrow import feather
 
 from em_impute.gaussian import GaussianModel
 from em_impute.job import FileSource, Job, SelfTestOptions
+from em_impute.self_test import cells as cells_of_test
 from em_impute.self_test.cells import Hidden, HiddenLevels, HiddenNumbers, HiddenRows, choose_cells
 from em_impute.tables.columns.roles import Roles, assign_roles
 from em_impute.tables.run_folder import RunFolder
@@ -93,6 +94,19 @@ def test_columns_with_the_most_holes_are_tested_where_not_all_can_be(
         X[:holes, j] = np.nan
     hidden = choose_cells(take(X), numbers(5), SelfTestOptions(max_cells=39))
     assert (hidden.columns, hidden.untested) == (("c0", "c2", "c3"), ("c1", "c4"))
+
+
+def test_of_a_wide_table_fewer_cells_are_hidden(
+    take: Callable[[Floats], Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as have room in memory with their rows."""
+    X = np.random.default_rng(0).normal(size=(1000, 5))
+    for j, holes in enumerate((50, 10, 30, 40, 20)):
+        X[:holes, j] = np.nan
+    monkeypatch.setattr(cells_of_test, "MOST_NUMBERS", 5 * 39)
+    hidden = choose_cells(take(X), numbers(5), SelfTestOptions())
+    assert hidden.columns == ("c0", "c2", "c3")
+    assert len(hidden) == 39
 
 
 def test_columns_without_holes_and_predictors_are_not_tested(
