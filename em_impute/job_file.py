@@ -9,7 +9,7 @@ from typing import Any
 
 from em_impute.column_options import PLACES
 from em_impute.estimator import EMImputer
-from em_impute.job import Job, JobError, Problem, load_job
+from em_impute.job import FAMILIES, Job, JobError, Problem, load_job
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,12 @@ class ReadJob:
     def _beyond(self) -> Iterator[Problem]:
         """Yield by what the job fills otherwise than an `EMImputer` can."""
         job = self.job
-        if job.model.is_mixture:
+        if job.model.is_of_rows:
+            of_family = "EMFactor" if job.model.is_factor else "EMMixture"
             yield Problem(
                 job.place("model", "family"),
-                "model.family: the job fills by a mixture, and EMImputer by one Gaussian; use "
-                "EMMixture.",
+                f"model.family: the job fills by a {FAMILIES[job.model.family]}, and EMImputer by "
+                f"one Gaussian with a covariance of all columns; use {of_family}.",
             )
         if job.imputation.is_multiple:
             yield Problem(

@@ -111,6 +111,7 @@ def test_options_that_the_job_leaves_open_may_be_given(tmp_path: Path) -> None:
     ("said", "message"),
     [
         ("model: {family: mixture}", "4:17: model.family: the job fills by a mixture"),
+        ("model: {family: factor}", "4:17: model.family: the job fills by a factor model"),
         ("imputation: {method: multiple}", "4:22: imputation.method: the job fills several times"),
         ("state: {path: kept}", "4:8: state: the job adds the rows of earlier runs"),
     ],
