@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from made_scores import helped, judged
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -22,6 +23,7 @@ from em_impute.job.legible import BREAK
 from em_impute.reporting import render
 from em_impute.reporting.columns import describe_columns
 from em_impute.reporting.distributions import MAX_DISTRIBUTIONS, describe_distributions
+from em_impute.reporting.formatting import anchor
 from em_impute.reporting.missingness import describe_patterns
 from em_impute.reporting.records import CheckRow, Column, Report
 from em_impute.reporting.verdict import verdict_on
@@ -158,6 +160,17 @@ def test_the_page_and_the_artifact_begin_with_it(report: Report) -> None:
     assert text.index("## Each column") < text.index("## The fit")
     assert "| Ozone | 37 (24.2%) | 0 | " in text
     assert "data of 2026" in text
+
+
+def test_each_section_is_in_the_contents() -> None:
+    templates = ROOT / "em_impute" / "reporting" / "templates"
+    page = (templates / "report.html.j2").read_text()
+    sections = page + (templates / "self_test.html.j2").read_text()
+    sections += (templates / "glance.html.j2").read_text()
+    contents = re.findall(r'^  "(.*)",$', page[page.index("{% set contents") :], re.MULTILINE)
+    for title in re.findall(r"<section[^>]*>\n<h2>(.*)</h2>", sections):
+        assert title in contents
+        assert f'<section id="{anchor(title)}">\n<h2>{title}</h2>' in sections
 
 
 def test_links_lead_to_the_sections_that_there_are(report: Report) -> None:
