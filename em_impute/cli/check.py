@@ -1,9 +1,13 @@
-"""`em-impute check`: the first steps of a run, which publish nothing, and what they have found."""
+"""`em-impute check`: the first steps of a run, which publish nothing, and what they have found.
+
+With an earlier run, what would change against it, too.
+"""
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -14,10 +18,12 @@ import click
 from em_impute.checks import Checked, CheckResult
 from em_impute.cli.ending import REFUSED
 from em_impute.job import DatabaseTarget, Job, load_job
-from em_impute.job.legible import legible
+from em_impute.job.legible import legible, one_line
 from em_impute.runs import steps
+from em_impute.runs.changes import Change, Changes, changes_since, find_run, read_earlier
 from em_impute.runs.history import imputed_before
 from em_impute.runs.run import Loaded
+from em_impute.runs.treatment import treatment_of
 from em_impute.tables.columns.hints import Hint, find_hints
 from em_impute.tables.columns.unfilled import Unfilled, find_unfilled, unfilled_in_words
 from em_impute.tables.fill import filled_schema
@@ -27,6 +33,9 @@ from em_impute.tables.targets import check_target
 
 # A table of very many columns that look alike is not to fill the terminal.
 MOST_HINTS = 40
+# How long what a column or an option changes to may be.
+_LONGEST = 200
+_COLOURS = {"+": "green", "-": "red", "~": "yellow"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,8 @@ class Plan:
     hints : tuple of Hint
     state : str
         What the job's state holds, and what a run would do with it; empty without one.
+    changes : Changes or None
+        Against an earlier run, if one was named.
     """
 
     job: Job
@@ -51,9 +62,10 @@ class Plan:
     unfilled: tuple[Unfilled, ...]
     hints: tuple[Hint, ...]
     state: str = ""
+    changes: Changes | None = None
 
 
-def plan(path: Path, runs: Path, day: date | None) -> Plan:
+def plan(path: Path, runs: Path, day: date | None, against: str | None = None) -> Plan:
     """Go the first steps of a run, and see what the later ones would come upon.
 
     Parameters
@@ -64,13 +76,16 @@ def plan(path: Path, runs: Path, day: date | None) -> Plan:
         Where earlier runs are.
     day : date or None
         The data date; by default today's.
+    against : str, optional
+        An earlier run to compare with: its folder, or "last".
 
     Raises
     ------
     CannotRun
-        If the job, its source or its target is wrong.
+        If the job, its source or its target is wrong, or the earlier run cannot be read.
     """
     job = load_job(path)
+    earlier = read_earlier(find_run(against, runs / job.name)) if against else None
     job = job.at(day or job.data_date(datetime.now(UTC)))
     check_target(job.target)
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +98,8 @@ def plan(path: Path, runs: Path, day: date | None) -> Plan:
 
             rehearse(table.at_hand, table.roles, filled_schema(table, table.roles), job.target)
         state = plan_of_state(job, table, table.roles) if job.state else ""
-    return Plan(job, table, found, unfilled, hints, state)
+    changes = changes_since(earlier, job, table) if earlier else None
+    return Plan(job, table, found, unfilled, hints, state, changes)
 
 
 def show(made: Plan) -> None:
@@ -93,6 +109,8 @@ def show(made: Plan) -> None:
         click.echo(legible(made.state))
     _show_unfilled(made.unfilled)
     _show_hints(made.hints)
+    if made.changes:
+        _show_changes(made.changes)
     checked = Checked(made.found)
     for warning in checked.warnings:
         click.echo(legible(warning))
@@ -105,21 +123,18 @@ def _show_columns(job: Job, table: Loaded) -> None:
     """Each column with its part and its missing cells."""
     click.echo(f"{job.name}: {table.rows:,} rows from {legible(table.source)}")
     roles = table.roles
-    parts = {
-        **dict.fromkeys(roles.passthrough, "kept as is"),
-        **dict.fromkeys(roles.key, "key"),
-        **dict.fromkeys(roles.impute, "impute"),
-        **dict.fromkeys(roles.predictors, "predictor"),
-    }
     names = {column.name: legible(column.name) for column in table.columns}
     width = max(len("column"), *map(len, names.values()))
-    click.echo(f"  {'column':<{width}}  {'type':<10}  {'part':<10}  missing")
+    lines = [f"{'column':<{width}}  {'type':<10}  {'part':<10}  {'missing':<16}  treatment"]
     for column in table.columns:
-        share = column.missing / max(table.rows, 1)
-        click.echo(
-            f"  {names[column.name]:<{width}}  {column.type:<10}  {parts[column.name]:<10}  "
-            f"{column.missing:,} ({share:.1%})"
+        treatment = treatment_of(roles, column.name, column.type)
+        missing = f"{column.missing:,} ({column.missing / max(table.rows, 1):.1%})"
+        lines.append(
+            f"{names[column.name]:<{width}}  {column.type:<10}  {treatment.part:<10}  "
+            f"{missing:<16}  {treatment.in_words}"
         )
+    for line in lines:
+        click.echo(f"  {line}".rstrip())
     for note in filter(None, (table.sample_in_words, *table.notes)):
         click.echo(legible(note))
     cells = sum(table.profile(name).missing for name in roles.impute)
@@ -151,3 +166,34 @@ def _show_hints(hints: Sequence[Hint]) -> None:
         click.echo(f"  - {legible(hint.sentence)}")
     if len(hints) > MOST_HINTS:
         click.echo(f"  - There are {len(hints) - MOST_HINTS:,} more such columns.")
+
+
+def _show_changes(changes: Changes) -> None:
+    """What would change against an earlier run: what came, went and is another, part by part."""
+    since = changes.since
+    ended = "published" if since.published else "not published"
+    dated = f", data of {since.day}" if since.day else ""
+    click.echo(legible(f"Against the run in {since.folder} ({ended}{dated}):"))
+    for heading, part in (
+        ("Options of the job", changes.options),
+        ("Columns", changes.columns),
+        ("Rows and missing cells", changes.cells),
+    ):
+        if part:
+            click.echo(f"  {heading}:")
+        for change in part:
+            click.echo(f"    {_in_a_line(change)}")
+    for note in changes.notes:
+        click.echo(legible(f"  {note}"))
+    signs = Counter(change.sign for change in changes.every)
+    if signs:
+        click.echo(f"  {signs['+']:,} added, {signs['-']:,} removed, {signs['~']:,} changed.")
+    elif changes.same_rows:
+        click.echo("  Nothing changes.")
+    else:
+        click.echo("  Nothing changes but cells: the rows, or their order, are others by now.")
+
+
+def _in_a_line(change: Change) -> str:
+    sign = click.style(change.sign, fg=_COLOURS[change.sign])
+    return f"{sign} {one_line(change.what)}: {one_line(change.text, _LONGEST)}"

@@ -115,15 +115,21 @@ def run(
 @click.argument("job", type=JobFile)
 @runs_folder
 @data_date
-def check(job: Path, runs: Path, day: datetime | None) -> None:
+@click.option(
+    "--against",
+    metavar="RUN",
+    help="Also what would change against this run: its folder, or `last` for the last published.",
+)
+def check(job: Path, runs: Path, day: datetime | None, against: str | None) -> None:
     """Say what running the job would do: columns, their parts, missing cells. Runs nothing.
 
     Also what would be left missing, and what columns look like that the model would not guess.
+    With --against a plan: options, columns and cells that came (+), went (-) or changed (~).
     """
     from em_impute.cli import check as command
 
     with sentences():
-        made = command.plan(job, runs, day and day.date())
+        made = command.plan(job, runs, day and day.date(), against)
     command.show(made)
 
 

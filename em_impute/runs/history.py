@@ -260,13 +260,27 @@ def imputed_before(folder: Path, but: str = "") -> frozenset[str]:
     but : str
         The id of a run that does not count.
     """
+    last = last_published(folder, but)
+    # What an older version or a damaged disk left is no reason to stop.
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        columns = read_json(RunFolder(last).numbers)["columns"] if last else ()
+        return frozenset(column["name"] for column in columns if column["role"] == "impute")
+    return frozenset()
+
+
+def last_published(folder: Path, but: str = "") -> Path | None:
+    """The folder of a job's last run that published; None if none did.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the folders of the job's runs are.
+    but : str
+        The id of a run that does not count.
+    """
     runs = [
         (str(manifest.get("finished")), path)
         for path, manifest in read_manifests(folder)
         if manifest.get("target") is not None and path.name != but
     ]
-    # What an older version or a damaged disk left is no reason to stop.
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        columns = read_json(RunFolder(max(runs)[1]).numbers)["columns"] if runs else ()
-        return frozenset(column["name"] for column in columns if column["role"] == "impute")
-    return frozenset()
+    return max(runs)[1] if runs else None
