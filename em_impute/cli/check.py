@@ -120,21 +120,19 @@ def show(made: Plan) -> None:
 
 
 def _show_columns(job: Job, table: Loaded) -> None:
-    """Each column with its part and its missing cells."""
+    """Each column with its part, its missing cells and what the model sees of it."""
     click.echo(f"{job.name}: {table.rows:,} rows from {legible(table.source)}")
     roles = table.roles
-    names = {column.name: legible(column.name) for column in table.columns}
-    width = max(len("column"), *map(len, names.values()))
-    lines = [f"{'column':<{width}}  {'type':<10}  {'part':<10}  {'missing':<16}  treatment"]
+    lines = [("column", "type", "part", "missing", "treatment")]
     for column in table.columns:
         treatment = treatment_of(roles, column.name, column.type)
         missing = f"{column.missing:,} ({column.missing / max(table.rows, 1):.1%})"
-        lines.append(
-            f"{names[column.name]:<{width}}  {column.type:<10}  {treatment.part:<10}  "
-            f"{missing:<16}  {treatment.in_words}"
-        )
+        named = legible(column.name)
+        lines.append((named, column.type, treatment.part, missing, treatment.in_words))
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     for line in lines:
-        click.echo(f"  {line}".rstrip())
+        padded = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
+        click.echo(f"  {'  '.join(padded)}".rstrip())
     for note in filter(None, (table.sample_in_words, *table.notes)):
         click.echo(legible(note))
     cells = sum(table.profile(name).missing for name in roles.impute)

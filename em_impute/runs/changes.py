@@ -204,8 +204,8 @@ def changes_since(earlier: Earlier, job: Job, table: Loaded) -> Changes:
 def _notes(earlier: Earlier, job: Job) -> Iterator[str]:
     if earlier.job != job.name:
         yield f"It is a run of another job, {earlier.job}."
-    if job.is_dated and earlier.day and job.day and earlier.day != job.day:
-        yield f"Its data are those of {earlier.day}, and the ones read now those of {job.day}."
+    if job.of_any_day.source_is_dated and earlier.day and earlier.day != job.day:
+        yield f"It is of the data of {earlier.day}; those of {job.day} are read now."
     if earlier.treatments is None:
         yield (
             "It does not say how the model took its columns, so types, transforms, bounds and "

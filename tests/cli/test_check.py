@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import em_impute, good_rows, table
+from command_line import em_impute, good_rows, run_directly, table
 from conftest import ROOT, WriteJob
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -68,3 +68,82 @@ def test_check_says_what_would_be_left_and_what_columns_look_like(write_job: Wri
         "note 5 (not named in columns.impute).\n"
     ) in chosen.output
     assert "look like" not in chosen.output
+
+
+def test_check_says_how_columns_take_part(write_job: WriteJob) -> None:
+    rows = {**good_rows(), "fruit": ["apple", "pear", None, "plum"] * 10}
+    columns = {
+        "categories": {"fruit": "nominal"},
+        "transform": {"x": "log"},
+        "bounds": {"y": [0, None]},
+        "round": ["y"],
+    }
+    result = em_impute("check", write_job(table(**rows), columns=columns))
+    assert result.exit_code == 0, result.output
+    assert [line.rstrip() for line in result.output.splitlines()[1:5]] == [
+        "  column  type    part       missing     treatment",
+        "  x       double  predictor  0 (0.0%)    log",
+        "  y       double  impute     8 (20.0%)   0 or more, whole numbers",
+        "  fruit   string  impute     10 (25.0%)  categories, 3 levels, 2 model columns",
+    ]
+
+
+def test_check_compares_with_an_earlier_run(write_job: WriteJob) -> None:
+    job = write_job(table(**good_rows()), name="compared")
+    missing = em_impute("check", job, "--against", "last")
+    assert missing.exit_code == 2
+    assert "em-impute: runs/compared has no run that published" in missing.output
+    assert run_directly(job, "-q").exit_code == 0
+    (folder,) = Path("runs/compared").iterdir()
+    same = em_impute("check", job, "--against", "last")
+    assert same.exit_code == 0, same.output
+    assert f"Against the run in {folder} (published, data of " in same.output
+    assert same.output.endswith("):\n  Nothing changes.\n")
+    rows = good_rows()
+    rows["x"] = rows["x"][::-1]
+    others = em_impute("check", write_job(table(**rows), name="compared"), "--against", folder)
+    assert others.output.endswith(
+        "  Nothing changes but cells: the rows, or their order, are others by now.\n"
+    )
+    rows["y"][1] = None
+    job = write_job(table(**rows, new=rows["x"]), name="compared", model={"tol": 1e-7})
+    changed = em_impute("check", job, "--against", "last")
+    assert changed.exit_code == 0, changed.output
+    assert changed.output.partition("):\n")[2] == (
+        "  Options of the job:\n"
+        "    ~ model.tol: 1e-06 -> 1e-07\n"
+        "  Columns:\n"
+        "    + new: double, predictor\n"
+        "  Rows and missing cells:\n"
+        "    ~ y: missing 8 (20.0%) -> 9 (22.5%)\n"
+        "  1 added, 0 removed, 2 changed.\n"
+    )
+
+
+def test_a_plan_of_hostile_names_is_on_lines_of_its_own(write_job: WriteJob) -> None:
+    job = write_job(table(**good_rows()), name="named")
+    assert run_directly(job, "-q").exit_code == 0
+    hostile = {**good_rows(), "a\x1b[2Jb": good_rows()["x"]}
+    job = write_job(table(**hostile), name="named", description="one\n+ two\x1b[31m")
+    result = em_impute("check", job, "--against", "last")
+    assert result.exit_code == 0, result.output
+    assert "\x1b" not in result.output
+    assert "    + description: one + two□[31m\n" in result.output
+
+
+def test_the_plan_on_the_page_is_what_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    page = (ROOT / "docs" / "job.md").read_text(encoding="utf-8")
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    Path("job.yaml").write_text(text)
+    assert run_directly("job.yaml", "-q").exit_code == 0
+    others = "  predictors: [Wind]\n  transform: {Ozone: log}\n  bounds: {Solar.R: [0, null]}\n"
+    Path("job.yaml").write_text(text.replace("  predictors: [Wind, Temp]\n", others))
+    result = em_impute("check", "job.yaml", "--against", "last")
+    assert result.exit_code == 0, result.output
+    printed = result.output.partition("Against the run in ")[2].partition("\n")[2]
+    shown = page.partition("Against the run in ")[2].partition("\n")[2]
+    assert shown.startswith(printed)
