@@ -36,7 +36,6 @@ PACKAGE = Path(__file__).parents[1]
 # What Prefect's engine logs of steps that begin, fail and end is on the steps' lines.
 ENGINE = {"prefect.flow_runs", "prefect.task_runs"}
 START = "start"
-_DATE = "data of"
 # How a direct run's log looks where no terminal is, as Prefect's does.
 LINE = "%(asctime)s.%(msecs)03d | %(levelname)-7s | %(message)s"
 DONE, WARNED, FAILED = Text("✓", "green"), Text("!", "yellow"), Text("✗", "red")
@@ -249,7 +248,7 @@ class _Work(ProgressColumn):
 def show_history(runs: Sequence[PastRun]) -> None:
     """Print the past runs of a job, the last one at the bottom, and how their numbers went."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    table = _table_of_runs(console, {_DATE: list(map(_date, runs))}, runs)
+    table = _table_of_runs(console, runs)
     trends = [_trends(runs)] if len(runs) > 1 and not console.options.ascii_only else []
     _print(console, table, *trends)
 
@@ -258,14 +257,15 @@ def show_jobs(latest: Sequence[PastRun]) -> None:
     """Print the last run of each job."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     jobs = [legible(run.folder.parent.name) if run.folder else "" for run in latest]
-    _print(console, _table_of_runs(console, {"job": jobs, _DATE: list(map(_date, latest))}, latest))
+    _print(console, _table_of_runs(console, latest, {"job": jobs}))
 
 
 def _table_of_runs(
-    console: Console, first: Mapping[str, Sequence[str]], runs: Sequence[PastRun]
+    console: Console, runs: Sequence[PastRun], first: Mapping[str, Sequence[str]] | None = None
 ) -> Table:
-    """A line for each run, after the first columns, of which one without a word is left out."""
-    before = {name: texts for name, texts in first.items() if any(texts)}
+    """A line for each run, after some first columns; with the data dates, where there are any."""
+    dates = [(run.brief.date if run.brief else None) or "" for run in runs]
+    before = {**(first or {}), **({"data of": dates} if any(dates) else {})}
     verdicts = console.width >= NARROW
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=verdicts)
     for name in (*before, "run (UTC)", "outcome"):
@@ -278,10 +278,6 @@ def _table_of_runs(
         line = [*(texts[i] for texts in before.values()), *_history_line(run)]
         table.add_row(*line[: len(table.columns)])
     return table
-
-
-def _date(run: PastRun) -> str:
-    return (run.brief.date if run.brief else None) or ""
 
 
 def _print(console: Console, *shown: RenderableType) -> None:

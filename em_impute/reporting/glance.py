@@ -5,10 +5,8 @@ Everything here is taken from the rest of a report, so that reports of earlier v
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
-
-from markupsafe import Markup, escape
 
 from em_impute.reporting.formatting import percent
 from em_impute.reporting.records import Column, Distribution, LevelCounts, Report
@@ -49,15 +47,19 @@ class Glance:
 def glances(report: Report) -> list[Glance]:
     """Return the columns with missing cells: those with notes first, then by missing cells."""
     panels = {panel.column: panel for panel in report.panels}
+    test = report.self_test
+    numbers = {scores.column: scores for scores in test.numbers} if test else {}
+    levels = {scores.column: scores for scores in test.levels} if test else {}
+    notes_of = _notes_of(report, numbers.keys() | levels.keys())
     filled = any(column.imputed.count for column in report.columns)
     found = [
         Glance(
             column,
             column.missing - column.imputed.count if filled or report.published else None,
             panels.get(column.name),
-            _error(scores := _scores(report, column.name)),
-            scores.coverage.at_95 if isinstance(scores, NumberScores) else None,
-            tuple(_notes(report, column, scores)),
+            _error(numbers.get(column.name), levels.get(column.name)),
+            numbers[column.name].coverage.at_95 if column.name in numbers else None,
+            (f"left unfilled: {column.left}",) if column.left else tuple(notes_of(column.name)),
         )
         for column in report.columns
         if column.missing and (column.role == "impute" or column.left)
@@ -65,55 +67,34 @@ def glances(report: Report) -> list[Glance]:
     return sorted(found, key=lambda one: (not one.notes, -one.column.missing))
 
 
-def _scores(report: Report, name: str) -> NumberScores | LevelScores | None:
+def _error(numbers: NumberScores | None, levels: LevelScores | None) -> float | None:
+    if levels:
+        by_mode = levels.cells - levels.right_by_mode
+        return (levels.cells - levels.right) / by_mode if by_mode else None
+    return numbers.rmse_ratio if numbers else None
+
+
+def _notes_of(report: Report, tested: Set[str]) -> Callable[[str], Iterator[str]]:
+    """What is to be known of a column that is filled, by its name."""
     test = report.self_test
-    scores: list[NumberScores | LevelScores] = [*test.numbers, *test.levels] if test else []
-    return next((one for one in scores if one.column == name), None)
+    of_levels = {scores.column for scores in test.levels} if test else set()
+    no_better, misfits = (set(test.no_better), set(test.misfits)) if test else (set(), set())
+    imputed = {cells.column: cells for cells in report.imputed}
+    moved = {c.column: c.moved for c in report.drift.columns} if report.drift else {}
 
+    def notes(name: str) -> Iterator[str]:
+        if name in no_better:
+            yield f"no better than the {'most frequent level' if name in of_levels else 'mean'}"
+        elif test and name not in tested:
+            yield "not tested: too few cells"
+        if name in misfits:
+            yield "not spread as the model says"
+        if cells := imputed.get(name):
+            if (cells.at_bound or 0) > WORTH_A_NOTE * cells.count:
+                yield f"{percent((cells.at_bound or 0) / cells.count)} at a bound"
+            if cells.share_beyond > WORTH_A_NOTE:
+                yield f"{percent(cells.share_beyond)} beyond the observed range"
+        if what := moved.get(name):
+            yield f"drifted: {', '.join(what)}"
 
-def _error(scores: NumberScores | LevelScores | None) -> float | None:
-    if isinstance(scores, LevelScores):
-        by_mode = scores.cells - scores.right_by_mode
-        return (scores.cells - scores.right) / by_mode if by_mode else None
-    return scores.rmse_ratio if scores else None
-
-
-def _notes(
-    report: Report, column: Column, scores: NumberScores | LevelScores | None
-) -> Iterator[str]:
-    if column.left:
-        yield f"left unfilled: {column.left}"
-        return
-    if (test := report.self_test) and column.name in test.no_better:
-        level = isinstance(scores, LevelScores)
-        yield f"no better than the {'most frequent level' if level else 'mean'}"
-    elif test and scores is None:
-        yield "not tested: too few cells"
-    if test and column.name in test.misfits:
-        yield "not spread as the model says"
-    for cells in (one for one in report.imputed if one.column == column.name):
-        if (cells.at_bound or 0) > WORTH_A_NOTE * cells.count:
-            yield f"{percent((cells.at_bound or 0) / cells.count)} at a bound"
-        if cells.share_beyond > WORTH_A_NOTE:
-            yield f"{percent(cells.share_beyond)} beyond the observed range"
-    for change in report.drift.columns if report.drift else ():
-        if change.column == column.name and change.moved:
-            yield f"drifted: {', '.join(change.moved)}"
-
-
-def miniature(panel: Distribution | LevelCounts | None) -> Markup:
-    """A drawing of a line's height: observed cells above, filled ones below, each to its peak."""
-    if panel is None:
-        return Markup()
-    bars = len(panel.observed)
-    words = f"{sum(panel.observed):,} observed above {sum(panel.imputed):,} filled cells"
-    return Markup(
-        '<svg class="miniature" viewBox="0 0 {} 2" preserveAspectRatio="none" role="img" '
-        'aria-label="{}"><path class="seen" d="{}"/><path class="filled" d="{}"/></svg>'
-    ).format(bars, escape(words), _outline(panel.observed, -1), _outline(panel.imputed, 1))
-
-
-def _outline(counts: Sequence[int], way: int) -> str:
-    """Bars from the middle line, upwards or downwards, as one path."""
-    peak = max(counts, default=0) or 1
-    return "M0 1" + "".join(f"V{1 + way * count / peak:.3f}h1" for count in counts) + "V1z"
+    return notes

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote
 
-from markupsafe import Markup
-
 from em_impute.reporting.brief import Brief
 from em_impute.reporting.render import PAGES
 
@@ -80,18 +78,3 @@ def html(jobs: Sequence[JobLine]) -> str:
     worst = ("no report", "not published", "published with warnings", "published")
     ranked = sorted(jobs, key=lambda line: worst.index(line.outcome))
     return PAGES.get_template("index.html.j2").render(jobs=ranked)
-
-
-def bars(numbers: Sequence[float | None]) -> Markup:
-    """A drawing of a line's height with a bar for each number, the highest as high as it is."""
-    shown = [number for number in numbers if number is not None]
-    peak = max(shown, default=0) or 1
-    outline = "".join(f"V{1 - (number or 0) / peak:.3f}h.8V1h.2" for number in numbers)
-    words = f"{len(shown)} runs, from {min(shown, default=0):,.4g} to {max(shown, default=0):,.4g}"
-    return Markup(
-        '<svg class="miniature" viewBox="0 0 {} 1" preserveAspectRatio="none" role="img" '
-        'aria-label="{}"><path class="seen" d="M0 1{}z"/></svg>'
-    ).format(max(len(numbers), 10), words, outline)
-
-
-PAGES.filters["bars"] = bars

@@ -27,7 +27,8 @@ from em_impute.reporting.formatting import (
     legible_if_text,
     short,
 )
-from em_impute.reporting.glance import Glance, glances, miniature
+from em_impute.reporting.glance import Glance, glances
+from em_impute.reporting.miniatures import bars, miniature
 from em_impute.reporting.missingness import FEWEST_ROWS
 from em_impute.reporting.parts import Failure, Parts
 from em_impute.reporting.records import CheckRow, Column, ImputedCells, Report
@@ -319,7 +320,7 @@ def _environment(**options: Any) -> Environment:
         lstrip_blocks=True,
         **options,
     )
-    environment.filters |= FILTERS | {"miniature": miniature}
+    environment.filters |= FILTERS | {"miniature": miniature, "bars": bars}
     environment.globals |= {
         "roles": ROLES,
         "fewest_rows": FEWEST_ROWS,

@@ -121,15 +121,11 @@ def past_runs(job: str, runs: Path) -> tuple[PastRun, ...]:
     CannotRun
         If there is none.
     """
-    folders = [
-        run for job in folders_in(runs) for run in folders_in(job) if RUN_ID.fullmatch(run.name)
-    ]
-    found = tuple(past_run(folder) for folder in folders if folder.parent.name == job)
-    if not found:
-        others = dict.fromkeys(folder.parent.name for folder in folders)
-        known = f"; there are runs of {', '.join(others)}" if others else ""
+    folders = _folders_by_job(runs)
+    if job not in folders:
+        known = f"; there are runs of {', '.join(folders)}" if folders else ""
         raise CannotRun(f"{runs} has no run of the job {job!r}{known}.")
-    return found
+    return tuple(map(past_run, folders[job]))
 
 
 def past_runs_of_all(runs: Path, last: int) -> dict[str, tuple[PastRun, ...]]:
@@ -140,14 +136,19 @@ def past_runs_of_all(runs: Path, last: int) -> dict[str, tuple[PastRun, ...]]:
     CannotRun
         If there is no run.
     """
+    folders = _folders_by_job(runs)
+    if not folders:
+        raise CannotRun(f"{runs} has no run of any job; name another folder with --runs.")
+    return {job: tuple(map(past_run, of_job[-last:])) for job, of_job in folders.items()}
+
+
+def _folders_by_job(runs: Path) -> dict[str, list[Path]]:
+    """The folders of the runs of each job that has some, the earliest first."""
     folders = {
         job.name: [run for run in folders_in(job) if RUN_ID.fullmatch(run.name)]
         for job in folders_in(runs)
     }
-    found = {job: tuple(map(past_run, of_job[-last:])) for job, of_job in folders.items() if of_job}
-    if not found:
-        raise CannotRun(f"{runs} has no run of any job; name another folder with --runs.")
-    return found
+    return {job: of_job for job, of_job in folders.items() if of_job}
 
 
 def write_index(runs: Path, last: int) -> Path:

@@ -9,7 +9,8 @@ import pytest
 from made_scores import helped, judged, useless
 
 from em_impute.reporting.drift import Change, Drift
-from em_impute.reporting.glance import Glance, glances, miniature
+from em_impute.reporting.glance import Glance, glances
+from em_impute.reporting.miniatures import miniature
 from em_impute.reporting.records import Column, Distribution, ImputedCells, LevelCounts, Report
 from em_impute.self_test.scores import LevelScores
 from em_impute.tables.digest import Moments

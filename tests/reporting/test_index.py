@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from em_impute.reporting import index
 from em_impute.reporting.brief import Brief, in_brief
+from em_impute.reporting.miniatures import bars
 from em_impute.reporting.records import Report
 
 
@@ -40,7 +41,7 @@ def test_a_name_of_a_job_stays_a_name(report: Report) -> None:
 
 
 def test_bars_are_as_high_as_their_numbers() -> None:
-    drawn = index.bars([1.0, None, 4.0])
+    drawn = bars([1.0, None, 4.0])
     assert "M0 1V0.750h.8V1h.2V1.000h.8V1h.2V0.000h.8V1h.2z" in drawn
     assert "2 runs, from 1 to 4" in drawn
-    assert "0 runs" in index.bars([])
+    assert "0 runs" in bars([])
