@@ -20,7 +20,7 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from benchmarks import diagnosis, layouts, scaling
-from benchmarks.cases import CASES, STRESS, Case, Floats
+from benchmarks.cases import CASES, STRESS, Case, Floats, at_random
 from benchmarks.judge import Worth, judge, rmse_of_filled
 from benchmarks.peers import (
     R_TOOLS,
@@ -33,7 +33,7 @@ from benchmarks.peers import (
     write_arrays,
 )
 
-PARTS = ("tools", "methods", "diagnosis", "rows", "distinct", "layouts")
+PARTS = ("tools", "methods", "diagnosis", "rows", "distinct", "e-step", "layouts")
 # A tool is run again on a case while its runs together took less than this.
 PATIENCE_SECONDS = 60.0
 # What a quick trial is content with.
@@ -76,6 +76,12 @@ def main() -> None:
     if "distinct" in options.parts:
         lines = scaling.all_distinct(20_000 if options.quick else 200_000, 50, 0.2)
         show("Nearly all patterns distinct", scaling.ALL_DISTINCT_HEAD, lines)
+    if "e-step" in options.parts:
+        wide = Case("wide", "200,000 x 50, 20%", 200_000, 50, at_random(0.2))
+        goals = [(wide, 3)] + [(case, 4) for case in CASES if case.key == "2k-200"]
+        beside = (scaling.in_products(case, goal) for case, goal in goals)
+        title = "An E-step beside its matrix products"
+        show(title, scaling.IN_PRODUCTS_HEAD, chain.from_iterable(beside))
     if "layouts" in options.parts:
         n = 100_000 if options.quick else 1_000_000
         show(f"Layouts in memory, {n:,} x 10", layouts.HEAD, layouts.by_layout(n, 10))

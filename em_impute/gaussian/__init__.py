@@ -8,7 +8,7 @@ estimates, and ArviZ for chains, when asked for them. In the order in which data
       distinct, condense, stored    its patterns, its weighted rows, its file
     fit                             `fit_gaussian`
       em                            the loop: evaluate, propose, accept or fall back, stop
-        e_step, kernels             expected moments, and their compiled loops
+        e_step, kernels, blocks     expected moments, and their compiled loops
         acceleration, scoring       methods that propose where to go next
         stopping                    when it ends, and how
         parameters                  mean and covariance, as points and on the users' scale

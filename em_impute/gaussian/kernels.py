@@ -1,36 +1,30 @@
-"""The loops of the E-step that NumPy has no words for, compiled: one missingness pattern at a time.
+"""The loops of the E-step that NumPy has no words for, compiled.
 
 Between the matrix products of all rows there are a small inverse, a fill and a scatter for every
-pattern. As stacked NumPy calls they took two to five times as long as compiled.
+missingness pattern. As stacked NumPy calls they took two to five times as long as compiled.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import njit
 
 from em_impute.gaussian.arrays import Bools, Floats, Ints
+from em_impute.gaussian.blocks import (
+    compiled,
+    factorise,
+    invert_diagonal,
+    place_in_triangle,
+    solve_upper,
+    split,
+    sweep,
+    sweep_side_by_side,
+)
 
-# Sums may be taken in another order, which makes vectors of them, and reciprocals be multiplied.
-_OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"arcp", "contract", "reassoc", "nsz"},
-}
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` compiled when it is first called, and kept for later processes if possible."""
-    compiled: Callable[..., Any]
-    try:
-        compiled = njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:  # nowhere to keep it, as in a read-only image
-        compiled = njit(**_OPTIONS)(function)
-    return compiled
+# So many blocks are inverted side by side, if each has at most so many columns: they fit the cache.
+SIDE_BY_SIDE = 32
+MOST_COLUMNS = 40
 
 
 @compiled
@@ -54,7 +48,8 @@ def centre(
     for s in range(len(patterns)):
         for r in range(starts[s] - starts[0], starts[s + 1] - starts[0]):
             for j in range(len(mean)):
-                X[r, j] = rows[r, j] - weights[r] * mean[j] if patterns[s, j] else 0.0
+                # Without a branch, which would be guessed wrongly at every hole.
+                X[r, j] = rows[r, j] - weights[r] * mean[j] * patterns[s, j]
 
 
 @compiled
@@ -102,23 +97,18 @@ def fill(
         definite.
     """
     p = len(covariance)
-    block, slopes, vector = np.empty((p, p)), np.empty((p, p)), np.empty(p)
-    shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
+    order, ends = _by_number_missing(patterns)
     deviance = 0.0
-    for s in range(len(patterns)):
-        k = split(patterns[s], shown, hidden)
-        mine = slice(starts[s] - starts[0], starts[s + 1] - starts[0])
-        if invertible and p - k <= k:
-            log_det_hidden, distance = _fill_by_missing_block(
-                X[mine], product[mine], precision, hidden[: p - k], counts[s], cross, block, vector
+    for m in range(p + 1):
+        those = order[ends[m] : ends[m + 1]]
+        if invertible and 2 * m <= p:
+            deviance += _fill_by_missing_blocks(
+                X, product, patterns, counts, starts, those, m, precision, log_det, cross
             )
-            deviance += counts[s] * (log_det + log_det_hidden) + distance
         else:
-            log_det_shown, distance = _fill_by_observed_block(
-                X[mine], covariance, shown[:k], hidden[: p - k], counts[s], cross, block, slopes,
-                vector,
-            )  # fmt: skip
-            deviance += counts[s] * log_det_shown + distance
+            deviance += _fill_by_observed_blocks(
+                X, patterns, counts, starts, those, m, covariance, cross
+            )
     for i in range(p):
         for j in range(i):
             cross[j, i] = cross[i, j]
@@ -126,138 +116,131 @@ def fill(
 
 
 @compiled
-def split(pattern: Bools, shown: Ints, hidden: Ints) -> int:
-    """Set `shown` to the observed columns and `hidden` to the missing; how many are observed."""
-    k = 0
-    for j in range(len(pattern)):
-        if pattern[j]:
-            shown[k] = j
-            k += 1
-        else:
-            hidden[j - k] = j
-    return k
+def _by_number_missing(patterns: Bools) -> tuple[Ints, Ints]:
+    """The patterns that miss fewest columns first, and where those that miss `m` begin."""
+    n, p = patterns.shape
+    missing, order, ends = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(p + 2, np.int64)
+    for s in range(n):
+        missing[s] = p
+        for j in range(p):
+            missing[s] -= patterns[s, j]
+        ends[missing[s] + 1] += 1
+    for m in range(p + 1):
+        ends[m + 1] += ends[m]
+    place = ends.copy()
+    for s in range(n):
+        order[place[missing[s]]] = s
+        place[missing[s]] += 1
+    return order, ends
 
 
 @compiled
-def sweep(matrix: Floats, columns: Ints, block: Floats, vector: Floats) -> float:
-    """Set the lower triangle of `block` to minus the inverse of ``matrix[columns, columns]``.
-
-    Returns
-    -------
-    float
-        The log-determinant; NaN where that is not positive definite.
-    """
-    m = len(columns)
-    for i in range(m):
-        for j in range(i + 1):
-            block[i, j] = matrix[columns[i], columns[j]]
-    log_det = 0.0
-    for j in range(m):
-        pivot = block[j, j]
-        # Written so that NaN is not above zero either.
-        if not pivot > 0.0:
-            return np.nan
-        log_det += math.log(pivot)
-        for i in range(j):
-            vector[i] = block[j, i]
-        vector[j] = 0.0
-        for i in range(j + 1, m):
-            vector[i] = block[i, j]
-        for i in range(m):
-            slope = vector[i] / pivot
-            for k in range(i + 1):
-                block[i, k] -= slope * vector[k]
-        for i in range(j):
-            block[j, i] = vector[i] / pivot
-        block[j, j] = -1.0 / pivot
-        for i in range(j + 1, m):
-            block[i, j] = vector[i] / pivot
-    return log_det
-
-
-@compiled
-def _fill_by_missing_block(
+def _fill_by_missing_blocks(
     X: Floats,
     product: Floats,
+    patterns: Bools,
+    counts: Floats,
+    starts: Ints,
+    those: Ints,
+    m: int,
     precision: Floats,
-    hidden: Ints,
-    count: int,
+    log_det: float,
     cross: Floats,
-    block: Floats,
-    vector: Floats,
-) -> tuple[float, float]:
-    """Fill the rows of one pattern from ``K``; ``log|K_MM|`` and the sum of squared distances.
+) -> float:
+    """Fill the rows of `those` patterns, which miss `m` columns each, from ``K``.
 
-    The lower triangle of `block` becomes ``-K_MM^-1``.
+    What is returned is as for `fill`, of `those` patterns.
     """
-    m = len(hidden)
-    log_det = sweep(precision, hidden, block, vector)
-    if math.isnan(log_det):
-        return np.nan, 0.0
-    for i in range(m):
-        for j in range(i + 1):
-            cross[hidden[i], hidden[j]] -= count * block[i, j]
-    distance = 0.0
-    for r in range(len(X)):
-        for j in range(X.shape[1]):
-            distance += X[r, j] * product[r, j]
-        for i in range(m):
-            gradient, total = product[r, hidden[i]], 0.0
-            for j in range(i):
-                total += block[i, j] * product[r, hidden[j]]
-                vector[j] += block[i, j] * gradient
-            vector[i] = total + block[i, i] * gradient
-        for i in range(m):
-            X[r, hidden[i]] = vector[i]
-            distance += vector[i] * product[r, hidden[i]]
-    return log_det, distance
+    p = len(precision)
+    together = SIDE_BY_SIDE if m <= MOST_COLUMNS else 1
+    blocks = np.empty((m * (m + 1) // 2 if together > 1 else 0, together))
+    block, vectors = np.empty((m, m)), np.empty((m + 3, together))
+    hidden, shown = np.empty((together, p), np.int64), np.empty(p, np.int64)
+    log_dets, vector, pull = np.empty(together), np.empty(m), np.empty(m)
+    deviance = 0.0
+    for first in range(0, len(those), together):
+        batch = those[first : first + together]
+        for lane in range(len(batch)):
+            split(patterns[batch[lane]], shown, hidden[lane])
+        columns = hidden[: len(batch), :m]
+        if together > 1:
+            sweep_side_by_side(precision, columns, blocks, vectors, log_dets)
+        else:
+            log_dets[0] = sweep(precision, columns[0], block, vector)
+        for lane in range(len(batch)):
+            s = batch[lane]
+            for i in range(m):
+                for j in range(i + 1):
+                    if together > 1:
+                        block[i, j] = blocks[place_in_triangle(i, j), lane]
+                    block[j, i] = block[i, j]
+                    cross[columns[lane, i], columns[lane, j]] -= counts[s] * block[i, j]
+            deviance += counts[s] * (log_det + log_dets[lane])
+            for r in range(starts[s] - starts[0], starts[s + 1] - starts[0]):
+                for j in range(p):
+                    deviance += X[r, j] * product[r, j]
+                for i in range(m):
+                    pull[i] = product[r, columns[lane, i]]
+                for i in range(m):
+                    cell = 0.0
+                    for j in range(m):
+                        cell += block[i, j] * pull[j]
+                    X[r, columns[lane, i]] = cell
+                    deviance += cell * pull[i]
+    return deviance
 
 
 @compiled
-def _fill_by_observed_block(
+def _fill_by_observed_blocks(
     X: Floats,
+    patterns: Bools,
+    counts: Floats,
+    starts: Ints,
+    those: Ints,
+    m: int,
     covariance: Floats,
-    shown: Ints,
-    hidden: Ints,
-    count: int,
     cross: Floats,
-    factor: Floats,
-    slopes: Floats,
-    scores: Floats,
-) -> tuple[float, float]:
-    """Fill the rows of one pattern from ``Sigma_OO = L L^T``; its log-determinant and distances.
+) -> float:
+    """Fill the rows of `those` patterns, which miss `m` columns each, from ``Sigma_OO = L L^T``.
 
-    Whitening both sides keeps the answer symmetric and costs sqrt(condition) digits, not more.
+    What is returned is as for `fill`, of `those` patterns. Whitening both sides keeps the answer
+    symmetric and costs sqrt(condition) digits, not more.
     """
-    k, m = len(shown), len(hidden)
-    definite, log_det = factorise(covariance, shown, factor)
-    if not definite:
-        return np.nan, 0.0
-    for h in range(m):
-        for i in range(k):
-            rest = covariance[shown[i], hidden[h]]
-            for j in range(i):
-                rest -= factor[i, j] * slopes[h, j]
-            slopes[h, i] = rest / factor[i, i]
-        for i in range(h + 1):
-            rest = covariance[hidden[h], hidden[i]]
-            for j in range(k):
-                rest -= slopes[h, j] * slopes[i, j]
-            cross[hidden[h], hidden[i]] += count * rest
-    distance = 0.0
-    for r in range(len(X)):
-        for i in range(k):
-            rest = X[r, shown[i]]
-            for j in range(i):
-                rest -= factor[i, j] * scores[j]
-            scores[i] = rest / factor[i, i]
-            distance += scores[i] * scores[i]
+    p = len(covariance)
+    k = p - m
+    factor, slopes, scores = np.empty((k, k)), np.empty((m, k)), np.empty(k)
+    shown, hidden = np.empty(p, np.int64), np.empty(p, np.int64)
+    deviance = 0.0
+    for s in those:
+        split(patterns[s], shown, hidden)
+        definite, log_det = factorise(covariance, shown[:k], factor)
+        if not definite:
+            return np.nan
+        deviance += counts[s] * log_det
         for h in range(m):
-            total = 0.0
             for i in range(k):
-                total += slopes[h, i] * scores[i]
-            X[r, hidden[h]] = total
-    return log_det, distance
+                rest = covariance[shown[i], hidden[h]]
+                for j in range(i):
+                    rest -= factor[i, j] * slopes[h, j]
+                slopes[h, i] = rest / factor[i, i]
+            for i in range(h + 1):
+                rest = covariance[hidden[h], hidden[i]]
+                for j in range(k):
+                    rest -= slopes[h, j] * slopes[i, j]
+                cross[hidden[h], hidden[i]] += counts[s] * rest
+        for r in range(starts[s] - starts[0], starts[s + 1] - starts[0]):
+            for i in range(k):
+                rest = X[r, shown[i]]
+                for j in range(i):
+                    rest -= factor[i, j] * scores[j]
+                scores[i] = rest / factor[i, i]
+                deviance += scores[i] * scores[i]
+            for h in range(m):
+                total = 0.0
+                for i in range(k):
+                    total += slopes[h, i] * scores[i]
+                X[r, hidden[h]] = total
+    return deviance
 
 
 @compiled
@@ -448,44 +431,3 @@ def draw_missing(
                 cross[hidden[i], hidden[j]] += 0.5 * product
     cross += added[:, :p]
     return True
-
-
-@compiled
-def factorise(matrix: Floats, columns: Ints, factor: Floats) -> tuple[bool, float]:
-    """Set the lower triangle of `factor` to Cholesky's factor of ``matrix[columns, columns]``.
-
-    Returns
-    -------
-    (bool, float)
-        Whether that is positive definite, and its log-determinant.
-    """
-    log_det = 0.0
-    for i in range(len(columns)):
-        for j in range(i + 1):
-            rest = matrix[columns[i], columns[j]]
-            for h in range(j):
-                rest -= factor[i, h] * factor[j, h]
-            if j < i:
-                factor[i, j] = rest / factor[j, j]
-        # Written so that NaN is not above zero either.
-        if not rest > 0.0:
-            return False, 0.0
-        factor[i, i] = math.sqrt(rest)
-        log_det += math.log(rest)
-    return True, log_det
-
-
-@compiled
-def invert_diagonal(factor: Floats, m: int) -> None:
-    """Set the first `m` on the diagonal to their reciprocals: rows then need no division."""
-    for i in range(m):
-        factor[i, i] = 1.0 / factor[i, i]
-
-
-@compiled
-def solve_upper(factor: Floats, vector: Floats, m: int) -> None:
-    """Set the first `m` of `vector` to ``L^-T`` times themselves, of an inverted diagonal."""
-    for i in range(m - 1, -1, -1):
-        vector[i] *= factor[i, i]
-        for j in range(i):
-            vector[j] -= factor[i, j] * vector[i]

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from em_impute.gaussian.arrays import Bools, Floats, Ints
-from em_impute.gaussian.kernels import compiled, factorise, invert_diagonal, solve_upper, split
+from em_impute.gaussian.blocks import compiled, factorise, invert_diagonal, solve_upper, split
 
 
 @compiled

@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from em_impute.gaussian.arrays import Bools, Floats, Ints
-from em_impute.gaussian.kernels import compiled, factorise, split, sweep
+from em_impute.gaussian.blocks import compiled, factorise, split, sweep
 
 # Rows of a block: what is held of them, of all components, fits the cache.
 BLOCK = 256

@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from em_impute.gaussian.arrays import Floats, Ints
-from em_impute.gaussian.kernels import compiled
+from em_impute.gaussian.blocks import compiled
 
 # So many rows share what is read of a column; their sums fit the cache.
 TILE = 16
