@@ -20,7 +20,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from em_impute.gaussian.arrays import Floats, Ints
+from em_impute.gaussian.arrays import Floats, Ints, to_read
 from em_impute.gaussian.holes import Holes
 from em_impute.gaussian.linalg import (
     INDEFINITE,
@@ -218,10 +218,12 @@ def _fill_quickly(
     # It brings the compiler, which takes a second.
     from em_impute.gaussian.row_filling import fill_rows
 
+    X = to_read(holes.X)
+
     def fill(part: slice) -> bool:
         ends = holes.ends[part.start : part.stop + 1]
         definite = fill_rows(
-            holes.X, holes.patterns[part], holes.by_pattern, ends, holes.first, *model, normals,
+            X, holes.patterns[part], holes.by_pattern, ends, holes.first, *model, normals,
             *found,
         )  # fmt: skip
         return bool(definite)

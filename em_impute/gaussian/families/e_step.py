@@ -15,7 +15,7 @@ from functools import reduce
 
 import numpy as np
 
-from em_impute.gaussian.arrays import Floats
+from em_impute.gaussian.arrays import Floats, to_read
 from em_impute.gaussian.families.components import Components, Moments
 from em_impute.gaussian.families.rows import SortedRows
 from em_impute.gaussian.linalg import (
@@ -39,15 +39,16 @@ def e_step(rows: SortedRows, components: Components) -> Moments:
     # Importing the compiler takes a second, which whoever only reads tables need not wait for.
     from em_impute.gaussian.families import densities
 
-    log_weights, (precisions, log_dets) = components.log_weights, _inverses(components)
+    X, log_weights = to_read(rows.X), to_read(components.log_weights)
+    covariances, (precisions, log_dets) = to_read(components.covariances), _inverses(components)
 
     def expect(begin: int, end: int) -> tuple[Floats, Floats, Floats, float]:
         masses, totals = np.zeros(len(log_weights)), np.zeros_like(components.means)
         crosses = np.zeros_like(components.covariances)
         loglik = densities.expected_moments(
-            rows.X, rows.order, rows.scaling.centre, rows.scaling.scale,
+            X, rows.order, rows.scaling.centre, rows.scaling.scale,
             rows.patterns, rows.starts, begin, end,
-            log_weights, components.means, components.covariances, precisions, log_dets,
+            log_weights, components.means, covariances, precisions, log_dets,
             masses, totals, crosses,
         )  # fmt: skip
         return masses, totals, crosses, loglik
@@ -75,13 +76,14 @@ def posteriors(rows: SortedRows, components: Components) -> tuple[Floats, Floats
 
     n, k = len(rows.order), len(components.weights)
     responsibilities, logliks = np.empty((n, k)), np.empty(n)
-    precisions, log_dets = _inverses(components)
+    X, log_weights = to_read(rows.X), to_read(components.log_weights)
+    covariances, (precisions, log_dets) = to_read(components.covariances), _inverses(components)
 
     def set_some(begin: int, end: int) -> bool:
         definite: bool = densities.posteriors(
-            rows.X, rows.order, rows.scaling.centre, rows.scaling.scale,
+            X, rows.order, rows.scaling.centre, rows.scaling.scale,
             rows.patterns, rows.starts, begin, end,
-            components.log_weights, components.means, components.covariances, precisions, log_dets,
+            log_weights, components.means, covariances, precisions, log_dets,
             responsibilities, logliks,
         )  # fmt: skip
         return definite

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from em_impute.gaussian.arrays import Floats
+from em_impute.gaussian.arrays import Floats, to_read
 from em_impute.gaussian.families.loadings import Loadings, Moments
 from em_impute.gaussian.families.rows import Scaling
 from em_impute.gaussian.threads import spread
@@ -76,7 +76,7 @@ def posterior(X: Floats, scaling: Scaling, at: Loadings) -> Posterior:
     n, k = len(X), at.loadings.shape[1]
     found = Posterior(np.zeros((n, k)), np.zeros((n, k, k)), np.empty(n))
     scores.posteriors(
-        X, scaling.centre, scaling.scale, at.mean, at.loadings, at.noise,
+        to_read(X), scaling.centre, scaling.scale, at.mean, at.loadings, at.noise,
         found.mean, found.factors, found.logliks,
     )  # fmt: skip
     return found
@@ -122,7 +122,7 @@ def e_step(table: WeightedTable, at: Loadings) -> Moments:
             rows = slice(first, min(first + BLOCK, part.stop))
             found = posterior(X[rows], scaling, at)
             scores.add_moments(
-                X[rows], table.weights[rows], scaling.centre, scaling.scale, at.mean,
+                to_read(X[rows]), table.weights[rows], scaling.centre, scaling.scale, at.mean,
                 found.mean, found.factors, *sums,
             )  # fmt: skip
             loglik += float(table.weights[rows] @ found.logliks)

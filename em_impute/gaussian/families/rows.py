@@ -49,7 +49,7 @@ class Scaling:
         # Column by column, which takes no second table.
         with np.errstate(over="ignore", invalid="ignore"):
             moments = np.array([_mean_and_sd(column, weights) for column in X.T])
-        centre, sd = moments.T
+        centre, sd = moments.T.copy()
         if common:
             sd = np.full_like(sd, np.sqrt(np.mean(sd**2)))
         return cls(centre, np.where(sd > 0, sd, 1.0))
