@@ -120,17 +120,19 @@ def run(
     metavar="RUN",
     help="Also what would change against this run: its folder, or `last` for the last published.",
 )
-def check(job: Path, runs: Path, day: datetime | None, against: str | None) -> None:
+@as_json
+def check(job: Path, runs: Path, day: datetime | None, against: str | None, as_json: bool) -> None:
     """Say what running the job would do: columns, their parts, missing cells. Runs nothing.
 
-    Also what would be left missing, and what columns look like that the model would not guess.
+    Also what would be left missing, what init would have chosen where the job says nothing, and
+    what columns look like that the model would not guess. Exit code 1 where a run would refuse.
     With --against a plan: options, columns and cells that came (+), went (-) or changed (~).
     """
     from em_impute.cli import check as command
 
     with sentences():
         made = command.plan(job, runs, day and day.date(), against)
-    command.show(made)
+    command.show(made, as_json)
 
 
 @main.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -60,14 +62,30 @@ def test_check_says_what_would_be_left_and_what_columns_look_like(write_job: Wri
         "10 cells of sex and 5 of note (text) would be left missing; list it under categories to "
         "fill it, or name in columns.impute what is to be filled.\n"
     ) in result.output
-    assert "  - order_id seems to number the rows, taken for a predictor;" in result.output
+    assert (
+        "What em-impute init would have chosen, where the job says nothing:\n"
+        "  - order_id: no two rows have the same, and none lacks it; `key: [order_id]` would "
+        "suit.\n"
+        "  - sex: 2 levels; `categories: nominal` would suit.\n"
+    ) in result.output
+    assert "look like" not in result.output
     chosen = em_impute("check", write_job(columns={"impute": ["y"], "key": ["order_id"]}))
     assert "would be left" not in chosen.output
     assert (
         "As the job says, it would leave missing: sex 10 (not named in columns.impute), "
         "note 5 (not named in columns.impute).\n"
     ) in chosen.output
-    assert "look like" not in chosen.output
+    assert "init would" not in chosen.output
+
+
+def test_check_says_what_columns_look_like_of_which_nothing_is_suggested(
+    write_job: WriteJob,
+) -> None:
+    rows = good_rows(60)
+    rows["year"] = [1990 + i % 20 for i in range(60)]
+    result = em_impute("check", write_job(table(**rows)))
+    assert "What columns look like:\n  - year looks like years, taken for a pred" in result.output
+    assert "init would" not in result.output
 
 
 def test_check_says_how_columns_take_part(write_job: WriteJob) -> None:
@@ -109,6 +127,10 @@ def test_check_compares_with_an_earlier_run(write_job: WriteJob) -> None:
     job = write_job(table(**rows, new=rows["x"]), name="compared", model={"tol": 1e-7})
     changed = em_impute("check", job, "--against", "last")
     assert changed.exit_code == 0, changed.output
+    against = json.loads(em_impute("check", job, "--against", "last", "--json").stdout)["against"]
+    assert against["folder"] == str(folder)
+    assert against["columns"] == [{"sign": "+", "what": "new", "text": "double, predictor"}]
+    assert (against["published"], against["same_rows"]) == (True, False)
     assert changed.output.partition("):\n")[2] == (
         "  Options of the job:\n"
         "    ~ model.tol: 1e-06 -> 1e-07\n"
@@ -147,3 +169,37 @@ def test_the_plan_on_the_page_is_what_it_prints(
     printed = result.output.partition("Against the run in ")[2].partition("\n")[2]
     shown = page.partition("Against the run in ")[2].partition("\n")[2]
     assert shown.startswith(printed)
+
+
+def test_what_check_prints_as_json(write_job: WriteJob) -> None:
+    """Every key is explained on the page, and always there."""
+    rows = {**good_rows(60), "grade": ["low", "mid", None] * 20, "cat": ["SECRET"] * 59 + ["b"]}
+    columns = {"categories": {"cat": "nominal"}}
+    job = write_job(table(**rows), name="as_json", columns=columns)
+    result = em_impute("check", job, "--json")
+    assert result.exit_code == 0, result.output
+    made = json.loads(result.stdout)
+    assert (made["job"], made["rows"], made["cells_to_fill"], made["times"]) == (
+        "as_json",
+        60,
+        12,
+        1,
+    )
+    assert [one["name"] for one in made["columns"]] == ["x", "y", "grade", "cat"]
+    assert made["columns"][1]["part"] == "impute"
+    assert made["columns"][3]["levels"] == 2
+    assert made["left_missing"][0]["cells"] == 20
+    suggested = {"columns": ["grade"], "reason": "2 levels", "options": {"categories": "nominal"}}
+    assert made["suggestions"] == [suggested]
+    assert (made["against"], made["refusal"]) == (None, None)
+    assert "SECRET" not in result.stdout
+    page = (ROOT / "docs" / "job.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| (`.*?) \|", page.partition("## `check` for programs")[2], re.MULTILINE)
+    assert {key for line in lines for key in re.findall(r"`(\w+)`", line)} == made.keys()
+    refused = em_impute("check", write_job("x,y\n"), "--json")
+    assert refused.exit_code == 1
+    assert "at least one row" in json.loads(refused.stdout)["refusal"]
+    assert json.loads(refused.stdout).keys() == made.keys()
+    wrong = em_impute("check", write_job("x,y\n1,2\n", columns={"impute": ["z"]}), "--json")
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert "the table has no column 'z'" in wrong.stderr

@@ -40,8 +40,9 @@ ROWS_OF_GROUP, ROWS_OF_GROUP_COLUMN, MOST_GROUPS = 50, 5, 8
 PARTS_OF_TIME = ("year", "yr", "quarter", "month", "week", "day", "date", "hour", "time", "wave")
 MOST_KEY_COLUMNS = 8
 # A logarithm is taken where it loses no more than so much of the share of the variance that the
-# other columns explain, in so many rows, and of a column with at most so large a share of zeros.
-AS_LINEAR, LOOKED_AT, MOST_ZEROS = 0.01, 5_000, 0.05
+# other columns explain, in so many rows, and of a column with at most so large a share of zeros; of
+# the others, those that it goes with most.
+AS_LINEAR, LOOKED_AT, MOST_ZEROS, MOST_RELATED = 0.01, 5_000, 0.05, 20
 # A normal of this mean, in standard deviations, is hardly ever below 0.
 FAR_FROM_ZERO = 3.0
 
@@ -110,7 +111,7 @@ class _Column:
         return not (self.missing or number or pa.types.is_boolean(self.type))
 
 
-def propose(table: Snapshot, roles: Roles) -> Proposal:
+def propose(table: Snapshot, roles: Roles, key: tuple[str, ...] = ()) -> Proposal:
     """Propose what a job says of a table's columns.
 
     Parameters
@@ -118,9 +119,11 @@ def propose(table: Snapshot, roles: Roles) -> Proposal:
     table : Snapshot
     roles : Roles
         Those of a job that says nothing: every column of numbers is in the model.
+    key : tuple of str, optional
+        Columns that are known to identify a row; by default they are looked for.
     """
     columns = list(_columns(table, roles))
-    key = _key(table, columns)
+    key = key or _key(table, columns)
     made = Proposal(key=key)
     for column in columns:
         if column.name not in key:
@@ -283,11 +286,12 @@ def _keep_what_is_as_linear(table: Snapshot, made: Proposal) -> None:
     names = [n for n in names if not pa.types.is_temporal(schema.field(n).type)]
     some = sample_rows(read_batches(table.path, names), table.rows, LOOKED_AT)
     rows = np.concatenate([_numbers(batch, names) for batch in some])
+    columns = _standardised(rows)
     for name in logged:
-        here = names.index(name)
-        y, others = rows[:, here], np.delete(rows, here, axis=1)
-        logarithm = np.log if made.transform[name].value == "log" else np.log1p
-        if _explained(logarithm(y), others) < _explained(y, others) - AS_LINEAR:
+        here, logarithm = names.index(name), made.transform[name].value
+        y = rows[:, here]
+        log_y = np.log(y) if logarithm == "log" else np.log1p(y)
+        if _explained(log_y, columns, here) < _explained(y, columns, here) - AS_LINEAR:
             del made.transform[name]
 
 
@@ -295,13 +299,24 @@ def _numbers(batch: pa.RecordBatch, names: Sequence[str]) -> Floats:
     return np.column_stack([to_numbers(batch.column(name)) for name in names])
 
 
-def _explained(y: Floats, others: Floats) -> float:
-    """Share of the variance of `y` that a regression on the others explains, means for holes."""
+def _standardised(rows: Floats) -> Floats:
+    """Columns of mean 0 and variance 1, means for holes."""
+    holes = ~np.isfinite(rows)
+    means = np.where(holes, 0.0, rows).sum(axis=0) / np.maximum((~holes).sum(axis=0), 1)
+    centred: Floats = rows - means
+    centred[holes] = 0.0
+    sd = centred.std(axis=0)
+    centred /= np.where(sd > 0, sd, 1.0)
+    return centred
+
+
+def _explained(y: Floats, columns: Floats, here: int) -> float:
+    """Share of the variance of `y` that a regression explains on the others that go with it."""
     shown = np.isfinite(y)
-    x, y = others[shown], y[shown] - y[shown].mean()
-    holes = ~np.isfinite(x)
-    means = np.where(holes, 0.0, x).sum(axis=0) / np.maximum((~holes).sum(axis=0), 1)
-    x = np.where(holes, 0.0, x - means)
+    y = np.where(shown, y - y[shown].mean(), 0.0)
+    related = np.argsort(-np.abs(y @ columns))
+    x = columns[np.ix_(shown, related[related != here][:MOST_RELATED])]
+    x, y = x - x.mean(axis=0), y[shown]
     fitted = x @ np.linalg.lstsq(x, y, rcond=None)[0]
     variance = float(y @ y)
     return 1.0 - float((y - fitted) @ (y - fitted)) / variance if variance else 0.0
