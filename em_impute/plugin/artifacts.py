@@ -25,6 +25,7 @@ from prefect.artifacts import (
 )
 from prefect.client.schemas.objects import FlowRun
 from prefect.events import emit_event
+from prefect.settings import PREFECT_UI_URL
 
 from em_impute.gaussian import Iteration
 from em_impute.gaussian.filling import FittedModel
@@ -196,6 +197,14 @@ def page_address(job: str, run: str) -> str | None:
         )
         return None
     return f"{address.rstrip('/')}/{quote(job)}/{quote(run)}/report.html"
+
+
+def flow_run_address(flow_run: str | None) -> str:
+    """Where Prefect's UI shows a flow run; empty if its address is not known, or holds a login."""
+    address = PREFECT_UI_URL.value()
+    if not (flow_run and address and ADDRESS.fullmatch(address)):
+        return ""
+    return f"{address.rstrip('/')}/runs/flow-run/{quote(flow_run)}"
 
 
 def leave_report(key: str, report: Report, page: str | None, parts: Parts) -> None:

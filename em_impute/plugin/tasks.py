@@ -123,7 +123,11 @@ def open_run(
         )
     started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
     run = run_of(job, runs, started, str(runtime.flow_run.id or uuid4()), day, schedule)
-    run = replace(run, is_deployed=bool(runtime.deployment.id))
+    run = replace(
+        run,
+        is_deployed=bool(runtime.deployment.id),
+        flow_run=artifacts.flow_run_address(runtime.flow_run.id),
+    )
     if removed := begin(run, runs):
         get_run_logger().info(removed)
     artifacts.tag_flow_run(job.name, *job.tags)
@@ -312,4 +316,6 @@ def _run_of(flow_run: FlowRun) -> Run | None:
         run = run_of(job, runs, started, str(flow_run.id), day, schedule)
     except (CannotRun, ValidationError):
         return None
-    return run if run.folder.path.is_dir() else None
+    if not run.folder.path.is_dir():
+        return None
+    return replace(run, flow_run=artifacts.flow_run_address(str(flow_run.id)))

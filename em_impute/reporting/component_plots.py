@@ -8,11 +8,10 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from em_impute.gaussian.arrays import Floats
 from em_impute.reporting.components import Directions
-from em_impute.reporting.style import IMPUTED, INK, SHADED, STYLE, WIDTH, label
+from em_impute.reporting.style import IMPUTED, INK, SHADED, STYLE, WIDTH, label, number_ticks
 
 # So much of a component lies within its ellipse.
 INSIDE = 0.9
@@ -30,9 +29,8 @@ def bics(points: Sequence[tuple[int, float]], chosen: int, what: str) -> Figure:
         axes.plot([chosen], [best], "o", color=IMPUTED, markersize=7)
     axes.set_title("BIC, lower is better")
     axes.set_xlabel(f"number of {what}")
-    axes.xaxis.set_major_locator(MaxNLocator(9, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.12g}".replace("-", "\u2212"))
+    number_ticks(axes.xaxis, 9, whole=True)
+    number_ticks(axes.yaxis, 4)
     axes.margins(y=0.2)
     return figure
 
@@ -54,8 +52,8 @@ def directions(item: Directions) -> Figure:
         axes.annotate(str(g), centre, ha="center", va="center", fontsize=13, weight="bold")
     axes.set_xlabel(label(item.names[0], LONGEST_AXIS))
     axes.set_ylabel(label(item.names[1], LONGEST_AXIS))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    number_ticks(axes.xaxis, 5)
+    number_ticks(axes.yaxis, 5)
     return figure
 
 

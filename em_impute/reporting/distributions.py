@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,6 +34,7 @@ def describe_distributions(
     observed: Portions,
     imputed: Portions,
     digests: tuple[Mapping[str, Digest], Mapping[str, Digest]] | None = None,
+    logged: Collection[str] = (),
 ) -> tuple[Distribution, ...]:
     """Count observed and imputed cells of each column on shared bins.
 
@@ -43,6 +45,8 @@ def describe_distributions(
         Give the cells: to be counted and, without `digests`, for the bins.
     digests : pair of mappings of str to Digest, optional
         The digests of both, where they are known.
+    logged : collection of str
+        Columns whose bins are equally wide on a logarithmic scale, if all cells are above 0.
 
     Raises
     ------
@@ -50,16 +54,37 @@ def describe_distributions(
         If a column has no cell of either kind.
     """
     seen, filled = digests or (digest(observed(), columns), digest(imputed(), columns))
-    edges = {name: _shared_edges(name, seen[name], filled[name]) for name in columns}
-    counts = [_histograms(portions(), edges) for portions in (observed, imputed)]
+    logs = {name for name in logged if name in seen and min(seen[name].low, filled[name].low) > 0}
+    edges = {
+        name: _shared_edges(
+            name, *(_logarithm(d[name]) if name in logs else d[name] for d in (seen, filled))
+        )
+        for name in columns
+    }
+    seen_counts, filled_counts = (_histograms(p(), edges, logs) for p in (observed, imputed))
     return tuple(
-        Distribution(name, tuple(edges[name].tolist()), *(tuple(c[name].tolist()) for c in counts))
+        Distribution(
+            name,
+            tuple((np.exp(edges[name]) if name in logs else edges[name]).tolist()),
+            tuple(seen_counts[name].tolist()),
+            tuple(filled_counts[name].tolist()),
+            whole=seen[name].count > 0 and seen[name].whole,
+            log=name in logs,
+        )
         for name in columns
     )
 
 
+def _logarithm(cells: Digest) -> Digest:
+    """What a digest of numbers above 0 would be of their logarithms, as far as bins need it."""
+    if not cells.count:
+        return cells
+    low, high, kept = np.log(cells.low), np.log(cells.high), np.log(cells.kept)
+    return replace(cells, low=float(low), high=float(high), kept=kept, whole=False)
+
+
 def _histograms(
-    portions: Iterable[Mapping[str, Floats]], edges: Mapping[str, Floats]
+    portions: Iterable[Mapping[str, Floats]], edges: Mapping[str, Floats], logs: Set[str]
 ) -> dict[str, Ints]:
     counts = {name: np.zeros(len(edges[name]) - 1, dtype=np.int64) for name in edges}
     scales = {name: _scale(*edges[name][[0, -1]]) for name in edges}
@@ -67,7 +92,8 @@ def _histograms(
         for name in counts.keys() & portion.keys():
             # With a range, which gives the same edges, NumPy computes the bin and does not search.
             first, last = edges[name][[0, -1]] * scales[name]
-            cells = portion[name] if scales[name] == 1.0 else portion[name] * scales[name]
+            cells = np.log(portion[name]) if name in logs else portion[name]
+            cells = cells if scales[name] == 1.0 else cells * scales[name]
             counts[name] += np.histogram(cells, len(counts[name]), (first, last))[0]
     return counts
 

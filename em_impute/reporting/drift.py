@@ -18,6 +18,7 @@ from scipy.special import ndtri
 
 from em_impute.gaussian import GaussianModel
 from em_impute.gaussian.arrays import Bools, Floats, Ints
+from em_impute.reporting.numerals import significant
 from em_impute.tables.digest import finite
 
 NIGHTS = 1000
@@ -322,9 +323,9 @@ def _sentences(
     for c in moved("mean", lambda c: c.mean or 0.0):
         assert c.mean is not None
         way = "rose" if c.mean > 0 else "fell"
-        yield f"The mean of {c.column!r} {way} by {abs(c.mean):.2g} sd."
+        yield f"The mean of {c.column!r} {way} by {significant(abs(c.mean), 2)} sd."
     for c in moved("sd", lambda c: math.log(c.sd_ratio or 1.0)):
-        yield f"The sd of {c.column!r} is {c.sd_ratio:.2g} times what it was."
+        yield f"The sd of {c.column!r} is {significant(c.sd_ratio, 2)} times what it was."
     for r in correlations:
         names = f"{r.first!r} and {r.second!r}"
         yield f"The correlation of {names} went from {r.before:.2f} to {r.now:.2f}."

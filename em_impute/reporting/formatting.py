@@ -10,6 +10,7 @@ from markupsafe import Markup
 from em_impute.job.legible import in_markdown, legible
 from em_impute.reporting.components import Profile
 from em_impute.reporting.missingness import McarTest
+from em_impute.reporting.numerals import significant
 from em_impute.reporting.records import Column, Fit
 from em_impute.reporting.sensitivity import ShiftedMean
 from em_impute.self_test.scores import NumberScores
@@ -38,11 +39,6 @@ def percent(share: float | None) -> str:
     if share is None:
         return "\u2013"
     return "0%" if not share else "<0.1%" if share < 0.001 else f"{share:.1%}"
-
-
-def significant(value: float | None, digits: int = 4) -> str:
-    """A number to so many significant digits; a dash where it is not known."""
-    return "\u2013" if value is None else f"{value:.{digits}g}".replace("-", "\u2212")
 
 
 def decimals(column: Column) -> int:

@@ -74,7 +74,7 @@ class JobLine:
 
 
 def html(jobs: Sequence[JobLine]) -> str:
-    """Return the page: one file, no network, no script; what ended worst comes first."""
+    """Return the page: one file, no network; what ended worst comes first."""
     worst = ("no report", "not published", "published with warnings", "published")
     ranked = sorted(jobs, key=lambda line: worst.index(line.outcome))
     return PAGES.get_template("index.html.j2").render(jobs=ranked)

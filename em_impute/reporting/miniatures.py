@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from em_impute.reporting.numerals import significant
 from em_impute.reporting.records import Distribution, LevelCounts
 
 
@@ -31,7 +32,8 @@ def bars(numbers: Sequence[float | None]) -> Markup:
     shown = [number for number in numbers if number is not None]
     peak = max(shown, default=0) or 1
     outline = "".join(f"V{1 - (number or 0) / peak:.3f}h.8V1h.2" for number in numbers)
-    words = f"{len(shown)} runs, from {min(shown, default=0):,.4g} to {max(shown, default=0):,.4g}"
+    least, most = min(shown, default=0), max(shown, default=0)
+    words = f"{len(shown)} runs, from {significant(least)} to {significant(most)}"
     return Markup(
         '<svg class="miniature" viewBox="0 0 {} 1" preserveAspectRatio="none" role="img" '
         'aria-label="{}"><path class="seen" d="M0 1{}z"/></svg>'

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from em_impute.gaussian.arrays import Floats
 from em_impute.reporting.factors import Factors
@@ -20,6 +20,7 @@ from em_impute.reporting.imputations import Trace
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.means import Means
 from em_impute.reporting.missingness import MissingnessMap, Patterns
+from em_impute.reporting.numerals import power_of_ten, significant
 from em_impute.reporting.records import Distribution, Evaluation, Fit, LevelCounts
 from em_impute.reporting.style import (
     ALARM,
@@ -32,7 +33,9 @@ from em_impute.reporting.style import (
     SHADED,
     STYLE,
     WIDTH,
+    in_digits,
     label,
+    number_ticks,
     whole_percent,
 )
 
@@ -50,9 +53,6 @@ MAX_LEVELS = 12
 SHADES = 10
 # Numbers beyond are drawn here: matplotlib adds up what is on an axis.
 FARTHEST = 1e300
-SUPERSCRIPTS = str.maketrans(
-    "-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
-)
 
 
 @matplotlib.rc_context(STYLE)
@@ -63,7 +63,7 @@ def trace(fit: Fit) -> Figure:
     draw_loglik(upper, fit)
     _draw_distance(lower, fit)
     lower.set_xlabel("iteration (evaluation of the EM map)")
-    lower.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    number_ticks(lower.xaxis, 6, whole=True)
     return figure
 
 
@@ -161,9 +161,9 @@ def chains(traces: Sequence[Trace]) -> Figure:
         for values in item.chains:
             axes.plot(item.sweeps, values, color=IMPUTED, linewidth=0.6, alpha=0.5)
         axes.set_title(label(item.parameter, LONGEST_TITLE))
-        axes.yaxis.set_major_locator(MaxNLocator(3))
+        number_ticks(axes.yaxis, 3)
     panels[-1].set_xlabel("sweep after the burn-in")
-    panels[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    number_ticks(panels[-1].xaxis, 6, whole=True)
     return figure
 
 
@@ -221,10 +221,9 @@ def draw_loglik(axes: Axes, fit: Fit) -> None:
     heights = [e.objective for e in accepted if e.objective is not None]
     _draw_line(axes, accepted, heights)
     axes.margins(y=0.2)
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_formatter(_thousands)
+    number_ticks(axes.yaxis, 4)
     axes.annotate(
-        _thousands(round(heights[-1], 2)),
+        in_digits(round(heights[-1], 2)),
         (accepted[-1].number, heights[-1]),
         xytext=(0, 5),
         textcoords="offset points",
@@ -267,7 +266,7 @@ def _draw_distance(axes: Axes, fit: Fit) -> None:
         axes.set_ylim(top=max(axes.get_ylim()[1], 10 * fit.tol))
         axes.axhline(fit.tol, color=GREY, linewidth=0.8, dashes=(4, 3))
         axes.annotate(
-            f"tolerance: {fit.tol:g}".replace("-", "\u2212"),
+            f"tolerance: {significant(fit.tol, 6)}",
             (0, fit.tol),
             xycoords=("axes fraction", "data"),
             xytext=(3, 2),
@@ -423,17 +422,28 @@ def _draw_halves(axes: Axes, item: Distribution) -> None:
     labels = f"{sum(item.observed):,} observed", f"{sum(item.imputed):,} imputed"
     axes.set_yticks([0.5, -0.5], labels)
     axes.yaxis.get_ticklabels()[1].set_color(IMPUTED)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    if item.log:
+        _log_ticks(axes, edges[0], edges[-1])
+    else:
+        number_ticks(axes.xaxis, 4, item.whole)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 
 
-def _thousands(value: float, _position: float = 0) -> str:
-    return f"{value:,.12g}".replace("-", "\u2212")
+def _log_ticks(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic axis with some numbers on it, however many powers of ten it spans."""
+    axes.set_xscale("log")
+    decades = math.log10(high / low)
+    if decades >= 1:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 3 else (1.0, 3.0)))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(in_digits)
+    axes.minorticks_off()
 
 
 def _power_of_ten(value: float, _position: float = 0) -> str:
     exponent = math.log10(value)
     if not math.isclose(exponent, round(exponent), abs_tol=1e-9):
-        return f"{value:g}"
-    return "10" + str(round(exponent)).translate(SUPERSCRIPTS) if round(exponent) else "1"
+        return in_digits(value)
+    return f"10{power_of_ten(round(exponent))}" if round(exponent) else "1"

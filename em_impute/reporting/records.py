@@ -128,19 +128,23 @@ class Fit:
 class Distribution:
     """Histogram of a column's observed and imputed cells on shared bins.
 
-    `edges` has one entry more than the two tuples of counts.
+    `edges` has one entry more than the two tuples of counts. `whole` says that all observed cells
+    are whole numbers, `log` that the bins are equally wide on a logarithmic scale.
     """
 
     column: str
     edges: tuple[float, ...]
     observed: tuple[int, ...]
     imputed: tuple[int, ...]
+    whole: bool = False
+    log: bool = False
 
     def density(self, counts: Sequence[int]) -> Floats:
         """Counts as a density over the edges, of area one; zeros where nothing was counted."""
         shares = np.asarray(counts, dtype=float) / max(sum(counts), 1)
+        edges = np.log(self.edges) if self.log else self.edges
         with np.errstate(over="ignore"):  # of bins as wide as all numbers together
-            return shares / np.diff(self.edges)
+            return shares / np.diff(edges)
 
 
 @dataclass(frozen=True)
@@ -248,7 +252,8 @@ class Report:
     run was made of. `failures` are the parts of it that could not be made; `unsettled` says that
     nobody knows whether the target holds the table. What is said of imputed cells is about the
     first of several `imputations`. `rows_of_model` is None where those are the table's own.
-    `is_direct` says that the run went without Prefect. `components` are those of a mixture,
+    `is_direct` says that the run went without Prefect, `flow_run` where Prefect's UI shows it, if
+    that is known. `components` are those of a mixture,
     `factors` those of a factor model. `date` is the data date.
     """
 
@@ -288,6 +293,7 @@ class Report:
     components: Components | None = None
     date: str = ""
     factors: Factors | None = None
+    flow_run: str = ""
 
     @property
     def published(self) -> bool:

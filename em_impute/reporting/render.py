@@ -7,11 +7,14 @@ Each section and picture is made by itself; one that fails is noted, and a sente
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
 from html import escape
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -49,6 +52,24 @@ TABLE_DIGITS = 6
 TABLE_BYTES = 900_000
 TABLE_CELL = 500
 ROLES = {"impute": "imputed", "predictor": "predictor", "key": "key", "passthrough": "kept as is"}
+MEANINGS = {
+    "Rows": "Rows of the table as it was read.",
+    "Columns": "Columns of the table, whether or not they are in the model.",
+    "Missing cells": "Cells that were missing as the table was read, and their share of all cells.",
+    "Imputed cells": "Missing cells that the run filled. Observed cells are never changed.",
+    "Left missing": "Missing cells that are still missing in the table; each column has its reason "
+    "under the columns.",
+    "Missingness patterns": "How many different sets of columns are missing together in a row; no "
+    "missing cell is one of them.",
+    "EM iterations": "How often the map of EM was evaluated until the estimates stood still.",
+    "Error on test cells": "Observed cells were hidden and filled: how much lower the root mean "
+    "squared error was than that of filling with the column's mean, over all columns of numbers. "
+    "In the table, of each column; of categories, than that of the most frequent level.",
+    "Missing, after": "Missing cells of a column as the table was read, and as it was published.",
+    "In 95% intervals": "The share of a column's test cells within the intervals that the model "
+    "gives them. It is near 95% where the model's uncertainty can be trusted.",
+}
+"""Of the first screen; docs/report.md says more."""
 SHARED = {
     "full": "Each has a covariance of its own.",
     "tied": "They have one covariance.",
@@ -60,11 +81,15 @@ PLACED = {
     "varimax": "They are turned so that each column loads on few (varimax).",
 }
 
+SCRIPT = Markup((files(__package__) / "templates" / "tables.js").read_text(encoding="utf-8"))
+"""Sorts and searches the tables of a page; no text from elsewhere is in it."""
+SCRIPT_HASH = f"sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}"
+
 Cell = str | int | float | None
 
 
 def html(report: Report, parts: Parts | None = None) -> str:
-    """Return the report as one self-contained page: no network, no script.
+    """Return the report as one self-contained page: no network, and no script but its own.
 
     Parts that cannot be made are noted in `parts`, and named at the page's end.
     """
@@ -322,6 +347,9 @@ def _environment(**options: Any) -> Environment:
     )
     environment.filters |= FILTERS | {"miniature": miniature, "bars": bars}
     environment.globals |= {
+        "script": SCRIPT,
+        "script_hash": SCRIPT_HASH,
+        "meanings": MEANINGS,
         "roles": ROLES,
         "fewest_rows": FEWEST_ROWS,
         "left": SHOWN_LEFT,

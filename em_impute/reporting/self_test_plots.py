@@ -10,7 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from em_impute.reporting.style import ALARM, GREY, IMPUTED, INK, STYLE, WIDTH, label, whole_percent
+from em_impute.reporting.style import (
+    ALARM,
+    GREY,
+    IMPUTED,
+    INK,
+    STYLE,
+    WIDTH,
+    label,
+    number_ticks,
+    whole_percent,
+)
 from em_impute.self_test.scores import INTERVALS, NumberScores, SelfTest
 
 MAX_TESTED = 24
@@ -169,6 +179,6 @@ def _draw_calibration(axes: Axes, scores: NumberScores) -> None:
         colour = ALARM if b.too_few_within else IMPUTED
         axes.plot([b.predicted] * 2, [b.low, b.high], color=GREY, alpha=0.45, linewidth=2.5)
         axes.plot([b.predicted], [b.observed], "o", color=colour, markersize=4)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(3))
+    number_ticks(axes.xaxis, 3)
+    number_ticks(axes.yaxis, 3)
     axes.tick_params(labelsize=7)

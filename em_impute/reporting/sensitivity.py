@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from em_impute.gaussian.filling import FillingModel
 from em_impute.reporting.means import MeanEstimate
+from em_impute.reporting.numerals import significant
 
 DELTAS = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
 MOST_SHIFTED = 20
@@ -48,7 +49,7 @@ class ShiftedMean:
             return ""
         return (
             f"The mean of {self.column} leaves its 95% interval only if its missing cells are on "
-            f"average {self.tipping:.2g} sd or more lower, or higher, than predicted."
+            f"average {significant(self.tipping, 2)} sd or more lower, or higher, than predicted."
         )
 
 

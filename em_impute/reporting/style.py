@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from matplotlib.axis import Axis
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.ticker import MaxNLocator
 
 from em_impute.job.legible import BOX, legible
+from em_impute.reporting.numerals import significant
 
 INK, GREY, PAPER = "#24292f", "#8b949e", "#ffffff"
 IMPUTED, ALARM, OPPOSITE = "#0072b2", "#d55e00", "#e69f00"
@@ -64,6 +67,25 @@ def label(name: str, longest: int = MAX_LABEL) -> str:
     if len(drawn) <= longest:
         return drawn
     return f"{drawn[: longest - 7]}\u2026{drawn[-6:]}"
+
+
+def number_ticks(axis: Axis, most: int, whole: bool = False) -> None:
+    """Have an axis show at most so many numbers more than one, in digits.
+
+    Parameters
+    ----------
+    axis : Axis
+    most : int
+    whole : bool
+        Whether they are whole numbers.
+    """
+    axis.set_major_locator(MaxNLocator(most, integer=whole))
+    axis.set_major_formatter(in_digits)
+
+
+def in_digits(value: float, _position: float = 0) -> str:
+    """A number at an axis, without an exponent: 1,250, or 1.25 × 10⁹."""
+    return significant(value, 12, largest=7)
 
 
 def whole_percent(share: float, _position: float = 0) -> str:

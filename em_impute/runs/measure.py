@@ -90,6 +90,7 @@ def report_numbers(run: Run, found: Found, parts: Parts | None = None) -> Report
         drawn=run.job.imputation.is_drawn,
         unsettled=found.unsettled,
         is_direct=run.is_direct,
+        flow_run=run.flow_run,
         date=run.date.isoformat() if run.dated else "",
     )
     sections: dict[str, Any] = {

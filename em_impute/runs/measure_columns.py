@@ -281,6 +281,7 @@ def measure_distributions(
         partial(_observed_cells, found.snapshot, shown),
         filled,
         (observed, {name: digest.cells for name, digest in imputed.items()}),
+        logged=[column.name for column in columns if column.transform == "log"],
     )
 
 

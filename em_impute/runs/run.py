@@ -101,6 +101,8 @@ class Run:
         Whether the source or the target is another one for each date.
     is_direct : bool
         Whether it goes its steps without Prefect.
+    flow_run : str
+        Where Prefect's UI shows it; empty if that is not known.
     """
 
     id: str
@@ -113,6 +115,7 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
     dated: bool = False
     is_direct: bool = False
+    flow_run: str = ""
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

@@ -65,6 +65,7 @@ def test_it_publishes_the_same_bits(job: dict[str, Any]) -> None:
         left.append([Path("filled.csv").read_bytes(), ledger.to_csv(), model, files])
         said = "The run went without Prefect" in (folder / "report.html").read_text()
         assert said == bool(options)
+        assert ("/runs/flow-run/" in (folder / "report.html").read_text()) != bool(options)
     assert left[0] == left[1]
 
 

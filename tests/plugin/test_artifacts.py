@@ -25,12 +25,13 @@ from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_UI_URL, temporary_settings
 from reports import pictures_left_out
 from servers import PrefectServer
 
 from em_impute.flows.impute import impute
 from em_impute.job import Job
-from em_impute.plugin.artifacts import ENDED, page_address
+from em_impute.plugin.artifacts import ENDED, flow_run_address, page_address
 from em_impute.reporting.brief import Brief
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
@@ -360,3 +361,17 @@ def test_what_is_no_address_of_a_folder_is_said_and_not_linked(
     assert linked() is None
     assert "EM_IMPUTE_RUNS_URL is not the address of a folder" in caplog.text
     assert "s3cr3t" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("ui", "shown"),
+    [
+        ("https://ui.example.org/", "https://ui.example.org/runs/flow-run/1f"),
+        ("https://me:s3cr3t@ui.example.org", ""),
+        ("https://ui.example.org/?key=s3cr3t", ""),
+    ],
+)
+def test_a_flow_run_has_an_address_where_the_ui_has_one(ui: str, shown: str) -> None:
+    with temporary_settings({PREFECT_UI_URL: ui}):
+        assert flow_run_address("1f") == shown
+        assert flow_run_address(None) == ""

@@ -54,6 +54,33 @@ def test_whole_numbers_get_bins_of_whole_width() -> None:
     assert (sum(shown.observed), sum(shown.imputed)) == (500, 2)
 
 
+def test_bins_are_as_wide_on_a_logarithmic_scale() -> None:
+    rng = np.random.default_rng(0)
+    observed, imputed = np.exp(rng.normal(size=400) * 2), np.exp(rng.normal(size=30))
+    cells = [{"x": observed}], [{"x": imputed}]
+    (shown,) = describe_distributions(["x"], lambda: cells[0], lambda: cells[1], logged=["x"])
+    assert shown.log
+    assert (sum(shown.observed), sum(shown.imputed)) == (400, 30)
+    widths = np.diff(np.log(shown.edges))
+    np.testing.assert_allclose(widths, widths[0])
+    assert np.sum(shown.density(shown.imputed) * widths) == pytest.approx(1.0)
+    axes = plots.distribution(shown).axes[0]
+    assert axes.get_xscale() == "log"
+    low, high = axes.get_xlim()
+    texts = [plots.in_digits(tick) for tick in axes.get_xticks() if low <= tick <= high]
+    assert "1" in texts
+    cells[1][0]["x"] = np.array([0.0, 1.0])
+    (plain,) = describe_distributions(["x"], lambda: cells[0], lambda: cells[1], logged=["x"])
+    assert not plain.log
+
+
+def test_whole_numbers_have_whole_ticks() -> None:
+    shown = distribution("items", np.array([0.0, 1.0, 2.0] * 9), np.array([1.0]))
+    assert shown.whole
+    ticks = plots.distribution(shown).axes[0].get_xticks()
+    assert np.array_equal(ticks, np.round(ticks))
+
+
 @pytest.mark.parametrize(
     "values", [[5.0], [0.0, 0.0], [-1e9, -1e9], [1e9, 1e9 + 1e-6], [0.0, 1e-300], [-1e300, 1e300]]
 )

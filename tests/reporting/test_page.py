@@ -135,7 +135,7 @@ def test_on_paper_nothing_is_folded_or_cut(pages: dict[str, Path], page: Page, k
     page.emulate_media(media="print")
     page.set_viewport_size({"width": PAPER, "height": 1000})
     assert page.evaluate("document.documentElement.scrollWidth") <= PAPER
-    for fold in page.locator("details > :not(summary)").all():
+    for fold in page.locator("details > :not(summary, .search)").all():
         assert fold.bounding_box()
     margin = "15mm"
     page.pdf(
@@ -145,11 +145,77 @@ def test_on_paper_nothing_is_folded_or_cut(pages: dict[str, Path], page: Page, k
     )
 
 
+def column_names(page: Page) -> list[str]:
+    cells = page.locator("#the-columns table.columns").first.locator("tbody th:visible")
+    return cells.all_text_contents()
+
+
+def test_a_table_is_sorted_by_its_headers(pages: dict[str, Path], page: Page) -> None:
+    """From the keyboard, and by what numbers are worth, not by how they are spelled."""
+    page.goto(pages["healthy"].as_uri())
+    head = page.locator("#the-columns thead th", has_text="missing")
+    as_made = column_names(page)
+    assert head.get_attribute("aria-sort") == "none"
+    head.get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    assert column_names(page)[:2] == ["Ozone", "Solar.R"]
+    page.keyboard.press("Space")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert column_names(page)[-2:] == ["Solar.R", "Ozone"]
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "none"
+    assert column_names(page) == as_made
+    page.locator("#the-columns thead th", has_text="Column").get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "none"
+    assert column_names(page) == sorted(as_made, key=str.lower)
+    for mean in page.locator("#the-columns thead th", has_text="mean").all()[:1]:
+        mean.get_by_role("button").click()
+    means = page.locator("#the-columns tbody td:nth-child(6)").all_text_contents()
+    numbers = [float(text.replace(",", "").replace("\u2212", "-")) for text in means]
+    assert numbers == sorted(numbers, reverse=True)
+
+
+def test_a_table_is_searched_with_what_is_folded(pages: dict[str, Path], page: Page) -> None:
+    page.goto(pages["wide"].as_uri())
+    assert len(column_names(page)) == 40
+    box = page.get_by_role("searchbox", name="Search in the table: The columns")
+    box.fill("name_17")
+    assert len(column_names(page)) == 11
+    assert page.locator("#the-columns output").text_content() == "11 of 200 rows"
+    page.emulate_media(media="print")
+    assert not box.is_visible()
+    assert len(column_names(page)) == 200
+    page.emulate_media(media="screen")
+    box.fill("")
+    assert len(column_names(page)) == 200
+
+
+def test_without_script_the_page_reads_as_it_is(pages: dict[str, Path], browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(pages["wide"].as_uri())
+    assert page.locator("thead button, .search").count() == 0
+    assert page.locator("details.more summary").is_visible()
+    context.close()
+
+
+def test_numbers_at_the_top_lead_to_what_they_mean(pages: dict[str, Path], page: Page) -> None:
+    page.goto(pages["healthy"].as_uri())
+    links = page.locator("header dl").first.locator("a")
+    assert links.count() >= 6
+    for link in links.all():
+        link.click()
+        assert page.locator(":target").count() == 1
+
+
 def harmless(page: Page) -> None:
     """Nothing has been run, and no name has become an element."""
     page.wait_for_timeout(200)
-    harmful = "img[src='x'], script, a:not([href^='#']), iframe, object, base, form, input"
+    harmful = "img[src='x'], a:not([href^='#']), iframe, object, base, form, input:not(.search *)"
     assert page.locator(harmful).count() == 0
+    scripts = page.locator("script").all_text_contents()
+    assert set(scripts) <= {render.SCRIPT}
     assert page.evaluate(
         "[...document.querySelectorAll('*')].flatMap(e => e.getAttributeNames())"
         ".filter(name => name.startsWith('on'))"
