@@ -249,12 +249,14 @@ def history(job: str | None, runs: Path, last: int, page: bool, as_json: bool) -
     Without JOB, the last run of each job.
     """
     from em_impute.cli.terminal import show_history, show_jobs
-    from em_impute.runs.history import past_runs, past_runs_of_all, write_index
+    from em_impute.runs.history import past_runs, past_runs_of_all
 
     with sentences():
         if page:
             if job is not None:
                 raise click.UsageError("--page is on all jobs; leave JOB out.")
+            from em_impute.runs.index import write_index
+
             click.echo(f"The page is {write_index(runs, last)}.")
             return
         if job is None:

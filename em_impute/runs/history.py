@@ -136,45 +136,28 @@ def past_runs_of_all(runs: Path, last: int) -> dict[str, tuple[PastRun, ...]]:
     CannotRun
         If there is no run.
     """
-    folders = _folders_by_job(runs)
-    if not folders:
-        raise CannotRun(f"{runs} has no run of any job; name another folder with --runs.")
-    return {job: tuple(map(past_run, of_job[-last:])) for job, of_job in folders.items()}
+    return {job: tuple(map(past_run, of_job[-last:])) for job, of_job in run_folders(runs).items()}
 
 
-def _folders_by_job(runs: Path) -> dict[str, list[Path]]:
-    """The folders of the runs of each job that has some, the earliest first."""
-    folders = {
-        job.name: [run for run in folders_in(job) if RUN_ID.fullmatch(run.name)]
-        for job in folders_in(runs)
-    }
-    return {job: of_job for job, of_job in folders.items() if of_job}
-
-
-def write_index(runs: Path, last: int) -> Path:
-    """Write a page on the last runs of all jobs into `runs`, and return where it is.
+def run_folders(runs: Path) -> dict[str, list[Path]]:
+    """Return the folders of the runs of each job that has some, the earliest first.
 
     Raises
     ------
     CannotRun
         If there is no run.
     """
-    from em_impute.reporting import index
+    if folders := _folders_by_job(runs):
+        return folders
+    raise CannotRun(f"{runs} has no run of any job; name another folder with --runs.")
 
-    jobs = [
-        index.JobLine.of(
-            job,
-            [past.brief for past in of_job],
-            of_job[-1].outcome,
-            of_job[-1].trouble,
-            f"{job}/{of_job[-1].id}/report.html" if of_job[-1].brief else None,
-        )
-        for job, of_job in past_runs_of_all(runs, last).items()
-    ]
-    page = runs / "index.html"
-    with written_whole(page) as partial:
-        partial.write_text(index.html(jobs), encoding="utf-8")
-    return page
+
+def _folders_by_job(runs: Path) -> dict[str, list[Path]]:
+    folders = {
+        job.name: [run for run in folders_in(job) if RUN_ID.fullmatch(run.name)]
+        for job in folders_in(runs)
+    }
+    return {job: of_job for job, of_job in folders.items() if of_job}
 
 
 def past_run(path: Path) -> PastRun:

@@ -17,6 +17,7 @@ from em_impute.reporting import render
 from em_impute.reporting.brief import in_brief
 from em_impute.reporting.parts import PAUSES, Parts, kind_and_place, unmade
 from em_impute.reporting.records import Report, Verdict
+from em_impute.runs.index import write_index
 from em_impute.runs.kept import prune
 from em_impute.runs.manifest import Manifest
 from em_impute.runs.measure import report_numbers, with_manifest, with_verdict
@@ -45,9 +46,21 @@ def report(
         Shows the report where the run is watched.
     """
     try:
-        return _report(run, found, log, show)
+        outcome = _report(run, found, log, show)
     except Exception as fault:
         return unreported(run, found, fault, log)
+    _show_on_the_page_of_all(run, log)
+    return outcome
+
+
+def _show_on_the_page_of_all(run: Run, log: Log) -> None:
+    try:
+        write_index(run.folder.path.parents[1])
+    except Exception as fault:
+        log.warning(
+            "The page on all jobs, index.html, could not be written (%s); the run is not affected.",
+            kind_and_place(fault),
+        )
 
 
 def _report(run: Run, found: Found, log: Log, show: Shown) -> Outcome:

@@ -40,6 +40,17 @@ def test_a_name_of_a_job_stays_a_name(report: Report) -> None:
     assert 'href="%3Cimg%20src%3Dx%20onerror%3Dalert%281%29%3E/1/report.html"' in page
 
 
+def test_missing_and_filled_cells_are_drawn_over_time(report: Report) -> None:
+    last = replace(in_brief(report), missing_cells=10, missing_percent=2.0, imputed_cells=5)
+    first = replace(last, missing_percent=4.0, imputed_cells=10, date="2026-11-01")
+    page = index.html([line(last, first, None)])
+    assert "<title>2026-11-01: 4.00% missing, 4.00% filled, published</title>" in page
+    assert '<g transform="translate(2)"><rect class="seen" y="0.500" width=".8"' in page
+    assert '<rect class="filled" y="0.750" width=".8" height="0.250"/>' in page
+    assert "2026-11-01 – 2026-11-22" in page
+    assert "up to 4.00%" in page
+
+
 def test_bars_are_as_high_as_their_numbers() -> None:
     drawn = bars([1.0, None, 4.0])
     assert "M0 1V0.750h.8V1h.2V1.000h.8V1h.2V0.000h.8V1h.2z" in drawn

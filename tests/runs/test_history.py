@@ -7,38 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
+from left_runs import RUN, leave, report
 
 from em_impute.job import CannotRun
 from em_impute.reporting import render
-from em_impute.reporting.records import Column, Report
-from em_impute.reporting.verdict import verdict_on
+from em_impute.reporting.records import Report
 from em_impute.runs.history import past_runs, read_report, rebuild_report
-from em_impute.tables.digest import Moments
 from em_impute.tables.run_folder import RunFolder
-
-RUN = "20261122T030000Z-5f1c9a2e"
-
-
-def report(run: str = RUN, missing: int = 1) -> Report:
-    column = Column("x", "impute", missing, Moments(10 - missing, 1.0, 1.0), Moments(0), Moments(0))
-    return Report(
-        job="air",
-        run=run,
-        started="2026-11-22T03:00:00+00:00",
-        source="in.csv",
-        target="out.csv",
-        verdict=verdict_on(refusal="No.", warnings=(), imputed_cells=0, target="out.csv"),
-        rows=10,
-        columns=(column,),
-    )
-
-
-def leave(folder: Path, numbers: Report, **manifest: object) -> Path:
-    """A run's folder as a run leaves it, as far as history goes."""
-    folder.mkdir(parents=True)
-    (folder / "report.json").write_text(json.dumps(numbers.to_dict()))
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
 
 
 def test_a_report_is_made_again_from_its_numbers(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ function makeSortable(table, heads) {
   let original = null;
   for (const [place, head] of heads.entries()) {
     if (head.classList.contains("plain")) continue;
-    const numeric = head.classList.contains("n");
+    const numeric = head.classList.contains("n") || "numeric" in head.dataset;
     const [first, second] = numeric ? ["descending", "ascending"] : ["ascending", "descending"];
     const button = document.createElement("button");
     button.type = "button";
