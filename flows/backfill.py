@@ -35,6 +35,7 @@ def _run_name() -> str:
     return f"{name}, {given['first']} to {given['last']}"
 
 
+# As of the flow that runs one job, Prefect's form has its words from the docstring.
 @flow(name="backfill", flow_run_name=_run_name)
 def backfill(
     job: Path | Job,
@@ -48,27 +49,17 @@ def backfill(
     """Run a job for each data date from `first` to `last` that it has not published.
 
     A date that fails does not keep the others from being run. Started again, the flow goes on with
-    what is left.
+    what is left. It ends Failed unless every date is published; the state's data is each date's
+    verdict.
 
-    Parameters
-    ----------
-    job : Path or Job
-        The YAML file, with ``{date}`` in its source or its target, or a job made in Python.
-    first, last : date
-        The data dates, both included.
-    every : {"day", "week", "month"}
-        From one date to the next; of months, those that have the first date's day.
-    parallel : int
-        Dates that are run at a time, in one process.
-    again : bool
-        Whether what was published is run again.
-    runs : Path
-        Where the runs' folders are made, and looked for.
-
-    Returns
-    -------
-    State
-        Failed unless every date is published; its data is each date's verdict.
+    Args:
+        job: The YAML file of the job, with {date} in its source or its target, or the job itself.
+        first: The first data date.
+        last: The last data date, which is run, too.
+        every: From one date to the next; of months, those that have the first date's day.
+        parallel: Dates that are run at a time, in one process.
+        again: Whether what was published is run again.
+        runs: Where the runs' folders are made, and looked for.
     """
     try:
         loaded = job if isinstance(job, Job) else load_job(job)

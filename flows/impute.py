@@ -34,18 +34,20 @@ from em_impute.runs.run import Outcome
 
 
 def _run_name() -> str:
-    """The job, its data date, and when it was to start, on the schedule's clock."""
+    """The job, its data date or the day on which it was to start, and when, on that clock."""
     given, started = runtime.flow_run.parameters, runtime.flow_run.scheduled_start_time
     job, schedule, day = given["job"], int(given.get("schedule", 0)), given.get("date")
     try:
         job = job if isinstance(job, Job) else load_job(job)
     except CannotRun:
         return f"{Path(job).stem}, {started:%Y-%m-%d %H:%M:%S}"
-    about = f" of {day or job.data_date(started, schedule)}" if day or job.is_dated else ""
+    about = day or (job.data_date(started, schedule) if job.is_dated else None)
     if job.schedules:
         zone = job.schedules[min(schedule, len(job.schedules) - 1)].timezone
         started = started.astimezone(ZoneInfo(zone))
-    return f"{job.name}{about}, {started:%Y-%m-%d %H:%M:%S}"
+    if about:
+        return f"{job.name} of {about}, {started:%H:%M:%S}"
+    return f"{job.name}, {started:%Y-%m-%d %H:%M:%S}"
 
 
 # The names of the states in which a run ends.
@@ -65,6 +67,7 @@ STEPS = Steps(
 )
 
 
+# The form in Prefect's UI has its words from the docstring, of which Prefect reads this style.
 @flow(
     name="impute",
     flow_run_name=_run_name,
@@ -81,24 +84,16 @@ def impute(
 ) -> State[Outcome]:
     """Run one job: fill the holes of its source and publish the table to its target.
 
-    Parameters
-    ----------
-    job : Path or Job
-        The YAML file, or a job made in Python. Relative paths in it are relative to the folder
-        that the program was started in.
-    runs : Path
-        Where the run's folder, with the report, is made.
-    date : date, optional
-        The data date, which stands in the place of ``{date}`` in the job; by default the day for
-        which the run was scheduled, by the job's schedule.
-    schedule : int
-        Which of the job's schedules that is, from 0.
+    It ends Completed with the verdict if the table was published, else Failed with the reason, by
+    one of the names in `ENDINGS`; the state's data is the `Outcome`.
 
-    Returns
-    -------
-    State
-        Completed with the verdict if the table was published, else Failed with the reason, by one
-        of the names in `ENDINGS`; its data is the `Outcome`.
+    Args:
+        job: The YAML file of the job, or the job itself. Relative paths in it are relative to the
+            folder that the program was started in.
+        runs: Where the run's folder, with the report, is made.
+        date: The data date, which stands in the place of {date} in the job. By default the day for
+            which the run was scheduled, by the job's schedule.
+        schedule: Which of the job's schedules that is, from 0.
     """
     try:
         run = open_run(job, runs, date, schedule)

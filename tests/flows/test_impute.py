@@ -8,6 +8,7 @@ import os
 import time
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -15,14 +16,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from holed_tables import reference
-from prefect import flow
+from prefect import Flow, flow
 from prefect.artifacts import Artifact
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Crashed
 from prefect.types import DateTime
 
 from em_impute import GaussianModel, fit_gaussian
-from em_impute.flows.impute import impute
+from em_impute.flows.backfill import backfill
+from em_impute.flows.impute import _run_name, impute
 from em_impute.gaussian import PatternSummary
 from em_impute.job import Job, KeptRuns
 from em_impute.plugin.tasks import fill, fit, load, open_run, publish, report_cancelled, report_lost
@@ -338,3 +340,25 @@ def test_a_secret_value_is_nowhere_but_in_the_table(job: Job) -> None:
     for text in left:
         assert "123456" not in text.replace(",", "")
         assert "Xanadu" not in text
+
+
+@pytest.mark.parametrize("made", [impute, backfill], ids=lambda f: f.name)
+def test_the_form_in_prefect_says_what_each_parameter_is(made: Flow[..., Any]) -> None:
+    described = made.parameters.properties
+    assert described
+    assert all(one["description"].endswith(".") for one in described.values())
+
+
+@pytest.mark.parametrize(
+    ("dated", "name"),
+    [(False, "Boys_growth, 2026-11-28 03:00:00"), (True, "Boys_growth of 2026-11-27, 03:00:00")],
+)
+def test_the_name_of_a_run_has_one_date(
+    job: Job, monkeypatch: pytest.MonkeyPatch, dated: bool, name: str
+) -> None:
+    given = {"job": job, "date": date(2026, 11, 27) if dated else None}
+    flow_run = SimpleNamespace(
+        parameters=given, scheduled_start_time=datetime(2026, 11, 28, 3, tzinfo=UTC)
+    )
+    monkeypatch.setitem(_run_name.__globals__, "runtime", SimpleNamespace(flow_run=flow_run))
+    assert _run_name() == name
