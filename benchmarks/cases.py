@@ -125,18 +125,18 @@ def near_duplicates(rng: np.random.Generator, table: Floats) -> Floats:
 CASES = (
     Case("10k-10", "10,000 x 10, 10%", 10_000, 10, at_random(0.1), price_goal=15),
     Case("100k-20", "100,000 x 20, 5%", 100_000, 20, at_random(0.05), price_goal=6),
-    Case("1m-10", "1,000,000 x 10, 10%", 1_000_000, 10, at_random(0.1), price_goal=4),
+    Case("1m-10", "1,000,000 x 10, 10%", 1_000_000, 10, at_random(0.1), price_goal=2),
     Case(
         "1m-20",
         "1,000,000 x 20, 8 patterns",
         1_000_000,
         20,
         by_pattern(eight_patterns(20, 6)),
-        price_goal=5,
+        price_goal=1.5,
     ),
-    Case("10k-50", "10,000 x 50, 20%", 10_000, 50, at_random(0.2), price_goal=150),
-    Case("5k-100", "5,000 x 100, 10%", 5_000, 100, at_random(0.1), price_goal=60),
-    Case("2k-200", "2,000 x 200, 10%", 2_000, 200, at_random(0.1), price_goal=140),
+    Case("10k-50", "10,000 x 50, 20%", 10_000, 50, at_random(0.2), price_goal=60),
+    Case("5k-100", "5,000 x 100, 10%", 5_000, 100, at_random(0.1), price_goal=45),
+    Case("2k-200", "2,000 x 200, 10%", 2_000, 200, at_random(0.1), price_goal=90),
     Case("2k-15", "2,000 x 15, 50% MAR", 2_000, 15, half_missing_given_seen, price_goal=350),
 )
 

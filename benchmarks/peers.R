@@ -1,4 +1,4 @@
-# Amelia and lavaan, alone in a process: Rscript peers.R TOOL FOLDER SECONDS. The counterpart of
+# Amelia, mice, norm or lavaan, alone in a process: Rscript peers.R TOOL FOLDER SECONDS. The counterpart of
 # peers.py: reads the same arrays, writes the estimate, prints one line of JSON.
 
 arguments <- commandArgs(trailingOnly = TRUE)
@@ -40,6 +40,22 @@ fit <- list(
     list(mean = centre + scale * mean, covariance = covariance * outer(scale, scale),
          note = paste(nrow(fitted$iterHist[[1]]), "iterations"))
   },
+  # Every column regressed on all others, five rounds: IterativeImputer's method, without a ridge.
+  mice = function(X) {
+    named <- as.data.frame(X)
+    filled <- as.matrix(complete(mice(named, m = 1, method = "norm.predict", printFlag = FALSE)))
+    list(mean = colMeans(filled), covariance = cov(filled) * (nrow(X) - 1) / nrow(X),
+         note = "norm.predict, 5 rounds; of the filled table", filled = filled)
+  },
+  # Its estimate and one draw at it; written from its manual and not run, as Debian has no norm.
+  norm = function(X) {
+    s <- prelim.norm(X)
+    theta <- em.norm(s, showits = FALSE)
+    rngseed(1)
+    filled <- imp.norm(s, theta, X)
+    found <- getparam.norm(s, theta)
+    list(mean = found$mu, covariance = found$sigma, note = "em.norm and imp.norm", filled = filled)
+  },
   lavaan = function(X) {
     fitted <- lavaan:::lav_mvnorm_missing_h1_estimate_moments(X)
     list(mean = fitted$Mu, covariance = fitted$Sigma, note = "")
@@ -59,4 +75,7 @@ while (length(seconds) == 0 || (sum(seconds) < enough && length(seconds) < 9)) {
 }
 writeBin(c(estimate$mean, as.vector(estimate$covariance)),
          file.path(folder, paste0(tool, ".f64")))
+if (!is.null(estimate$filled)) {
+  writeBin(as.vector(t(estimate$filled)), file.path(folder, paste0(tool, ".filled.f64")))
+}
 cat(sprintf('\n{"seconds": %.6f, "note": "%s"}\n', median(seconds), estimate$note))

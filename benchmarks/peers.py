@@ -24,8 +24,8 @@ import numpy as np
 from benchmarks.cases import Floats
 
 HERE = Path(__file__).parent
-R_TOOLS = ("Amelia", "lavaan")
-TOOLS = ("em_impute", "np.cov", "IterativeImputer", *R_TOOLS)
+R_TOOLS = ("Amelia", "mice", "norm", "lavaan")
+TOOLS = ("em_impute", "np.cov", "EMImputer", "IterativeImputer", *R_TOOLS)
 # Short fits are repeated within a process until this many seconds are spent, or nine times.
 ENOUGH_SECONDS, MOST_FITS = 1.0, 9
 # BLAS threads fight where small products meet busy cores: two threads made IterativeImputer ten
@@ -75,13 +75,14 @@ def missing_reason(tool: str) -> str | None:
     if shutil.which("Rscript") is None:
         return "not installed: no Rscript"
     found = subprocess.run(["Rscript", "-e", f"packageVersion('{tool}')"], capture_output=True)
-    package = f"r-cran-{tool.lower()}"
-    return None if found.returncode == 0 else f"not installed: no {tool} in R (Debian: {package})"
+    # Debian has packages of all but norm.
+    where = "CRAN" if tool == "norm" else f"Debian: r-cran-{tool.lower()}"
+    return None if found.returncode == 0 else f"not installed: no {tool} in R ({where})"
 
 
 def thread_settings(tool: str) -> tuple[int | None, ...]:
     """Numbers of BLAS threads that a tool is tried with; ours as its users get it."""
-    return (None,) if tool == "em_impute" else BLAS_THREADS
+    return (None,) if tool in ("em_impute", "EMImputer") else BLAS_THREADS
 
 
 def measure(tool: str, folder: Path, limit: float, threads: int | None) -> Run:
@@ -148,6 +149,18 @@ def fit_iterative_imputer(holes: Floats) -> Fitted:
     )
 
 
+def fill_by_em_imputer(holes: Floats) -> Fitted:
+    """What users call: fitted and filled, at the defaults, with the check for a saddle."""
+    from em_impute import EMImputer
+
+    imputer = EMImputer()
+    begin = time.perf_counter()
+    filled = imputer.fit_transform(holes)
+    seconds = time.perf_counter() - begin
+    model = imputer.result_.model
+    return Fitted(seconds, model.mean, model.covariance, "fit_transform", filled)
+
+
 def fit_complete(complete: Floats) -> Fitted:
     """The covariance without holes: the unit of what missingness costs."""
     begin = time.perf_counter()
@@ -158,6 +171,7 @@ def fit_complete(complete: Floats) -> Fitted:
 
 FITS: dict[str, Callable[[Floats], Fitted]] = {
     "em_impute": fit_em_impute,
+    "EMImputer": fill_by_em_imputer,
     "IterativeImputer": fit_iterative_imputer,
     "np.cov": fit_complete,
 }
