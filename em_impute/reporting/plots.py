@@ -36,6 +36,7 @@ from em_impute.reporting.style import (
     in_digits,
     label,
     number_ticks,
+    place_snugly,
     whole_percent,
 )
 
@@ -170,8 +171,9 @@ def chains(traces: Sequence[Trace]) -> Figure:
 @matplotlib.rc_context(STYLE)
 def distribution(item: Distribution | LevelCounts) -> Figure:
     """Draw one column's observed cells above its imputed ones."""
-    figure = Figure(figsize=(3.5, _height(item)), layout="constrained")
+    figure = Figure(figsize=(3.5, _height(item)))
     draw_distribution(figure.subplots(), item)
+    place_snugly(figure)
     return figure
 
 

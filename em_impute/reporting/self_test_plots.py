@@ -19,6 +19,7 @@ from em_impute.reporting.style import (
     WIDTH,
     label,
     number_ticks,
+    place_snugly,
     whole_percent,
 )
 from em_impute.self_test.scores import INTERVALS, NumberScores, SelfTest
@@ -47,8 +48,9 @@ def coverage(test: SelfTest) -> Figure:
 @matplotlib.rc_context(STYLE)
 def pit(scores: NumberScores, misfit: bool) -> Figure:
     """Draw the PIT histogram of one column; where the model does not fit it, in alarm."""
-    figure = Figure(figsize=(1.8, 1.0), layout="constrained")
+    figure = Figure(figsize=(1.8, 1.0))
     _draw_pit(figure.subplots(), scores, misfit)
+    place_snugly(figure)
     return figure
 
 
@@ -71,8 +73,9 @@ def pits(test: SelfTest, most: int = 12) -> Figure:
 @matplotlib.rc_context(STYLE)
 def calibration(scores: NumberScores) -> Figure:
     """Draw what the test cells of one column are over what they are predicted to be, in bins."""
-    figure = Figure(figsize=(1.8, 1.8), layout="constrained")
+    figure = Figure(figsize=(1.8, 1.8))
     _draw_calibration(figure.subplots(), scores)
+    place_snugly(figure)
     return figure
 
 

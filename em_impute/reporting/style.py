@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from em_impute.job.legible import BOX, legible
@@ -28,6 +30,8 @@ VERDICT_COLOURS = {
 }
 WIDTH = 5.2  # inches
 MAX_LABEL = 22
+# Around the only axes of a small figure, in inches; and what a tick and its gap take, in points.
+SNUG, TICK = 0.06, 7.0
 
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": GREY,
@@ -91,3 +95,32 @@ def in_digits(value: float, _position: float = 0) -> str:
 def whole_percent(share: float, _position: float = 0) -> str:
     """A share at an axis, or in a cell."""
     return f"{share:.0%}"
+
+
+def place_snugly(figure: Figure) -> None:
+    """Place the only axes of a small figure so that its labels have just the room that they need.
+
+    By the widths of their texts: a layout that draws them to see takes as long as the drawing.
+    """
+    (axes,), size, pad = figure.axes, 72 * figure.get_size_inches(), 72 * SNUG
+    names = [_width(text) for text in axes.get_yticklabels()]
+    numbers = axes.get_xticklabels()
+    # Those at the ends stand out by a half of them.
+    beyond = max((_width(text) for text in numbers), default=0.0) / 2
+    line = 1.3 * max((float(text.get_fontsize()) for text in numbers), default=0.0)
+    left = pad + (max(names) + TICK if any(names) else beyond)
+    bottom = pad + line + TICK
+    if axes.get_xlabel():
+        bottom += 1.5 * float(axes.xaxis.label.get_fontsize())
+    right, top = size[0] - pad - beyond, size[1] - pad
+    axes.set_position(
+        (left / size[0], bottom / size[1], (right - left) / size[0], (top - bottom) / size[1])
+    )
+
+
+def _width(text: Text) -> float:
+    """In points."""
+    font = get_font(findfont(STYLE["font.family"]))
+    font.set_size(float(text.get_fontsize()), 72)
+    font.set_text(text.get_text(), 0.0)
+    return float(font.get_width_height()[0]) / 64
