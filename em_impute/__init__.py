@@ -23,21 +23,20 @@ in Spark or Ray, `summarise_in_database` and `fill_in_database` all of it in a d
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from em_impute.gaussian import (
-    ConvergenceWarning,
-    EMResult,
-    GaussianModel,
-    PatternSummary,
-    Status,
-    aleksic_mcar_test,
-    fit_gaussian,
-    little_mcar_test,
-)
-
 if TYPE_CHECKING:
     from em_impute.batches import fill_batches, summarise_batches
     from em_impute.estimator import EMImputer
     from em_impute.factor import EMFactor
+    from em_impute.gaussian import (
+        ConvergenceWarning,
+        EMResult,
+        GaussianModel,
+        PatternSummary,
+        Status,
+        aleksic_mcar_test,
+        fit_gaussian,
+        little_mcar_test,
+    )
     from em_impute.in_database import fill_from_run, fill_in_database, summarise_in_database
     from em_impute.job_file import read_job
     from em_impute.mixture import EMMixture
@@ -72,16 +71,24 @@ __all__ = [
 ]
 
 
-# scikit-learn and matplotlib take seconds, which every start of a Prefect server or worker would
-# wait for.
+# What these bring along takes up to seconds, which every start of a Prefect server or worker, and
+# every `em-impute --help`, would wait for.
 _WHERE = {
+    "ConvergenceWarning": "gaussian",
     "EMFactor": "factor",
     "EMImputer": "estimator",
     "EMMixture": "mixture",
+    "EMResult": "gaussian",
+    "GaussianModel": "gaussian",
     "MultipleImputation": "multiple",
+    "PatternSummary": "gaussian",
+    "Status": "gaussian",
+    "aleksic_mcar_test": "gaussian",
     "fill_batches": "batches",
     "fill_from_run": "in_database",
     "fill_in_database": "in_database",
+    "fit_gaussian": "gaussian",
+    "little_mcar_test": "gaussian",
     "multiply_impute": "multiple",
     "plot_imputed": "notebook",
     "plot_missingness": "notebook",
@@ -94,6 +101,16 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("em-impute")
+    if name in _WHERE.values():
+        return import_module(f"{__name__}.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), "__version__", *__all__]

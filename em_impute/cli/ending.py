@@ -11,9 +11,6 @@ from contextlib import contextmanager
 
 import click
 
-from em_impute.job import CannotRun
-from em_impute.job.legible import legible_lines
-
 PUBLISHED, REFUSED, CANNOT_RUN, FAILED = range(4)
 INTERRUPTED = "interrupted; what was not published will not be."
 # How long Prefect may take to write down that a run was interrupted.
@@ -49,6 +46,9 @@ def _end_now(number: int) -> None:
 @contextmanager
 def sentences() -> Iterator[None]:
     """Say in a sentence, with the exit code, what the user can mend; no traceback."""
+    from em_impute.job import CannotRun
+    from em_impute.job.legible import legible_lines
+
     try:
         with _interruptions():
             yield

@@ -3,6 +3,9 @@
 Exit codes: 0 published, or verified; 1 refused by its checks, or not equal; 2 the job file, its
 source or its target is wrong, or a run cannot be read or verified; 3 anything else, such as a full
 disk; 130 interrupted, by SIGTERM 143.
+
+Only click is imported at the top, for `--help` and for each key that completes a command; the
+commands import what they need.
 """
 
 from __future__ import annotations
@@ -16,15 +19,17 @@ import threading
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
+from click.shell_completion import CompletionItem, get_completion_class
 
 from em_impute.cli.ending import FAILED, PUBLISHED, REFUSED, interrupt, sentences
 from em_impute.cli.server import reach_server
-from em_impute.job import CannotRun, Job, job_schema, load_job
-from em_impute.job.legible import legible, legible_lines
-from em_impute.tables.databases.logins import Login, read_blocks_with
+
+if TYPE_CHECKING:
+    from em_impute.job import Job
+    from em_impute.tables.databases.logins import Login
 
 _VERIFIED = {"equal": 0, "equal to rounding": 0, "not equal": 1, "cannot be verified": 2}
 
@@ -42,11 +47,18 @@ data_date = click.option("--date", "day", type=DAY, help="The data date, for {da
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
+def _files(_context: click.Context, _argument: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Have a shell complete a file, where it is one of several things that an argument may be."""
+    return [CompletionItem(begun, type="file")]
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="em-impute")
 @click.pass_context
 def main(context: click.Context) -> None:
     """Fill the holes in tables: one YAML job, run and watched in Prefect."""
+    from em_impute.tables.databases.logins import read_blocks_with
+
     # Prefect's own default of 20 seconds is short for a first start on a busy machine.
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     read_blocks_with(_read_block)
@@ -65,7 +77,7 @@ def _read_block(name: str) -> str | Login:
 
 
 @main.command()
-@click.argument("table", required=False)
+@click.argument("table", required=False, shell_complete=_files)
 @click.option("--table", "name", metavar="NAME", help="The table, where TABLE is a database's URL.")
 @click.option("--password-env", metavar="VARIABLE", help="Holds the password of the database.")
 @click.option("--out", type=JobFile, default=Path("job.yaml"), show_default=True, help="The job.")
@@ -79,6 +91,7 @@ def init(
     Each choice stands in the job with its reason.
     """
     from em_impute.cli import init as command
+    from em_impute.job.legible import legible
 
     with sentences():
         if (table is None) != example:
@@ -142,6 +155,7 @@ def verify(run: Path) -> None:
 
     It is started in the folder in which the run was, and reads the source once more.
     """
+    from em_impute.job.legible import legible
     from em_impute.runs.recompute import verify as verify_run
 
     with sentences():
@@ -189,6 +203,7 @@ def estimates(
     Means, variances, covariances and correlations as the model has them: of transformed columns on
     the transformed scale. With --regress and --on, a regression among the columns.
     """
+    from em_impute.job.legible import legible
     from em_impute.runs.estimates import estimates_of, regression_of
 
     with sentences():
@@ -238,7 +253,7 @@ def export(
 
 
 @main.command()
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=_files)
 @runs_folder
 @click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="Runs.")
 @click.option("--page", is_flag=True, help="Of all jobs: write index.html into the runs' folder.")
@@ -249,6 +264,7 @@ def history(job: str | None, runs: Path, last: int, page: bool, as_json: bool) -
     Without JOB, the last run of each job.
     """
     from em_impute.cli.terminal import show_history, show_jobs
+    from em_impute.job import load_job
     from em_impute.runs.history import past_runs, past_runs_of_all
 
     with sentences():
@@ -277,7 +293,18 @@ def history(job: str | None, runs: Path, last: int, page: bool, as_json: bool) -
 @main.command()
 def schema() -> None:
     """Print the JSON Schema of a job file, for editors: em-impute schema > job.schema.json."""
+    from em_impute.job import job_schema
+
     click.echo(json.dumps(job_schema(), indent=2))
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script by which SHELL completes commands, options and files."""
+    script = get_completion_class(shell)
+    assert script is not None
+    click.echo(script(main, {}, "em-impute", "_EM_IMPUTE_COMPLETE").source())
 
 
 @main.command()
@@ -348,6 +375,9 @@ def backfill(
     runs: Path,
 ) -> None:
     """Run JOB for each data date that it has not published: exit code 0 if all are published."""
+    from em_impute.job import CannotRun, load_job
+    from em_impute.job.legible import legible, legible_lines
+
     with sentences():
         loaded = load_job(job)
         reach_server()
@@ -373,6 +403,8 @@ def _show_ended(names: Sequence[str]) -> None:
 
 
 def _load_jobs(paths: Sequence[Path]) -> list[tuple[Path, Job]]:
+    from em_impute.job import CannotRun, load_job
+
     loaded = [(path, load_job(path)) for path in paths]
     names = [job.name for _, job in loaded]
     if len(set(names)) < len(names):

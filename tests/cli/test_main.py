@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from command_line import GOOD, em_impute, good_rows, table
 from conftest import EM_IMPUTE, WriteJob
+
+from em_impute import __version__
+from em_impute.cli.main import main
 
 pytestmark = pytest.mark.usefixtures("pictures_left_out")
 
@@ -103,3 +108,52 @@ def test_serving_two_jobs_of_one_name_is_refused(write_job: WriteJob) -> None:
 def test_schema_is_json_and_describes_a_job() -> None:
     schema = json.loads(em_impute("schema").output)
     assert {"name", "source", "target", "checks"} <= set(schema["properties"])
+
+
+@pytest.mark.parametrize(
+    ("begun", "completed"),
+    [
+        ("che", ["plain,check"]),
+        ("run --di", ["plain,--direct"]),
+        ("export runs/a/b --to d", ["plain,dbt"]),
+        ("run jo", ["file,jo"]),
+        ("deploy a.yaml jo", ["file,jo"]),
+        ("history jo", ["file,jo"]),
+        ("init sal", ["file,sal"]),
+    ],
+)
+def test_shells_complete_commands_options_and_job_files(begun: str, completed: list[str]) -> None:
+    words = ["em-impute", *begun.split()]
+    asked = {
+        "_EM_IMPUTE_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    answer = CliRunner().invoke(main, [], prog_name="em-impute", env=asked)
+    assert answer.output.splitlines() == completed
+
+
+def test_the_script_for_bash_completes() -> None:
+    script = em_impute("completion", "bash").output
+    asked = "COMP_WORDS=(em-impute hist); COMP_CWORD=1; _em_impute_completion em-impute"
+    path = f"{Path(EM_IMPUTE).parent}:{os.environ['PATH']}"
+    answer = subprocess.run(
+        ["bash", "-c", f"{script}\n{asked}\necho $COMPREPLY"],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (answer.stdout, answer.stderr) == ("history\n", "")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_there_are_scripts_for_other_shells(shell: str) -> None:
+    assert f"_EM_IMPUTE_COMPLETE={shell}_complete" in em_impute("completion", shell).output
+
+
+def test_the_package_is_a_program() -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "em_impute", "--version"], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout == f"python -m em_impute, version {__version__}\n"
