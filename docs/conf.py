@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
+import runpy
 import tomllib
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+
+from em_impute.cli.main import main
 from em_impute.job import job_schema
 
 HERE = Path(__file__).parent
@@ -22,8 +23,12 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_*"]
 html_theme = "furo"
 html_title = f"em_impute {release}"
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+# The pages' contents name sections; of each page they are made anew for every other one.
+toc_object_entries = False
 suppress_warnings = ["myst.strikethrough"]
 myst_heading_anchors = 4
 # Types stand in the docstrings, in the field's words.
@@ -31,153 +36,69 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True  # of Prefect's blocks
 napoleon_use_param = napoleon_use_rtype = False
-napoleon_use_ivar = True
+# A name between single quotes is code, as elsewhere in Python.
+default_role = "literal"
+
+# --- Pages that are made -------------------------------------------------------------------------
 
 
-# --- The reference of a job's keys, from its JSON Schema ----------------------------------------
+def maker(name: str) -> Any:
+    """The function of that name, of the file of that name beside this one."""
+    return runpy.run_path(str(HERE / f"{name}.py"))[name]
 
 
-def keys_page(schema: dict[str, Any]) -> str:
-    """Every key of a job, section by section, as Markdown."""
-    intro = (
-        "# Every key of a job\n\n"
-        "Made from the JSON Schema that `em-impute schema` prints. [job.md](job.md) explains the "
-        "keys in their context.\n"
-    )
-    sections = {
-        (path, section["title"]): section
-        for path, section in _sections("", schema, schema["$defs"])
+def make_pages() -> None:
+    """Write what is made of commands, schema and messages, if it is not there as it should be."""
+    troubleshooting = (HERE / "troubleshooting.md").read_text(encoding="utf-8")
+    pages = {
+        "keys": maker("keys_page")(job_schema()),
+        "commands": maker("commands_page")(main, "em-impute"),
+        **maker("error_pages")(troubleshooting),
     }
-    paths = Counter(path for path, _ in sections)
-    titles = (
-        "The job itself"
-        if not path
-        else f"`{path}`: {_words(title)}"
-        if paths[path] > 1
-        else f"`{path}`"
-        for path, title in sections
-    )
-    return "\n".join(
-        [
-            intro,
-            *(
-                _section(heading, path, section)
-                for heading, ((path, _), section) in zip(titles, sections.items(), strict=True)
-            ),
-        ]
-    )
+    (HERE / "errors").mkdir(exist_ok=True)
+    for gone in {path.stem for path in HERE.glob("errors/*.md")} - {Path(p).name for p in pages}:
+        (HERE / "errors" / f"{gone}.md").unlink()
+    for name, text in pages.items():
+        path = HERE / f"{name}.md"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
 
 
-def _words(title: str) -> str:
-    """The name of a class in words: FileSource is a file source."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", title).lower()
+# --- What Sphinx calls --------------------------------------------------------------------------
 
 
-def _sections(
-    path: str, section: dict[str, Any], definitions: dict[str, Any]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A section of the schema and those within it, each with the path of its keys."""
-    properties = {
-        key: _resolved(value, definitions) for key, value in section.get("properties", {}).items()
-    }
-    yield path, {**section, "properties": properties}
-    for key, value in properties.items():
-        inner = f"{path}.{key}" if path else key
-        for option in _options(value, definitions):
-            yield from _sections(inner, option, definitions)
-
-
-def _resolved(value: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """A key with the definition that it refers to put in; what it says itself goes first."""
-    if "$ref" not in value:
-        return value
-    return {**definitions[value["$ref"].rpartition("/")[2]], **value}
-
-
-def _options(value: dict[str, Any], definitions: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The mappings that a key may hold: itself, an alternative, the items of a list."""
-    for option in value.get("anyOf", value.get("oneOf", ())):
-        yield from _options(_resolved(option, definitions), definitions)
-    if "properties" in value and "title" in value:
-        yield value
-    if isinstance(value.get("items"), dict):
-        yield from _options(_resolved(value["items"], definitions), definitions)
-
-
-def _section(heading: str, path: str, section: dict[str, Any]) -> str:
-    required = section.get("required", ())
-    lines = [f"## {heading}", "", _cell(section.get("description", "")), ""]
-    lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for key, value in section["properties"].items():
-        name = f"{path}.{key}" if path else key
-        default = "required" if key in required else _default(value)
-        meaning = f"{value.get('description', '')}{_example(value)}"
-        lines.append(f"| `{name}` | {_type(value)} | {default} | {_cell(meaning)} |")
-    return "\n".join([*lines, ""])
-
-
-def _cell(text: str) -> str:
-    """A text on one line, as a cell of a table in Markdown."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
-
-
-def _type(value: dict[str, Any]) -> str:
-    """What a key may hold, in words."""
-    if options := value.get("anyOf") or value.get("oneOf"):
-        words = [_type(option) for option in options if option.get("type") != "null"]
-        return " or ".join(dict.fromkeys(words))
-    if "$ref" in value:
-        return "mapping"
-    if "const" in value:
-        return f"`{value['const']}`"
-    if "enum" in value:
-        return ", ".join(f"`{item}`" for item in value["enum"])
-    words = {
-        "string": "text",
-        "integer": "whole number",
-        "number": "number",
-        "boolean": "true or false",
-        "array": "list",
-        "object": "mapping",
-        "null": "null",
-    }[value.get("type", "object")]
-    limits = {
-        "minimum": "{} or more",
-        "maximum": "at most {}",
-        "exclusiveMinimum": "above {}",
-        "exclusiveMaximum": "below {}",
-        "maxLength": "at most {} characters",
-        "minItems": "at least {} items",
-    }
-    said = [text.format(f"{value[key]:,}") for key, text in limits.items() if key in value]
-    return ", ".join([words, *said])
-
-
-def _default(value: dict[str, Any]) -> str:
-    default = value.get("default")
-    if default in (None, {}) or isinstance(default, dict):
-        return "none" if default is None else "all as below"
-    return f"`{json.dumps(default)}`"
-
-
-def _example(value: dict[str, Any]) -> str:
-    examples = value.get("examples")
-    return f" For example `{json.dumps(examples[0])}`." if examples else ""
-
-
-# --- Docstrings ---------------------------------------------------------------------------------
-
-
-def _plain_shapes(
+def _plain_names(
     _app: object, _what: str, _name: str, _object: object, _options: object, lines: list[str]
 ) -> None:
-    """Leave ``(n_features_in_,)`` what it is; to Sphinx an underscore at the end makes a link."""
-    lines[:] = [re.sub(r"(\w)_(?=[,)])", r"\1\\_", line) for line in lines]
+    """Leave ``mean_`` what it is in a text; to Sphinx an underscore at the end makes a link."""
+    in_example = False
+    for i, line in enumerate(lines):
+        in_example = line.lstrip().startswith(">>>") or (in_example and bool(line.strip()))
+        if not in_example and not line.lstrip().startswith(".. "):
+            lines[i] = re.sub(r"(``.*?``)|(?<=\w)_(?![\w{])", lambda m: m[1] or "\\_", line)
+
+
+def _classes(_app: object, tree: nodes.document, page: str) -> None:
+    """Name what `site.css` is about: tables of two columns, messages as headings."""
+    for table in tree.findall(nodes.table):
+        if len(list(table.findall(nodes.colspec))) == 2:
+            table["classes"].append("pairs")
+    if page.startswith("errors/"):
+        for section in tree.findall(nodes.section):
+            section["classes"].append("message")
+
+
+def _found_one_by_one(app: Any, _tree: nodes.document) -> None:
+    """Who searches for a message gets its own page, not the one on which all of them are."""
+    if app.env.docname in ("troubleshooting", "errors"):
+        app.env.metadata[app.env.docname]["nosearch"] = True
 
 
 def setup(app: Any) -> None:
     """What Sphinx calls."""
-    app.connect("autodoc-process-docstring", _plain_shapes)
+    app.connect("autodoc-process-docstring", _plain_names)
+    app.connect("doctree-read", _found_one_by_one)
+    app.connect("doctree-resolved", _classes)
 
 
-(HERE / "keys.md").write_text(keys_page(job_schema()), encoding="utf-8")
+make_pages()
