@@ -19,10 +19,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test field-trial test-faults test-nights test-clusters lint fuzz audit sbom bench bench-scale clean browser java docs
+.PHONY: help demo test field-trial test-faults test-nights test-clusters lint fuzz audit sbom bench bench-scale clean browser java docs release-check
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## Run the quickstart job: New York's air of 1973, holes filled
 	@$(BIN)/em-impute run configs/quickstart.yaml
@@ -87,6 +87,12 @@ bench-scale: $(VENV)/installed-dev ## What a table's size costs: patterns, const
 docs: $(VENV)/installed-dev ## Build the documents as a site: build/docs/index.html
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 	@echo "build/docs/index.html"
+
+release-check: $(VENV)/installed-dev ## Build the wheel and the source archive into dist/, and check them
+	@rm -f dist/*.whl dist/*.tar.gz
+	@$(BIN)/python -m build --outdir dist . >/dev/null
+	@$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+	@$(BIN)/pytest --quiet tests/test_wheel.py tests/test_package.py
 
 clean: ## Remove the environment, the caches and what the demo made
 	rm -rf $(VENV) .prefect build dist test-output *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -122,6 +122,10 @@ def test_wheel_has_one_top_level_package_and_all_its_parts(wheel: Path) -> None:
     assert sources <= set(names)
 
 
+def test_what_the_wheel_says_of_itself_can_be_shown(wheel: Path) -> None:
+    run(sys.executable, "-m", "twine", "check", "--strict", wheel)
+
+
 def test_job_runs_from_the_wheel_in_an_empty_folder(
     prefect_server: PrefectServer, wheel: Path, tmp_path: Path
 ) -> None:
