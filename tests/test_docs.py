@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
+import inspect
 import re
 import runpy
 from pathlib import Path
@@ -203,6 +205,21 @@ def test_the_picture_of_old_faithful_ends_at_the_fit() -> None:
     edge = picture["ellipse"](last.means_[0], last.covariances_[0]) - last.means_[0]
     distances = np.einsum("ij,ij->i", edge @ np.linalg.inv(last.covariances_[0]), edge)
     np.testing.assert_allclose(1 - np.exp(-distances / 2), picture["INSIDE"])
+
+
+def test_each_option_of_the_imputer_has_an_example_that_is_run() -> None:
+    pages = [
+        README,
+        *((ROOT / "docs" / f"{page}.md").read_text() for page in ("columns", "gallery")),
+    ]
+    code = "\n".join(block for page in pages for block in blocks(page, "python"))
+    used = {
+        keyword.arg
+        for call in ast.walk(ast.parse(code))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "EMImputer"
+        for keyword in call.keywords
+    }
+    assert used >= inspect.signature(estimator.EMImputer).parameters.keys()
 
 
 def test_the_pictures_of_the_gallery_are_drawn(tmp_path: Path) -> None:
