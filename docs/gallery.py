@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/gallery.md: amounts, categories and groups, filled by EMImputer.
+"""Draw the pictures of docs/gallery.md: tables filled by EMImputer, and by others beside it.
 
 ``python docs/gallery.py`` writes them again.
 """
@@ -14,8 +14,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.impute import IterativeImputer
 
-from em_impute import EMImputer
+from em_impute import EMImputer, EMMixture, fit_gaussian, pool
 from em_impute.reporting.style import ALARM, GREY, IMPUTED, OBSERVED_ALPHA, OPPOSITE, STYLE
 
 ROOT = Path(__file__).parents[1]
@@ -24,10 +27,12 @@ BILL = ["bill_length_mm", "bill_depth_mm"]
 
 def main(folder: Path = ROOT / "docs") -> None:
     """Write the pictures."""
-    for name, drawn in (("amounts", amounts), ("categories", categories), ("groups", groups)):
+    for drawn in (amounts, categories, groups, gaps, imputers, report):
         with plt.rc_context(STYLE):
             figure = drawn()
-            figure.savefig(folder / f"gallery_{name}.png", dpi=110, metadata={"Software": None})
+            figure.savefig(
+                folder / f"gallery_{drawn.__name__}.png", dpi=110, metadata={"Software": None}
+            )
             plt.close(figure)
 
 
@@ -93,6 +98,75 @@ def groups() -> Figure:
 def _depths(ax: Axes, true: pd.DataFrame, filled: pd.DataFrame, hidden: NDArray[np.bool_]) -> None:
     ax.scatter(*true[BILL].to_numpy().T, 12, GREY, alpha=0.5, linewidths=0, label="true")
     ax.scatter(*filled.loc[hidden, BILL].to_numpy().T, 12, IMPUTED, label="filled")
+
+
+def gaps() -> Figure:
+    """Temperatures of hidden weeks, from the other columns and with the days before and after."""
+    days = pd.read_csv(ROOT / "data" / "airquality.csv")
+    days.index = pd.to_datetime(days[["Month", "Day"]].assign(year=1973))
+    days = days.drop(columns=["Month", "Day"])
+    hidden = np.arange(len(days)) % 12 < 4
+    holed = days.assign(Temp=days["Temp"].mask(hidden))
+    beside = holed.assign(before=holed["Temp"].shift(1), after=holed["Temp"].shift(-1))
+    figure, axes = plt.subplots(2, 1, figsize=(7.2, 4.2), sharex=True, layout="constrained")
+    ways = {"from the other columns": holed, "with the days before and after": beside}
+    for ax, (title, table) in zip(axes, ways.items(), strict=True):
+        filled = EMImputer().fit_transform(table)["Temp"]
+        ax.plot(days["Temp"], color=GREY, linewidth=1, label="true")
+        ax.plot(filled[hidden], "o", color=IMPUTED, markersize=4, label="filled")
+        ax.set(title=title, ylabel="temperature, °F")
+    axes[0].legend(frameon=False, ncols=2)
+    return figure
+
+
+def imputers() -> Figure:
+    """Hidden heights of a wave, by a linear model, a forest and a mixture."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-3, 3, 400)
+    table = np.column_stack([x, np.sin(2 * x) + rng.normal(0, 0.1, 400)])
+    hidden = rng.random(400) < 0.3
+    holed = table.copy()
+    holed[hidden, 1] = np.nan
+    forest = IterativeImputer(RandomForestRegressor(50, random_state=0), max_iter=1)
+    fills = {
+        "EMImputer": EMImputer().fit_transform(holed),
+        "random forest": forest.fit_transform(holed),
+        "EMMixture": EMMixture(6, random_state=0).fit(holed).impute(holed),
+    }
+    figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.6), sharey=True, layout="constrained")
+    for ax, (title, filled) in zip(axes, fills.items(), strict=True):
+        ax.scatter(*table.T, 8, GREY, alpha=0.5, linewidths=0, label="true")
+        ax.scatter(*filled[hidden].T, 10, IMPUTED, label="filled")
+        ax.set(title=title)
+    axes[0].legend(frameon=False, loc="upper center", ncols=2)
+    axes[0].set(ylim=(-1.4, 1.8))
+    return figure
+
+
+def report() -> Figure:
+    """The mean of ozone with its 95% interval, by what it was taken from."""
+    air = pd.read_csv(ROOT / "data" / "airquality.csv")[["Ozone", "Solar.R", "Wind", "Temp"]]
+
+    def mean_and_variance(table: pd.DataFrame) -> tuple[float, float]:
+        return table["Ozone"].mean(), table["Ozone"].var() / table["Ozone"].count()
+
+    imputer = EMImputer(random_state=1).fit(air)
+    pooled = pool(mean_and_variance, imputer.multiply(air, 20)).table().iloc[0]
+    known = fit_gaussian(air).estimates().iloc[0]
+    means = {
+        "rows that show it": mean_and_variance(air),
+        "one filled table": mean_and_variance(imputer.transform(air)),
+        "twenty, pooled": (pooled["estimate"], pooled["std_error"] ** 2),
+        "the model": (known["estimate"], known["std_error"] ** 2),
+    }
+    figure, ax = plt.subplots(figsize=(7.2, 1.9), layout="constrained")
+    for place, (mean, variance) in enumerate(means.values()):
+        half = 1.96 * np.sqrt(variance)
+        ax.plot([mean - half, mean + half], [place, place], color=IMPUTED, linewidth=1.4)
+        ax.plot(mean, place, "o", color=IMPUTED, markersize=5)
+    ax.set_yticks(range(len(means)), list(means))
+    ax.set(ylim=(len(means) - 0.5, -0.5), xlabel="mean of ozone, parts per billion")
+    return figure
 
 
 def _pair() -> tuple[Figure, NDArray[Any]]:

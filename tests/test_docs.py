@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import importlib
 import inspect
 import re
 import runpy
@@ -220,6 +221,23 @@ def test_each_option_of_the_imputer_has_an_example_that_is_run() -> None:
         for keyword in call.keywords
     }
     assert used >= inspect.signature(estimator.EMImputer).parameters.keys()
+
+
+def test_the_comparison_is_of_the_imputers_and_tables_of_its_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    comparison = importlib.import_module("benchmarks.comparison")
+    page = (ROOT / "docs" / "comparison.md").read_text()
+    quick = ["mean", "KNN", "EMImputer", "EMImputer, transforms of init"]
+    head = comparison.in_markdown({}, {}, []).splitlines()[0]
+    assert head in page
+    assert all(f"\n| {name} (" in page for name in comparison.TABLES)
+    monkeypatch.setattr(comparison, "IMPUTERS", {n: comparison.IMPUTERS[n] for n in quick})
+    errors = [error for error, _ in comparison.compare(comparison.TABLES["swiss"](), 0)]
+    assert 1.0 < errors[0] < 1.3
+    assert max(errors[2:]) < errors[1] < errors[0]
+    assert "| mean | 1 | 0 | 0 |" in comparison.outcomes({"swiss": errors})
 
 
 def test_the_pictures_of_the_gallery_are_drawn(tmp_path: Path) -> None:
