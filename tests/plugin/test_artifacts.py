@@ -72,9 +72,7 @@ class Watcher(threading.Thread):
                     self.seen.append(state)
 
 
-def test_progress_moves_while_em_works(
-    prefect_server: PrefectServer, tmp_path: Path
-) -> None:
+def test_progress_moves_while_em_works(prefect_server: PrefectServer, tmp_path: Path) -> None:
     slow = {"acceleration": "none", "max_iter": 1_000_000, "time_limit": 10, "prior": 0}
     watcher = Watcher(prefect_server, "watched-em")
     watcher.start()
