@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from em_impute.checks import Checked
+from em_impute.runs.lineage import tell_start
 from em_impute.runs.report import unreported
 from em_impute.runs.run import (
     EXPECTED,
@@ -52,6 +53,7 @@ def carry_out(run: Run, steps: Steps, log: Log) -> Outcome:
     log : Logger
     """
     found = Found()
+    tell_start(run, log)
     try:
         with steps.time_limit(run.job.time_limit):
             found.snapshot = table = steps.load(run)

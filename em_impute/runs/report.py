@@ -19,6 +19,7 @@ from em_impute.reporting.parts import PAUSES, Parts, kind_and_place, unmade
 from em_impute.reporting.records import Report, Verdict
 from em_impute.runs.index import write_index
 from em_impute.runs.kept import prune
+from em_impute.runs.lineage import tell_end
 from em_impute.runs.manifest import Manifest
 from em_impute.runs.measure import report_numbers, with_manifest, with_verdict
 from em_impute.runs.passes import passes_of
@@ -71,9 +72,10 @@ def _report(run: Run, found: Found, log: Log, show: Shown) -> Outcome:
     numbers = _write_files(run, found, numbers, recorded, parts)
     _ended(run, found, numbers, parts)
     show(numbers, parts)
+    found.not_passed_on = _passed_on(run, found, numbers, log)
     parts.make("removal of working files", lambda: clear(run), None)
     parts.make("removal of earlier runs", lambda: _prune(run, log), None)
-    if parts.failures != numbers.failures:
+    if parts.failures != numbers.failures or found.not_passed_on:
         numbers = with_verdict(numbers, run, found, parts)
         numbers = _write_files(run, found, numbers, recorded, parts)
     outcome = _ended(run, found, numbers, parts)
@@ -103,6 +105,7 @@ def unreported(run: Run, found: Found, fault: Exception, log: Log = SILENT) -> O
         )
     else:
         verdict = Verdict("not published", f"{found.stopped_by} {sentence}")
+    tell_end(run, found, verdict.sentence)
     with suppress(Exception):
         clear(run)
     cells = found.staged.imputed if found.staged else ()
@@ -126,6 +129,7 @@ def leave_report(run: Run, reason: Exception) -> None:
     numbers, recorded = _measured(run, found, parts)
     numbers = _write_files(run, found, numbers, recorded if found.published else None, parts)
     _ended(run, found, numbers, parts)
+    tell_end(run, found, numbers.verdict.sentence, aborted=True)
 
 
 @contextmanager
@@ -209,6 +213,15 @@ def _ended(run: Run, found: Found, numbers: Report, parts: Parts) -> Outcome:
     )
     progress.reported(found.outcome)
     return found.outcome
+
+
+def _passed_on(run: Run, found: Found, numbers: Report, log: Log) -> tuple[str, ...]:
+    """Tell others than who watches how the run has ended; sentences on those who were not."""
+    failures = filter(None, [tell_end(run, found, numbers.verdict.sentence)])
+    sentences = tuple(failures)
+    for sentence in sentences:
+        log.warning(sentence)
+    return sentences
 
 
 def _all_checks(found: Found) -> list[dict[str, Any]]:

@@ -165,6 +165,8 @@ class Found:
         Sentences on the cells that stay missing.
     not_kept : str
         Why the rows of a run that published are not in its job's state; empty if they are.
+    not_passed_on : tuple of str
+        Sentences on who could not be told of the run, such as a receiver of its lineage.
     unsettled : bool
         Whether it is not known that the target was not changed.
     outcome : Outcome or None
@@ -182,6 +184,7 @@ class Found:
     afterwards: str = ""
     left: tuple[str, ...] = ()
     not_kept: str = ""
+    not_passed_on: tuple[str, ...] = ()
     unsettled: bool = False
     outcome: Outcome | None = None
 
@@ -212,6 +215,7 @@ class Found:
             *filter(None, [self.published.warning] if self.published else ()),
             *([f"{_PUBLISHED_ALL_THE_SAME} ({self.afterwards})."] if self.afterwards else ()),
             *filter(None, [self.not_kept]),
+            *self.not_passed_on,
             *(self.fitted.drawn.warnings if self.fitted and self.fitted.drawn else ()),
             *(s for s in (self.fitted.decisions if self.fitted else ()) if s not in shown),
             *(self.before.warnings if self.before else ()),

@@ -1,0 +1,94 @@
+"""The names of tables by OpenLineage's conventions: a namespace, such as a server, and a name in it.
+
+No name has a user, a password or a query's text in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from openlineage.client.naming.dataset import LocalFileSystem, Postgres
+
+from em_impute.job import (
+    Database,
+    DatabaseSource,
+    DatabaseTarget,
+    FileSource,
+    FileTarget,
+    Job,
+    database_file,
+    split_database_url,
+    split_table,
+)
+from em_impute.tables.databases.address import server
+from em_impute.tables.databases.logins import login_to
+
+# Their containers stand where others have a user.
+_CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
+_DEFAULT_SCHEMAS = {"postgresql": "public", "sqlite": "main", "duckdb": "main"}
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a table is called in a lineage graph."""
+
+    namespace: str
+    name: str
+
+
+def source_of(job: Job) -> Name:
+    """The name of what a job reads.
+
+    Raises
+    ------
+    LoginError
+        If the URL of its database is not to be had.
+    """
+    return _name(job.source, f"query of {job.name}")
+
+
+def target_of(job: Job) -> Name:
+    """The name of the table that a job writes.
+
+    Raises
+    ------
+    LoginError
+        If the URL of its database is not to be had.
+    """
+    return _name(job.target, "")
+
+
+def _name(place: FileSource | FileTarget | DatabaseSource | DatabaseTarget, query: str) -> Name:
+    if isinstance(place, FileSource | FileTarget):
+        return _name_of_url(place.path) if isinstance(place.path, str) else _name_of(place.path)
+    return _name_in_database(place, place.table, query)
+
+
+def _name_of(path: Path) -> Name:
+    naming = LocalFileSystem(path.absolute().as_posix())
+    return Name(naming.get_namespace(), naming.get_name())
+
+
+def _name_of_url(url: str) -> Name:
+    """Name what is in an object store, ``s3://bucket`` and the key in it, or on a server."""
+    parts = urlsplit(url.rpartition("::")[2])  # of a chain, the file that is read into
+    place = parts.netloc if parts.scheme in _CONTAINERS else parts.netloc.rpartition("@")[2]
+    scheme = {"gcs": "gs", "s3a": "s3"}.get(parts.scheme, parts.scheme)
+    return Name(f"{scheme}://{place}", unquote(parts.path).strip("/"))
+
+
+def _name_in_database(place: Database, table: str | None, query: str) -> Name:
+    engine, parts = split_database_url(login_to(place).url)
+    schema, name = _DEFAULT_SCHEMAS[engine], query
+    if table is not None:
+        *schemas, name = split_table(table)
+        schema = schemas[0] if schemas else schema
+    if engine != "postgresql":
+        file = database_file(parts).absolute()
+        return Name(f"{engine}://{file.as_posix()}", f"{file.stem}.{schema}.{name}")
+    host, _, port = server(parts).rpartition(":")
+    database = unquote(parts.path.strip("/") or parts.username or "postgres")
+    naming = Postgres(host, port, database, schema, name)
+    return Name(naming.get_namespace(), naming.get_name())
