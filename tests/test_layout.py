@@ -114,6 +114,14 @@ DOORS = {
         "em_impute.expectations": "top",
     },
     "distributed": {"em_impute.tables.engines": "inside"},
+    # Only of a run whose lineage somebody wants.
+    "openlineage": {
+        "em_impute.runs.lineage.datasets": "top",
+        "em_impute.runs.lineage.events": "top",
+        "em_impute.runs.lineage.facets": "top",
+        "em_impute.runs.lineage.sending": "inside",
+    },
+    "em_impute.runs.lineage.events": {"em_impute.runs.lineage.sending": "inside"},
     "rich": {"em_impute.cli.terminal": "top"},
     "em_impute.cli.terminal": {"em_impute.cli.run": "top", "em_impute.cli.main": "inside"},
     # What these bring along, the command that needs it waits for, and no other.

@@ -1,8 +1,9 @@
 """Planted secrets and cells are found nowhere that a run leaves, however it ends.
 
-Passwords and a token are in the environment, marked values in the cells of the tables. Then jobs
-run that publish, are refused and fail, and all that they leave is searched: the folders of the
-runs, what was printed, and everything that the Prefect server keeps.
+Passwords and tokens are in the environment and in git's settings, marked values in the cells of the
+tables. Then jobs run that publish, are refused and fail, and all that they leave is searched: the
+folders of the runs, what was printed, everything that the Prefect server keeps, and what a receiver
+of lineage was sent.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import struct
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +26,7 @@ from conftest import WriteJob
 from postgres_server import GUARDED, PostgresServer
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
+from receivers import Receiver, receiving
 from servers import PrefectServer
 
 from em_impute.cli import main as cli
@@ -84,6 +87,19 @@ def planted(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def database(url: str | dict[str, str], table: str, **more: Any) -> dict[str, Any]:
     return {"url": url, "table": f"planted.{table}", **more}
+
+
+@pytest.fixture
+def lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """A receiver of lineage, asked for with a key, which does not take the starts of runs."""
+    with receiving(lambda event: 401 if event["eventType"] == "START" else 200) as receiver:
+        place = receiver.url.partition("//")[2]
+        monkeypatch.setenv("OPENLINEAGE_URL", f"http://me:pLant3dUrlK3y@{place}")
+        monkeypatch.setenv("OPENLINEAGE_API_KEY", "pLant3dTok3n")
+        (tmp_path / ".git").mkdir()
+        address = "https://me:pLant3dTok3n@git.example.org/jobs.git"
+        (tmp_path / ".git" / "config").write_text(f'[remote "origin"]\n\turl = {address}\n')
+        yield receiver
 
 
 FROM_DB = database({"env": "DB_URL"}, "measured")
@@ -205,6 +221,7 @@ def test_planted_secrets_and_cells_are_nowhere(
     prefect_server: PrefectServer,
     postgres: PostgresServer,
     write_job: WriteJob,
+    lineage: Receiver,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -220,6 +237,7 @@ def test_planted_secrets_and_cells_are_nowhere(
         printed += f"{result.output}{out}{err}{result.exception!r}"
     wait_until_stored(prefect_server, "planted")
     left = {"what was printed": printed.encode(), **prefect_server.kept()}
+    left["what a receiver of lineage was sent"] = b"".join(lineage.bodies)
     folders = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
     left |= {str(path.relative_to(tmp_path)): path.read_bytes() for path in folders}
     # Where a search of the bytes would find nothing, compressed as they are.
@@ -227,6 +245,8 @@ def test_planted_secrets_and_cells_are_nowhere(
     readable = {f"{path}, read": str(pq.read_table(path).to_pylist()).encode() for path in ledgers}
 
     assert len(ledgers) >= 2
+    assert {"START", "COMPLETE", "FAIL"} == set(lineage.states)
+    assert "HTTPError, status 401" in left["the table log"].decode()
     for text in ("planted.measured", "32 of 32 rows", "missing cells were filled"):
         assert text in left["the table log"].decode() + left["the table artifact"].decode()
     for secret in SECRETS:

@@ -1,4 +1,4 @@
-"""The names of tables by OpenLineage's conventions: a namespace, such as a server, and a name in it.
+"""The names of tables by OpenLineage's conventions: a namespace, such as a server, and a name.
 
 No name has a user, a password or a query's text in it.
 """
