@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT
+from openlineage.client import OpenLineageClient
 from ruamel.yaml import YAML
 
 from em_impute import batches, estimator, factor, job_file, mixture, multiple
@@ -244,6 +245,30 @@ def test_the_pictures_of_the_gallery_are_drawn(tmp_path: Path) -> None:
     runpy.run_path(str(ROOT / "docs" / "gallery.py"))["main"](tmp_path)
     shown = re.findall(r"\]\((.*?\.png)\)", (ROOT / "docs" / "gallery.md").read_text())
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(shown)
+
+
+@pytest.mark.usefixtures("at_the_jobs", "pictures_left_out")
+def test_the_picture_of_the_lineage_is_drawn_from_events(tmp_path: Path) -> None:
+    picture = runpy.run_path(str(ROOT / "docs" / "lineage.py"))
+    start, complete = picture["emitted"]()
+    assert (start["eventType"], complete["eventType"]) == ("START", "COMPLETE")
+    ways = {(source, target): way for source, target, way in picture["edges"](complete)}
+    assert (ways["Ozone", "Ozone"], ways["Wind", "Ozone"]) == ("DIRECT", "INDIRECT")
+    assert ("Month", "Ozone") not in ways
+    picture["draw"](complete, tmp_path / "lineage.png")
+    assert (tmp_path / "lineage.png").stat().st_size > 10_000
+
+
+def test_the_settings_of_the_page_on_lineage_are_openlineages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "lineage.md").read_text()
+    kinds = []
+    for block in blocks(page, "yaml"):
+        (tmp_path / "lineage.yml").write_text(block)
+        monkeypatch.setenv("OPENLINEAGE_CONFIG", str(tmp_path / "lineage.yml"))
+        kinds.append(OpenLineageClient().transport.kind)
+    assert kinds == ["file", "http"]
 
 
 @pytest.mark.usefixtures("prefect_server", "at_the_jobs")

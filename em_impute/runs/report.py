@@ -71,11 +71,14 @@ def _report(run: Run, found: Found, log: Log, show: Shown) -> Outcome:
     numbers, recorded = _measured(run, found, parts)
     numbers = _write_files(run, found, numbers, recorded, parts)
     _ended(run, found, numbers, parts)
+    if not_passed_on := _passed_on(run, found, numbers, log):
+        found.not_passed_on = not_passed_on
+        numbers = with_verdict(numbers, run, found, parts)
+        numbers = _write_files(run, found, numbers, recorded, parts)
     show(numbers, parts)
-    found.not_passed_on = _passed_on(run, found, numbers, log)
     parts.make("removal of working files", lambda: clear(run), None)
     parts.make("removal of earlier runs", lambda: _prune(run, log), None)
-    if parts.failures != numbers.failures or found.not_passed_on:
+    if parts.failures != numbers.failures:
         numbers = with_verdict(numbers, run, found, parts)
         numbers = _write_files(run, found, numbers, recorded, parts)
     outcome = _ended(run, found, numbers, parts)

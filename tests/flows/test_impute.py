@@ -21,6 +21,7 @@ from prefect.artifacts import Artifact
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Crashed
 from prefect.types import DateTime
+from receivers import NEVER, receiving
 
 from em_impute import GaussianModel, fit_gaussian
 from em_impute.flows.backfill import backfill
@@ -105,6 +106,20 @@ def test_artifacts_have_the_jobs_name_and_the_report_can_be_made_again(job: Job)
     assert numbers.imputed_cells == 613
     assert numbers.fit is not None
     assert numbers.fit.status == "converged"
+
+
+def test_a_receiver_of_lineage_that_never_answers_is_a_warning(job: Job) -> None:
+    with receiving(lambda event: 200 if event["eventType"] == "START" else NEVER) as receiver:
+        settings = f"transport: {{type: http, url: '{receiver.url}', timeout: 0.5}}\n"
+        Path("openlineage.yml").write_text(settings)
+        state, outcome = run(job)
+    assert state.name == "Published with warnings"
+    sentence = "could not be sent by OpenLineage: nobody took it within 0.5 s"
+    assert sentence in outcome.verdict.sentence
+    assert receiver.states == ["START", "COMPLETE"]
+    assert len({event["run"]["runId"] for event in receiver.events}) == 1
+    shown = Artifact.get("boys-growth-report")
+    assert sentence in str(shown and shown.data)
 
 
 def test_the_tasks_run_outside_of_a_flow(job: Job) -> None:
