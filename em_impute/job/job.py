@@ -83,7 +83,10 @@ class Job(Section):
     target: Target = Field(
         description="The table to write.", examples=[{"path": "out/airquality.parquet"}]
     )
-    report: ReportOptions = Field(ReportOptions(), description="What the report watches.")
+    report: ReportOptions = Field(
+        ReportOptions(),
+        description="What the report watches, and a table of a database for its numbers.",
+    )
     engine: Engine = Field(
         EngineOptions(),
         description="Where the table is summed up and filled: local, dask, sql, or a mapping.",

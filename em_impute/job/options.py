@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from em_impute.job.database import Database, TableName
 from em_impute.job.types import Count, Number, Section, for_mapping
 
 MASK = "em_impute_mask"
@@ -386,8 +387,18 @@ SelfTest = Annotated[
 ]
 
 
+class HistoryTable(Database):
+    """The table of a database that has the numbers of all runs, for charts."""
+
+    table: TableName = Field(
+        description="The table of the runs, with or without its schema; that of their columns is "
+        "beside it, its name with _columns. Both are made if they are missing.",
+        examples=["reports.imputation"],
+    )
+
+
 class ReportOptions(Section):
-    """What the report watches."""
+    """What the report watches, and where else its numbers go."""
 
     drift: Number | None = Field(
         0.25,
@@ -395,6 +406,12 @@ class ReportOptions(Section):
         description="Change since the run before, in sd for means, from which on the "
         "report warns of it; null: never.",
         examples=[0.25],
+    )
+    history_table: HistoryTable | None = Field(
+        None,
+        description="A table of a database to which each run adds its numbers, for charts; "
+        "default: none.",
+        examples=[{"url": {"env": "WAREHOUSE_URL"}, "table": "reports.imputation"}],
     )
 
 

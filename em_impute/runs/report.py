@@ -17,6 +17,7 @@ from em_impute.reporting import render
 from em_impute.reporting.brief import in_brief
 from em_impute.reporting.parts import PAUSES, Parts, kind_and_place, unmade
 from em_impute.reporting.records import Report, Verdict
+from em_impute.runs.history_table import write_history
 from em_impute.runs.index import write_index
 from em_impute.runs.kept import prune
 from em_impute.runs.lineage import tell_end
@@ -132,7 +133,7 @@ def leave_report(run: Run, reason: Exception) -> None:
     numbers, recorded = _measured(run, found, parts)
     numbers = _write_files(run, found, numbers, recorded if found.published else None, parts)
     _ended(run, found, numbers, parts)
-    tell_end(run, found, numbers.verdict.sentence, aborted=True)
+    _passed_on(run, found, numbers, SILENT, aborted=True)
 
 
 @contextmanager
@@ -218,13 +219,18 @@ def _ended(run: Run, found: Found, numbers: Report, parts: Parts) -> Outcome:
     return found.outcome
 
 
-def _passed_on(run: Run, found: Found, numbers: Report, log: Log) -> tuple[str, ...]:
-    """Tell others than who watches how the run has ended; sentences on those who were not."""
-    failures = filter(None, [tell_end(run, found, numbers.verdict.sentence)])
-    sentences = tuple(failures)
-    for sentence in sentences:
+def _passed_on(
+    run: Run, found: Found, numbers: Report, log: Log, aborted: bool = False
+) -> tuple[str, ...]:
+    """Pass on to other systems how the run has ended; sentences on where that failed."""
+    sentences = (
+        tell_end(run, found, numbers.verdict.sentence, aborted),
+        write_history(run, numbers),
+    )
+    failures = tuple(filter(None, sentences))
+    for sentence in failures:
         log.warning(sentence)
-    return sentences
+    return failures
 
 
 def _all_checks(found: Found) -> list[dict[str, Any]]:
