@@ -8,6 +8,7 @@ import importlib
 import inspect
 import re
 import runpy
+import sqlite3
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -269,6 +270,27 @@ def test_the_settings_of_the_page_on_lineage_are_openlineages(
         monkeypatch.setenv("OPENLINEAGE_CONFIG", str(tmp_path / "lineage.yml"))
         kinds.append(OpenLineageClient().transport.kind)
     assert kinds == ["file", "http"]
+
+
+@pytest.mark.usefixtures("at_the_jobs", "pictures_left_out")
+def test_the_questions_of_the_page_on_the_history_table_have_answers(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "history-table.md").read_text()
+    (tmp_path / "job.yaml").write_text(blocks(page, "yaml")[0])
+    job = Path("configs") / "history.yaml"
+    assert load_job(tmp_path / "job.yaml") == load_job(job)
+    for day in ("2026-05-01", "2026-05-02"):
+        done = CliRunner().invoke(cli.main, ["run", "--direct", "--date", day, str(job)])
+        assert done.exit_code == 0, done.output
+    with sqlite3.connect("out/history.db") as connection:
+        answers = [connection.execute(sql).fetchall() for sql in blocks(page, "sql")]
+    missing, scores, unpublished, moved = answers
+    assert missing == [
+        (day, name, percent)
+        for day in ("2026-05-01", "2026-05-02")
+        for name, percent in (("Ozone", 24.183), ("Solar.R", 4.5752))
+    ]
+    assert [row[1] for row in scores] == ["Ozone", "Solar.R"] * 2
+    assert unpublished == moved == []
 
 
 @pytest.mark.usefixtures("prefect_server", "at_the_jobs")
