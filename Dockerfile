@@ -9,7 +9,7 @@ WORKDIR /build
 RUN python -m venv /opt/em_impute
 # The dependencies are a layer of their own, which a change in the sources leaves as it is.
 COPY pyproject.toml .
-RUN python -c 'import tomllib; made = tomllib.load(open("pyproject.toml", "rb"))["project"]; extras = made["optional-dependencies"]; print(*made["dependencies"], *extras["postgresql"], *extras["duckdb"], *extras["dask"], *extras["redis"], sep="\n")' >requirements.txt
+RUN python -c 'import tomllib; made = tomllib.load(open("pyproject.toml", "rb"))["project"]; extras = made["optional-dependencies"]; print(*made["dependencies"], *extras["postgresql"], *extras["duckdb"], *extras["dask"], *extras["redis"], *extras["openlineage"], sep="\n")' >requirements.txt
 RUN --mount=type=cache,target=/root/.cache/pip /opt/em_impute/bin/pip install --requirement requirements.txt
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip /opt/em_impute/bin/pip install --no-deps .

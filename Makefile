@@ -127,7 +127,7 @@ $(VENV)/shipped.txt: pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m venv --clear $(VENV)/auditors
 	@$(BIN)/python -m venv --clear --without-pip $(VENV)/shipped
 	@$(VENV)/auditors/bin/pip install -qq $(quietly) 'pip-audit>=2.9' 'cyclonedx-bom>=7'
-	@$(install_shipped) '.[postgresql,duckdb]'
+	@$(install_shipped) '.[postgresql,duckdb,openlineage]'
 	@$(pip_shipped) list $(quietly) --format=freeze --exclude em-impute >$@
 
 $(VENV)/clusters/installed: pyproject.toml | $(BIN)/python

@@ -62,6 +62,7 @@ def test_dependencies_are_a_layer_before_the_sources() -> None:
         "duckdb",
         "distributed",
         "prefect-redis",
+        "openlineage-python",
     } <= names
     assert "pytest" not in names
 

@@ -2,8 +2,8 @@
 
 Passwords and tokens are in the environment and in git's settings, marked values in the cells of the
 tables. Then jobs run that publish, are refused and fail, and all that they leave is searched: the
-folders of the runs, what was printed, everything that the Prefect server keeps, and what a receiver
-of lineage was sent.
+folders of the runs, what was printed, everything that the Prefect server keeps, what a receiver of
+lineage was sent, and the tables of the history.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ def runs(port: int) -> dict[str, tuple[dict[str, Any], int, str]]:
     """What to run: the job, its exit code, and something that it says."""
     url = f"postgresql://planted@127.0.0.1:{port}/postgres"
     to_db = {"target": database({"env": "DB_URL"}, "filled"), "source": FROM_DB, "columns": MODEL}
+    to_db["report"] = {"history_table": database({"env": "DB_URL"}, "numbers")}
 
     def checked(name: str, **options: Any) -> dict[str, Any]:
         return {"source": FROM_DB, "columns": MODEL, "checks": {"input": [{name: options}]}}
@@ -125,9 +126,10 @@ def runs(port: int) -> dict[str, tuple[dict[str, Any], int, str]]:
                 "source": database(url, "measured", password={"env": "DB_PASSWORD"}),
                 "imputation": {"method": "draw", "mask": True},
                 "target": {"path": "out/filled.parquet"},
+                "report": {"history_table": database(url, "numbers", password={"env": "DB_WRONG"})},
             },
             0,
-            "8 missing cells were filled",
+            "are not in its history table: The table planted.numbers",
         ),
         "refused: too large": (
             checked("expect_column_values_to_be_between", column="y", max_value=1),
@@ -238,6 +240,11 @@ def test_planted_secrets_and_cells_are_nowhere(
     wait_until_stored(prefect_server, "planted")
     left = {"what was printed": printed.encode(), **prefect_server.kept()}
     left["what a receiver of lineage was sent"] = b"".join(lineage.bodies)
+    numbers = (
+        *postgres.run("TABLE planted.numbers"),
+        *postgres.run("TABLE planted.numbers_columns"),
+    )
+    left["the history tables"] = str(numbers).encode()
     folders = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
     left |= {str(path.relative_to(tmp_path)): path.read_bytes() for path in folders}
     # Where a search of the bytes would find nothing, compressed as they are.
@@ -246,6 +253,7 @@ def test_planted_secrets_and_cells_are_nowhere(
 
     assert len(ledgers) >= 2
     assert {"START", "COMPLETE", "FAIL"} == set(lineage.states)
+    assert "a trigger or function" in left["the history tables"].decode()
     assert "HTTPError, status 401" in left["the table log"].decode()
     for text in ("planted.measured", "32 of 32 rows", "missing cells were filled"):
         assert text in left["the table log"].decode() + left["the table artifact"].decode()

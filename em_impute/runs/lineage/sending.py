@@ -100,9 +100,9 @@ def _sent(event: Callable[[], RunEvent]) -> str:
 def _send(event: RunEvent) -> str:
     from openlineage.client import OpenLineageClient
 
+    _keep_to_itself()
     with _own_environment():
         client = OpenLineageClient(config=NO_ADDRESS_OF_GIT)
-    _keep_to_itself()
     faults: list[Exception] = []
 
     def emit() -> None:
@@ -126,11 +126,15 @@ def _send(event: RunEvent) -> str:
 @contextmanager
 def _own_environment() -> Iterator[None]:
     """Take back the copies of its settings, a key among them, that the client makes there."""
-    before = set(os.environ)
+
+    def settings() -> set[str]:
+        return {name for name in os.environ if name.startswith("OPENLINEAGE__")}
+
+    before = settings()
     try:
         yield
     finally:
-        for name in set(os.environ) - before:
+        for name in settings() - before:
             del os.environ[name]
 
 

@@ -149,6 +149,16 @@ def test_a_broken_setting_is_a_warning(write_job: WriteJob) -> None:
     assert f"{SENTENCE}: RuntimeError" in done.stdout
 
 
+def test_a_broken_file_is_not_quoted(write_job: WriteJob) -> None:
+    """The client has events in the log then, as without a transport."""
+    path = write_job(GOOD)
+    Path("openlineage.yml").write_text("transport: {type: http, url: [http://me:s3cret@h\n")
+    done = run_directly(path)
+    assert done.exit_code == 0
+    assert "Published:" in done.stdout
+    assert "s3cret" not in done.output
+
+
 def test_without_the_client_there_is_one_sentence(
     write_job: WriteJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
