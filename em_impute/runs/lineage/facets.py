@@ -9,18 +9,12 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 from openlineage.client.facet_v2 import (
-    column_lineage_dataset as lineage,
+    column_lineage_dataset,
+    data_quality_assertions_dataset,
+    data_quality_metrics_dataset,
+    data_quality_metrics_input_dataset,
+    schema_dataset,
 )
-from openlineage.client.facet_v2 import (
-    data_quality_assertions_dataset as assertions,
-)
-from openlineage.client.facet_v2 import (
-    data_quality_metrics_dataset as metrics_of_dataset,
-)
-from openlineage.client.facet_v2 import (
-    data_quality_metrics_input_dataset as metrics_of_input,
-)
-from openlineage.client.facet_v2 import schema_dataset
 
 from em_impute.checks import Checked
 from em_impute.job import CLUSTERS, IMPUTATION, MASK
@@ -29,22 +23,25 @@ from em_impute.tables.columns.roles import Roles
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.writing.staged import Staged
 
+InputField = column_lineage_dataset.InputField
+Transformation = column_lineage_dataset.Transformation
+
 SEVERITIES = {"critical": "error", "warning": "warn", "info": "info"}
 """Ours in OpenLineage's words."""
 # A table of more pairs of a filled column and a predictor has its predictors named once for all.
 MOST_PAIRS = 10_000
-_AS_IT_IS = lineage.Transformation("DIRECT", "IDENTITY", "as it was read", False)
-_OBSERVED = lineage.Transformation(
+_AS_IT_IS = Transformation("DIRECT", "IDENTITY", "as it was read", False)
+_OBSERVED = Transformation(
     "DIRECT", "TRANSFORMATION", "observed cells as they were read, missing ones filled", False
 )
-_PREDICTS = lineage.Transformation(
+_PREDICTS = Transformation(
     "INDIRECT", "CONDITIONAL", "predicts the missing cells, by the model", False
 )
-_GROUPS = lineage.Transformation(
+_GROUPS = Transformation(
     "INDIRECT", "GROUP_BY", "says by which group's model missing cells are filled", False
 )
-_COMPUTED = lineage.Transformation("DIRECT", "TRANSFORMATION", "computed by the model", False)
-_MARKED = lineage.Transformation("INDIRECT", "CONDITIONAL", "tells which cells were missing", False)
+_COMPUTED = Transformation("DIRECT", "TRANSFORMATION", "computed by the model", False)
+_MARKED = Transformation("INDIRECT", "CONDITIONAL", "tells which cells were missing", False)
 
 
 def schema_read(snapshot: Snapshot) -> schema_dataset.SchemaDatasetFacet:
@@ -65,11 +62,13 @@ def _schema(columns: Sequence[tuple[str, str]]) -> schema_dataset.SchemaDatasetF
     return schema_dataset.SchemaDatasetFacet(fields)
 
 
-def counts_read(snapshot: Snapshot) -> metrics_of_input.DataQualityMetricsInputDatasetFacet:
+def counts_read(
+    snapshot: Snapshot,
+) -> data_quality_metrics_input_dataset.DataQualityMetricsInputDatasetFacet:
     """How many rows a table has, and how many cells of each column are missing."""
-    return metrics_of_input.DataQualityMetricsInputDatasetFacet(
+    return data_quality_metrics_input_dataset.DataQualityMetricsInputDatasetFacet(
         columnMetrics={
-            column.name: metrics_of_input.ColumnMetrics(nullCount=column.missing)
+            column.name: data_quality_metrics_input_dataset.ColumnMetrics(nullCount=column.missing)
             for column in snapshot.columns
         },
         rowCount=snapshot.rows,
@@ -78,12 +77,12 @@ def counts_read(snapshot: Snapshot) -> metrics_of_input.DataQualityMetricsInputD
 
 def counts_written(
     snapshot: Snapshot, staged: Staged
-) -> metrics_of_dataset.DataQualityMetricsDatasetFacet:
+) -> data_quality_metrics_dataset.DataQualityMetricsDatasetFacet:
     """The same of the filled table, whose missing cells are those that are left."""
     filled = dict(staged.imputed)
-    return metrics_of_dataset.DataQualityMetricsDatasetFacet(
+    return data_quality_metrics_dataset.DataQualityMetricsDatasetFacet(
         columnMetrics={
-            column.name: metrics_of_dataset.ColumnMetrics(
+            column.name: data_quality_metrics_dataset.ColumnMetrics(
                 nullCount=(column.missing - filled.get(column.name, 0)) * staged.imputations
             )
             for column in snapshot.columns
@@ -92,11 +91,11 @@ def counts_written(
     )
 
 
-def checked(results: Checked) -> assertions.DataQualityAssertionsDatasetFacet:
+def checked(results: Checked) -> data_quality_assertions_dataset.DataQualityAssertionsDatasetFacet:
     """Every check of a table, with its severity and what it has seen, in aggregates."""
-    return assertions.DataQualityAssertionsDatasetFacet(
+    return data_quality_assertions_dataset.DataQualityAssertionsDatasetFacet(
         [
-            assertions.Assertion(
+            data_quality_assertions_dataset.Assertion(
                 assertion=check.name,
                 success=check.success,
                 column=check.column,
@@ -109,7 +108,7 @@ def checked(results: Checked) -> assertions.DataQualityAssertionsDatasetFacet:
     )
 
 
-def columns_from(source: Name, roles: Roles) -> lineage.ColumnLineageDatasetFacet:
+def columns_from(source: Name, roles: Roles) -> column_lineage_dataset.ColumnLineageDatasetFacet:
     """Of which columns of the source each column of the filled table is made, and how.
 
     Parameters
@@ -121,25 +120,25 @@ def columns_from(source: Name, roles: Roles) -> lineage.ColumnLineageDatasetFace
     predictors |= dict.fromkeys(roles.group_by, _GROUPS)
     for_all = len(roles.impute) * len(predictors) > MOST_PAIRS
 
-    def inputs(own: dict[str, lineage.Transformation]) -> list[lineage.InputField]:
+    def inputs(own: dict[str, Transformation]) -> list[InputField]:
         return [
-            lineage.InputField(source.namespace, source.name, name, [transformation])
+            InputField(source.namespace, source.name, name, [transformation])
             for name, transformation in own.items()
         ]
 
-    def of(name: str) -> dict[str, lineage.Transformation]:
+    def of(name: str) -> dict[str, Transformation]:
         if name not in roles.impute:
             return {name: _AS_IT_IS}
         return ({} if for_all else predictors) | {name: _OBSERVED}
 
     fields = {name: of(name) for name in roles.columns} | dict(_added(roles))
-    return lineage.ColumnLineageDatasetFacet(
-        fields={name: lineage.Fields(inputs(own)) for name, own in fields.items()},
+    return column_lineage_dataset.ColumnLineageDatasetFacet(
+        fields={name: column_lineage_dataset.Fields(inputs(own)) for name, own in fields.items()},
         dataset=inputs(predictors) if for_all else [],
     )
 
 
-def _added(roles: Roles) -> Iterator[tuple[str, dict[str, lineage.Transformation]]]:
+def _added(roles: Roles) -> Iterator[tuple[str, dict[str, Transformation]]]:
     """The columns that only the filled table has, but for the number of an imputation."""
     for name in roles.added:
         if name == MASK:
