@@ -110,8 +110,8 @@ def test_artifacts_have_the_jobs_name_and_the_report_can_be_made_again(job: Job)
 
 def test_a_receiver_of_lineage_that_never_answers_is_a_warning(job: Job) -> None:
     with receiving(lambda event: 200 if event["eventType"] == "START" else NEVER) as receiver:
-        settings = f"transport: {{type: http, url: '{receiver.url}', timeout: 0.5}}\n"
-        Path("openlineage.yml").write_text(settings)
+        transport = f"{{type: http, url: '{receiver.url}', timeout: 0.5, retry: {{total: 0}}}}"
+        Path("openlineage.yml").write_text(f"transport: {transport}\n")
         state, outcome = run(job)
     assert state.name == "Published with warnings"
     sentence = "could not be sent by OpenLineage: nobody took it within 0.5 s"
