@@ -139,7 +139,10 @@ def _of_run(numbers: Report) -> Row:
 
 def _of_columns(numbers: Report) -> Iterator[Row]:
     tested = numbers.self_test
-    scores = {s.column: s for s in (*tested.numbers, *tested.levels)} if tested else {}
+    of_both: tuple[NumberScores | LevelScores, ...] = ()
+    if tested:
+        of_both = (*tested.numbers, *tested.levels)
+    scores = {one.column: one for one in of_both}
     changes = {change.column: change for change in numbers.drift.columns} if numbers.drift else {}
     for i, column in enumerate(numbers.columns, start=1):
         change = changes.get(column.name)
