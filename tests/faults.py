@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -34,6 +34,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from conftest import EM_IMPUTE, write_yaml
+from deltalake import DeltaTable
 from holed_tables import factor_table
 from postgres_server import PostgresServer
 from stack import ENDED, PUBLISHED, Stack, descendants, kill
@@ -45,9 +46,10 @@ PATIENCE = 600.0
 # What a source holds that another program writes while it is read: this much later a version.
 CHANGED = 1000
 DISK = "4g"
-KINDS = ("file", "appended", "folder", "replaced", "inserted")
-DATED = ("appended", "inserted")
+KINDS = ("file", "appended", "folder", "replaced", "inserted", "delta", "committed")
+DATED = ("appended", "inserted", "committed")
 IN_POSTGRESQL = ("replaced", "inserted")
+IN_DELTA = ("delta", "committed")
 
 
 class Proxy:
@@ -109,7 +111,8 @@ class World:
                 cursor.execute(f"DROP TABLE IF EXISTS {name}")
                 cursor.adbc_ingest(name, table.to_reader(), mode="create")
             return
-        path = self.folder / "in" / f"{day(version) if job in DATED else job}.parquet"
+        name = f"{job}-{day(version)}" if job in DATED else job
+        path = self.folder / "in" / f"{name}.parquet"
         partial = path.with_suffix(".new")
         pq.write_table(table, partial)
         partial.replace(path)
@@ -134,6 +137,13 @@ class World:
             assert self.tables.run(f"SELECT count(*) FROM filled_{job} WHERE {holes}") == [(0,)]
             rows = self.tables.run(f"SELECT id, version FROM filled_{job}")
             return pd.DataFrame(rows, columns=["id", "version"])
+        if job in IN_DELTA:
+            place = str(self.folder / "out" / job)
+            if not DeltaTable.is_deltatable(place):
+                return pd.DataFrame({"id": [], "version": []})
+            frame = DeltaTable(place).to_pandas()
+            assert frame[NAMES].notna().all(axis=None)
+            return frame[["id", "version"]]
         path = self.folder / "out" / ("folder/current" if job == "folder" else f"{job}.parquet")
         if not path.exists():
             return pd.DataFrame({"id": [], "version": []})
@@ -165,7 +175,7 @@ class World:
             if not name.startswith(("source", "pg_", "sql_"))
         }
         return sorted(
-            (files - {"file.parquet", "appended.parquet", "folder"})
+            (files - {"file.parquet", "appended.parquet", "folder", *IN_DELTA})
             | (tables - {"em_impute_runs", "filled_replaced", "filled_inserted"})
             | set(parts)
         )
@@ -313,12 +323,16 @@ FAULTS: dict[str, tuple[Callable[[World], None], ...]] = {
     "folder": (*ANYWHERE, fill_targets_disk, change_source),
     "replaced": (*ANYWHERE, crash_tables, cut_network),
     "inserted": (*ANYWHERE, crash_tables, cut_network),
+    "delta": (*ANYWHERE, fill_targets_disk),
+    "committed": (*ANYWHERE, fill_targets_disk),
 }
 
 
-def plan(count: int, dice: random.Random) -> list[tuple[str, Callable[[World], None]]]:
+def plan(
+    count: int, dice: random.Random, kinds: Sequence[str]
+) -> list[tuple[str, Callable[[World], None]]]:
     """Which fault strikes which job: each fault once before any strikes twice."""
-    pairs = [(job, fault) for job, faults in FAULTS.items() for fault in faults]
+    pairs = [(job, fault) for job in kinds for fault in FAULTS[job]]
     dice.shuffle(pairs)
     seen: dict[Any, int] = {}
     ranked = []
@@ -375,7 +389,7 @@ def write_jobs(folder: Path, port: int) -> None:
     folders = {
         "file": ({"path": "in/file.parquet"}, {"path": "out/file.parquet"}),
         "appended": (
-            {"path": "in/{date}.parquet"},
+            {"path": "in/appended-{date}.parquet"},
             {"path": "out/appended.parquet", "mode": "append"},
         ),
         "folder": (
@@ -389,6 +403,11 @@ def write_jobs(folder: Path, port: int) -> None:
         "inserted": (
             {"url": database, "query": "select * from source_{date:%j}"},
             {"url": database, "table": "filled_inserted", "mode": "append"},
+        ),
+        "delta": ({"path": "in/delta.parquet"}, {"path": "out/delta", "format": "delta"}),
+        "committed": (
+            {"path": "in/committed-{date}.parquet"},
+            {"path": "out/committed", "format": "delta", "mode": "append"},
         ),
     }
     for name, (source, target) in folders.items():
@@ -406,8 +425,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=24, help="how many faults (24)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--only", choices=KINDS, action="append", help="these kinds of target")
     options = parser.parse_args()
-    dice = random.Random(options.seed)
+    dice, kinds = random.Random(options.seed), options.only or KINDS
     if os.geteuid() != 0:
         sys.exit("A disk is filled by mounting a small one, which only root can do.")
     print(f"{options.count} faults, seed {options.seed}\n", flush=True)
@@ -428,9 +448,9 @@ def main() -> None:
         try:
             write_jobs(folder, proxy.port)
             stack.start_server()
-            stack.deploy([Path(f"{job}.yaml") for job in KINDS])
+            stack.deploy([Path(f"{job}.yaml") for job in kinds])
             stack.start_worker()
-            broken = run_rounds(world, plan(options.count, dice))
+            broken = run_rounds(world, plan(options.count, dice, kinds), kinds)
         finally:
             stack.stop()
             for server in (tables, prefects):
@@ -441,9 +461,11 @@ def main() -> None:
     sys.exit(broken > 0)
 
 
-def run_rounds(world: World, planned: list[tuple[str, Callable[[World], None]]]) -> int:
+def run_rounds(
+    world: World, planned: list[tuple[str, Callable[[World], None]]], kinds: Sequence[str]
+) -> int:
     """Publish each job once, then carry the faults out, a line each; how many broke something."""
-    for version, job in enumerate(KINDS, start=1):
+    for version, job in enumerate(kinds, start=1):
         world.write_source(job, version)
         assert world.end(world.start(job, version)) in PUBLISHED, world.stack.log("worker")
     print("| fault | job | step | tries | ended | table then | next run |")

@@ -122,6 +122,7 @@ DOORS = {
         "em_impute.runs.lineage.sending": "inside",
     },
     "em_impute.runs.lineage.events": {"em_impute.runs.lineage.sending": "inside"},
+    "deltalake": {"em_impute.tables.lakehouse": "inside"},
     "rich": {"em_impute.cli.terminal": "top"},
     "em_impute.cli.terminal": {"em_impute.cli.run": "top", "em_impute.cli.main": "inside"},
     # What these bring along, the command that needs it waits for, and no other.
@@ -282,7 +283,7 @@ STEPS = (
     ("snapshot", "run_folder", "engines"),
     ("reading",),
     ("columns",),
-    ("writing", "databases"),
+    ("writing", "databases", "lakehouse"),
     (
         "sources",
         "targets",

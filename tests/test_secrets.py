@@ -81,6 +81,10 @@ def planted(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
         "DB_SLASH": f"postgresql://planted:x@pLant3dPassw0rd/y@{place}",
         "DB_SURROGATE": f"postgresql://planted:pLant3dPassw0rd\udcff@{place}",
         "SERVICE_TOKEN": "pLant3dTok3n",
+        "AWS_ENDPOINT_URL": "http://pLant3dTok3n@127.0.0.1:1",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "pLant3dUrlK3y",
+        "AWS_SECRET_ACCESS_KEY": "pLant3dPassw0rd",
     }.items():
         monkeypatch.setenv(name, value)
 
@@ -182,6 +186,21 @@ def runs(port: int) -> dict[str, tuple[dict[str, Any], int, str]]:
         ),
         "a key in a URL": (
             {"source": {"path": "zip://a.csv::s3://pLant3dUrlK3y:x@bucket/b.zip"}},
+            2,
+            "a URL in a job holds no password",
+        ),
+        "a Delta table to read at a store that does not answer": (
+            {"source": {"path": "s3://lake/air", "format": "delta"}},
+            3,
+            "s3://lake/air cannot be reached",
+        ),
+        "a Delta table to write there": (
+            {"target": {"path": "s3://lake/filled", "format": "delta"}},
+            3,
+            "s3://lake/filled cannot be reached",
+        ),
+        "a key in the URL of a Delta table": (
+            {"target": {"path": "s3://pLant3dUrlK3y:x@lake/filled", "format": "delta"}},
             2,
             "a URL in a job holds no password",
         ),

@@ -3,7 +3,8 @@
 A key of a section is a field of the section's class, and what its value may be stands above it:
 
 - `source`: the table to read; `target`: the table to write. What both share is in `table_file`
-  (where they have a `path`) and `database` (where they have a `url`).
+  (where they have a `path`), `database` (where they have a `url`) and `lakehouse` (where their
+  `format` is `delta`).
 - `columns`: the part of each column.
 - `options`: `model`, `imputation`, `self_test`, `report` and `keep_runs`.
 - `checks`: the expectations of Great Expectations.
@@ -48,9 +49,9 @@ from em_impute.job.options import (
 )
 from em_impute.job.reading import load_job, parse_job
 from em_impute.job.schedule import Schedule
-from em_impute.job.source import CsvOptions, DatabaseSource, FileSource
+from em_impute.job.source import CsvOptions, DatabaseSource, DeltaSource, FileSource, Source
 from em_impute.job.state import State
-from em_impute.job.target import DatabaseTarget, FileTarget
+from em_impute.job.target import DatabaseTarget, DeltaTarget, FileTarget, Target
 
 __all__ = [
     "BATCH_ROWS",
@@ -70,6 +71,8 @@ __all__ = [
     "Database",
     "DatabaseSource",
     "DatabaseTarget",
+    "DeltaSource",
+    "DeltaTarget",
     "EngineOptions",
     "FileSource",
     "FileTarget",
@@ -85,7 +88,9 @@ __all__ = [
     "Schedule",
     "SelfTestOptions",
     "Severity",
+    "Source",
     "State",
+    "Target",
     "database_file",
     "holds_password",
     "job_schema",

@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from em_impute.job.columns import Columns
 from em_impute.job.options import Imputation
-from em_impute.job.source import DatabaseSource, FileSource
-from em_impute.job.target import DatabaseTarget, FileTarget
+from em_impute.job.source import DatabaseSource, Source
+from em_impute.job.target import DatabaseTarget, Target
 from em_impute.job.types import Count, Section, for_mapping
 
 SAMPLE_ROWS = 100_000
@@ -65,8 +65,8 @@ Engine = Annotated[
 
 
 def beyond_sql(
-    source: FileSource | DatabaseSource,
-    target: FileTarget | DatabaseTarget,
+    source: Source,
+    target: Target,
     columns: Columns,
     imputation: Imputation,
 ) -> Iterator[str]:
@@ -74,8 +74,8 @@ def beyond_sql(
 
     Parameters
     ----------
-    source : FileSource or DatabaseSource
-    target : FileTarget or DatabaseTarget
+    source : Source
+    target : Target
     columns : Columns
     imputation : Imputation
     """

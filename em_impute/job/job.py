@@ -41,7 +41,7 @@ from em_impute.job.state import (
     require_partitions,
     require_room,
 )
-from em_impute.job.target import DatabaseTarget, FileTarget, Target, require_another_target
+from em_impute.job.target import Target, require_another_target
 from em_impute.job.types import Count, Names, Number, Section
 
 BATCH_ROWS = 65_536
@@ -135,9 +135,7 @@ class Job(Section):
 
     @field_validator("target")
     @classmethod
-    def _model_has_what_is_added(
-        cls, target: FileTarget | DatabaseTarget, info: ValidationInfo
-    ) -> FileTarget | DatabaseTarget:
+    def _model_has_what_is_added(cls, target: Target, info: ValidationInfo) -> Target:
         if "model" in info.data:
             require_components(info.data["model"], clusters=target.clusters)
             require_factors(info.data["model"], scores=target.scores)
@@ -145,17 +143,13 @@ class Job(Section):
 
     @field_validator("target")
     @classmethod
-    def _keeps_the_source(
-        cls, target: FileTarget | DatabaseTarget, info: ValidationInfo
-    ) -> FileTarget | DatabaseTarget:
+    def _keeps_the_source(cls, target: Target, info: ValidationInfo) -> Target:
         require_another_target(info.data.get("source"), target)
         return target
 
     @field_validator("target")
     @classmethod
-    def _upsert_has_a_key(
-        cls, target: FileTarget | DatabaseTarget, info: ValidationInfo
-    ) -> FileTarget | DatabaseTarget:
+    def _upsert_has_a_key(cls, target: Target, info: ValidationInfo) -> Target:
         columns = info.data.get("columns")
         if target.mode == "upsert" and columns and not columns.key:
             raise ValueError(

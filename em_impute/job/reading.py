@@ -23,8 +23,8 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from em_impute.job.confinement import OutsideError, confined
-from em_impute.job.database import file_or_database
 from em_impute.job.job import Job
+from em_impute.job.lakehouse import kind_of_table
 from em_impute.job.mistakes import (
     JobError,
     Loc,
@@ -36,8 +36,8 @@ from em_impute.job.mistakes import (
 )
 from em_impute.job.options import LIMIT_KINDS
 from em_impute.job.schedule import Schedule
-from em_impute.job.source import DatabaseSource, FileSource
-from em_impute.job.target import DatabaseTarget, FileTarget
+from em_impute.job.source import DatabaseSource, DeltaSource, FileSource
+from em_impute.job.target import DatabaseTarget, DeltaTarget, FileTarget
 from em_impute.job.types import Section
 
 # Far above any job; reading a file of this size takes seconds, and the time grows with the size.
@@ -102,8 +102,8 @@ _KINDS = {
 
 # In pydantic's paths the kind of a source or target stands after its key.
 _KINDS_OF_TABLE: dict[str, dict[str, type[Section]]] = {
-    "source": {"file": FileSource, "database": DatabaseSource},
-    "target": {"file": FileTarget, "database": DatabaseTarget},
+    "source": {"file": FileSource, "database": DatabaseSource, "delta": DeltaSource},
+    "target": {"file": FileTarget, "database": DatabaseTarget, "delta": DeltaTarget},
 }
 
 
@@ -396,7 +396,7 @@ def _keys_allowed(loc: Loc, data: Any) -> Mapping[str, FieldInfo]:
     fields: Mapping[str, FieldInfo] = Job.model_fields
     for i, key in enumerate(loc):
         if i == 0 and key in _KINDS_OF_TABLE:
-            fields = _KINDS_OF_TABLE[str(key)][file_or_database(data[key])].model_fields
+            fields = _KINDS_OF_TABLE[str(key)][kind_of_table(data[key])].model_fields
             continue
         if loc[0] == "schedule":
             return Schedule.model_fields

@@ -1,4 +1,4 @@
-"""`source`: the table to read, in files or from a database."""
+"""`source`: the table to read, in files, from a database or in a lakehouse."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from pydantic import (
     model_validator,
 )
 
-from em_impute.job.database import Database, TableName, file_or_database
+from em_impute.job.database import Database, TableName
 from em_impute.job.dates import with_known_dates
+from em_impute.job.lakehouse import DeltaTable, kind_of_table
 from em_impute.job.table_file import Location, TableFile
 from em_impute.job.types import Count, Section, SomeNames
 
@@ -178,7 +179,21 @@ class DatabaseSource(Database):
         return self
 
 
+class DeltaSource(DeltaTable):
+    """The Delta table to read, at one version of it."""
+
+    version: Count | None = Field(
+        None,
+        ge=0,
+        description="The version to read; default: the newest when the run begins.",
+        examples=[12],
+    )
+    missing: MissingSpellings = _MISSING
+
+
 Source = Annotated[
-    Annotated[FileSource, Tag("file")] | Annotated[DatabaseSource, Tag("database")],
-    Discriminator(file_or_database),
+    Annotated[FileSource, Tag("file")]
+    | Annotated[DatabaseSource, Tag("database")]
+    | Annotated[DeltaSource, Tag("delta")],
+    Discriminator(kind_of_table),
 ]

@@ -19,9 +19,9 @@ from pydantic import (
 
 from em_impute.job.dates import is_dated
 from em_impute.job.options import Imputation
-from em_impute.job.source import DatabaseSource, FileSource
+from em_impute.job.source import DatabaseSource, DeltaSource, FileSource
 from em_impute.job.table_file import Location
-from em_impute.job.target import FileTarget, overlap
+from em_impute.job.target import DeltaTarget, FileTarget, overlap
 from em_impute.job.types import Section
 
 _DAYS = re.compile(r"\s*(\d{1,6})\s*(day|week)s?\s*", re.IGNORECASE)
@@ -86,7 +86,10 @@ class State(Section):
 
 def require_room(state: State, source: object, target: object) -> None:
     """Raise a ValueError if the state's folder is in the way of the source or the target."""
-    tables = (("source", source, FileSource), ("target", target, FileTarget))
+    tables = (
+        ("source", source, FileSource | DeltaSource),
+        ("target", target, FileTarget | DeltaTarget),
+    )
     for what, table, kind in tables:
         path = table.path if isinstance(table, kind) else None
         if isinstance(path, Path) and overlap(path, state.folder):
@@ -98,11 +101,15 @@ def require_room(state: State, source: object, target: object) -> None:
 
 def require_partitions(source: object) -> None:
     """Raise a ValueError if the source has nothing by which its rows can be told from others'."""
-    if isinstance(source, DatabaseSource) and not is_dated(source):
+    if isinstance(source, DatabaseSource | DeltaSource) and not is_dated(source):
+        place = (
+            "path, such as lake/{date}"
+            if isinstance(source, DeltaSource)
+            else "query, such as select * from sales where day = date '{date}'"
+        )
         raise ValueError(
             "the source has the same name on each date, so that the rows of one night cannot be "
-            "told from those of another; write {date} in its query, such as select * from sales "
-            "where day = date '{date}'"
+            f"told from those of another; write {{date}} in its {place}"
         )
 
 

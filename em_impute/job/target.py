@@ -1,4 +1,4 @@
-"""`target`: the table to write, to files or into a database; never the source itself."""
+"""`target`: the table to write, to files, a database or a lakehouse; never the source itself."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from em_impute.job.database import Database, TableName, file_or_database
+from em_impute.job.database import Database, TableName
+from em_impute.job.lakehouse import DeltaTable, kind_of_table
 from em_impute.job.legible import quoted_if_odd
-from em_impute.job.source import DatabaseSource, FileSource
+from em_impute.job.source import DatabaseSource, DeltaSource, FileSource
 from em_impute.job.table_file import Format, Location, TableFile
 from em_impute.job.types import Count, Names, Number
 
@@ -134,26 +135,52 @@ class DatabaseTarget(Database):
         return f"the table {self.table} of {self.url_shown}"
 
 
+class DeltaTarget(DeltaTable):
+    """The Delta table to write, in one commit, when all else has gone well."""
+
+    mode: Mode = Field(
+        "replace",
+        description="replace: the new rows alone are in the new version; append: rows are added; "
+        "upsert: rows with the same columns.key are updated, the others added, by MERGE.",
+    )
+    partition_by: Names = Field(
+        (),
+        description="Columns by which the table is partitioned, when it is made.",
+        examples=[["month"]],
+    )
+    clusters: Clusters = False
+    scores: Scores = False
+
+
 Target = Annotated[
-    Annotated[FileTarget, Tag("file")] | Annotated[DatabaseTarget, Tag("database")],
-    Discriminator(file_or_database),
+    Annotated[FileTarget, Tag("file")]
+    | Annotated[DatabaseTarget, Tag("database")]
+    | Annotated[DeltaTarget, Tag("delta")],
+    Discriminator(kind_of_table),
 ]
 
 
-def require_another_target(source: object, target: FileTarget | DatabaseTarget) -> None:
+def require_another_target(source: object, target: Target) -> None:
     """Raise a ValueError if the target is the source, which would be overwritten."""
     match source, target:
-        case FileSource(path=Path() as path), FileTarget() if overlap(path, Path(target.path)):
-            raise ValueError(
-                "this is the source's own file or folder, which would be overwritten; choose "
-                "another path"
-            )
+        case FileSource() | DeltaSource(), FileTarget() | DeltaTarget():
+            if _same_place(source.path, target.path):
+                raise ValueError(
+                    "this is the source's own file or folder, which would be overwritten; choose "
+                    "another path"
+                )
         case DatabaseSource() as source, DatabaseTarget():
             if (source.url, source.table) == (target.url, target.table):
                 raise ValueError(
                     "this is the source's own table, which would be overwritten; "
                     "choose another table"
                 )
+
+
+def _same_place(one: Path | str, other: Path | str) -> bool:
+    if isinstance(one, Path) and isinstance(other, Path):
+        return overlap(one, other)
+    return str(one).rstrip("/") == str(other).rstrip("/")
 
 
 def overlap(one: Path, other: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from em_impute.job import CannotRun, Job
+from em_impute.job import CannotRun, Job, Target
 from em_impute.reporting.brief import Brief, in_brief
 from em_impute.reporting.records import Report, Verdict
 from em_impute.runs.manifest import read_manifests
@@ -228,7 +228,7 @@ def published_dates(runs: Path, job: Job) -> dict[date, Verdict]:
     return found
 
 
-def _is_the_same(target: targets.Target, recorded: Mapping[str, Any]) -> bool:
+def _is_the_same(target: Target, recorded: Mapping[str, Any]) -> bool:
     """Whether a target is the one of a manifest; an option that this lacks stood at its default."""
     defaults = {name: option.default for name, option in type(target).model_fields.items()}
     return target.model_dump(mode="json") == {**defaults, **recorded}

@@ -96,6 +96,7 @@ class Manifest:
             "seed": self.job.imputation.seed if self.job.imputation.is_drawn else None,
             "source": {
                 "path": self.snapshot.source,
+                "version": self.snapshot.version,
                 "fingerprint": self.snapshot.fingerprint,
                 "rows": self.snapshot.rows,
                 "rows_read": self.snapshot.at_hand.rows,

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from em_impute.checks.invariants import Rows, side_by_side
 from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
 from em_impute.gaussian.filling import load_model
-from em_impute.job import CannotRun, DatabaseTarget, FileTarget, Job
+from em_impute.job import CannotRun, DatabaseTarget, DeltaSource, DeltaTarget, FileTarget, Job
 from em_impute.job.confinement import OutsideError
 from em_impute.runs import steps
 from em_impute.runs.manifest import installed_versions, read_manifest, this_machine
@@ -33,6 +33,7 @@ from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.state.gathering import ModelRows, shape_of
 from em_impute.tables.whole_files import sha256
+from em_impute.tables.writing.publications import Comparison
 from em_impute.tables.writing.staged import Staged
 
 Agreement = Literal["equal", "equal to rounding", "not equal", "cannot be verified"]
@@ -69,7 +70,7 @@ def verify(path: Path) -> Verification:
     """
     folder = RunFolder(path)
     recorded = read_manifest(folder)
-    job = job_of(recorded)
+    job = as_read(job_of(recorded), recorded)
     if recorded["target"] is None:
         raise CannotRun("This run published nothing, so there is nothing to verify.")
     if changed := _changed_files(folder, recorded["outputs"]):
@@ -91,10 +92,13 @@ def verify(path: Path) -> Verification:
         for given in filter(Path.exists, (folder.state, folder.start)):
             shutil.copy(given, again.path)
         table = steps.assigned(snapshot, job, shape_of(folder))
-        staged = steps.fill(job, table, steps.fit(job, table, again, rows=rows), again)
+        staged = passes_of(job).fill(table, steps.fit(job, table, again, rows=rows), again)
         verification = _compare(folder, again, staged, job, recorded)
         if isinstance(job.target, DatabaseTarget):
             return _with_database(verification, staged, job.target, recorded["run"])
+        if isinstance(job.target, DeltaTarget):
+            version = recorded["target"].get("version")
+            return _with_version(verification, staged, job.target, version)
     return Verification(
         verification.agreement,
         (*verification.sentences, *_from_the_state(rows, snapshot), *_target_now(job, recorded)),
@@ -116,9 +120,30 @@ def _with_database(
 ) -> Verification:
     from em_impute.tables.databases.published_rows import compare
 
-    found = compare(staged, target, run_id)
+    return _with(verification, compare(staged, target, run_id))
+
+
+def _with(verification: Verification, found: Comparison) -> Verification:
+    """The verification with what the target holds, which may differ."""
     agreement: Agreement = "not equal" if found.differs else verification.agreement
     return Verification(agreement, (*verification.sentences, found.sentence))
+
+
+def _with_version(
+    verification: Verification, staged: Staged, target: DeltaTarget, version: int | None
+) -> Verification:
+    from em_impute.tables.lakehouse.delta_rows import compare
+
+    return _with(verification, compare(staged, target, version))
+
+
+def as_read(job: Job, recorded: Mapping[str, Any]) -> Job:
+    """The job with its source at the version that the run has read, by its manifest."""
+    version = recorded["source"].get("version")
+    if version is None or not isinstance(job.source, DeltaSource):
+        return job
+    source = job.source.model_copy(update={"version": version})
+    return job.model_copy(update={"source": source})
 
 
 def job_of(recorded: Mapping[str, Any]) -> Job:

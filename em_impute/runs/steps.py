@@ -335,7 +335,8 @@ def fill(job: Job, table: Loaded, fitted: Fitted, folder: RunFolder, log: Log = 
         Where the staged table and the ledger are left.
     log : Logger
     """
-    staged = passes_of(job).fill(table, fitted, folder)
+    onto = targets.version(job.target)
+    staged = replace(passes_of(job).fill(table, fitted, folder), onto=onto)
     times = f", {staged.imputations} times" if staged.imputations > 1 else ""
     log.info("Filled %s cells of %s rows%s.", f"{staged.cells:,}", f"{table.rows:,}", times)
     for sentence in filling.shifts_in_words(fitted.roles, job.imputation):

@@ -27,9 +27,8 @@ from em_impute.job import (
     IMPUTATION,
     MASK,
     PROBABILITY,
-    DatabaseTarget,
-    FileTarget,
     Imputation,
+    Target,
 )
 from em_impute.tables import spelling
 from em_impute.tables.clusters import cluster_columns
@@ -66,7 +65,7 @@ def fill(
     snapshot: Snapshot,
     model: FillingModel | None,
     roles: Roles,
-    target: FileTarget | DatabaseTarget,
+    target: Target,
     folder: RunFolder,
     imputation: Imputation | None = None,
     groups: Mapping[str, FillingModel] | None = None,
@@ -89,7 +88,7 @@ def fill(
     model : FillingModel or None
         Of ``roles.dimensions``; None if nothing is imputed.
     roles : Roles
-    target : FileTarget or DatabaseTarget
+    target : Target
         Whose format the table is staged in.
     folder : RunFolder
         Where table and ledger are staged.

@@ -122,6 +122,8 @@ class Snapshot:
     sample : Snapshot or None
         Of a table that stays where it is: the rows that were read of it, which are what the file
         has. All else is about the whole table then.
+    version : int or None
+        Which version of a table was read, where a lakehouse keeps several.
     """
 
     path: Path
@@ -133,6 +135,7 @@ class Snapshot:
     headless: bool = False
     files: tuple[SnapshotFile, ...] = ()
     sample: Snapshot | None = None
+    version: int | None = None
 
     @property
     def at_hand(self) -> Snapshot:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from em_impute.job import BATCH_ROWS, DatabaseSource, FileSource
+from em_impute.job import BATCH_ROWS, DatabaseSource, DeltaSource, FileSource, Source
 from em_impute.tables import spelling
 from em_impute.tables.databases import source as databases
+from em_impute.tables.lakehouse import delta_source
 from em_impute.tables.progress import rows_passed
 from em_impute.tables.reading.folders import OpenSource, open_files
 from em_impute.tables.reading.kinds import check_names
@@ -27,7 +28,7 @@ from em_impute.tables.whole_files import sha256, written_whole
 
 
 def take_snapshot(
-    source: FileSource | DatabaseSource,
+    source: Source,
     path: Path,
     batch_rows: int = BATCH_ROWS,
     purpose: Purpose = ANY,
@@ -36,7 +37,7 @@ def take_snapshot(
 
     Parameters
     ----------
-    source : FileSource or DatabaseSource
+    source : Source
     path : Path
     batch_rows : int
     purpose : Purpose
@@ -68,7 +69,15 @@ def take_snapshot(
     profiles = tuple(tally.profile() for tally in tallies)
     fingerprint = f"sha256:{sha256(path)}"
     return Snapshot(
-        path, rows, profiles, fingerprint, str(source), table.notes, table.headless, files
+        path,
+        rows,
+        profiles,
+        fingerprint,
+        str(source),
+        table.notes,
+        table.headless,
+        files,
+        version=table.version,
     )
 
 
@@ -117,9 +126,7 @@ def _files(table: OpenSource, source: str) -> tuple[SnapshotFile, ...]:
 
 
 @contextmanager
-def _opened(
-    source: FileSource | DatabaseSource, work: Path, batch_rows: int, purpose: Purpose
-) -> Iterator[OpenSource]:
+def _opened(source: Source, work: Path, batch_rows: int, purpose: Purpose) -> Iterator[OpenSource]:
     """The table of a source; what it keeps meanwhile is in the folder `work`."""
     match source:
         case FileSource():
@@ -129,6 +136,10 @@ def _opened(
             schema, batches = databases.open_source(source, batch_rows, purpose.scanned)
             check_names(source, schema.names)
             yield OpenSource(schema, batches)
+        case DeltaSource():
+            read = delta_source.open_source(source)
+            check_names(source, read.schema.names)
+            yield OpenSource(read.schema, read.batches, version=read.version)
 
 
 def _rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

@@ -1,6 +1,7 @@
 """The target of a job, whichever kind it is: can it be written, publish there, what does it hold.
 
-The table of files is published by `writing.file_target`, that of a database by `databases.target`.
+The table of files is published by `writing.file_target`, that of a database by `databases.target`,
+that of a lakehouse by `lakehouse.delta_target`.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from em_impute.job import DatabaseTarget, FileTarget
+from em_impute.job import DatabaseTarget, DeltaTarget, Target
 from em_impute.tables.databases import target as databases
+from em_impute.tables.lakehouse import delta_target
 from em_impute.tables.writing import file_target, partitions, places
 from em_impute.tables.writing.formats import check_types
 from em_impute.tables.writing.publications import Standing
 from em_impute.tables.writing.staged import Published, Staged
-
-Target = FileTarget | DatabaseTarget
 
 
 def check_target(target: Target) -> None:
@@ -28,10 +28,13 @@ def check_target(target: Target) -> None:
         If the target is a folder, its own folder cannot be made or written, or its database cannot
         be reached or does not let the table be written.
     """
-    if isinstance(target, DatabaseTarget):
-        databases.check_target(target)
-    else:
-        places.check(target)
+    match target:
+        case DatabaseTarget():
+            databases.check_target(target)
+        case DeltaTarget():
+            delta_target.check_target(target)
+        case _:
+            places.check(target)
 
 
 def check_schema(schema: pa.Schema, target: Target, key: Sequence[str] = ()) -> None:
@@ -40,7 +43,7 @@ def check_schema(schema: pa.Schema, target: Target, key: Sequence[str] = ()) -> 
     Parameters
     ----------
     schema : Schema
-    target : FileTarget or DatabaseTarget
+    target : Target
     key : sequence of str
         The columns that identify a row; may be empty.
 
@@ -50,10 +53,24 @@ def check_schema(schema: pa.Schema, target: Target, key: Sequence[str] = ()) -> 
         Naming the columns that it cannot hold, or that it needs and has not.
     """
     check_types(schema, target.file_format)
-    if isinstance(target, DatabaseTarget):
-        databases.check_schema(schema, target, key)
-    elif target.partition_by:
-        partitions.check_columns(schema, target.partition_by)
+    match target:
+        case DatabaseTarget():
+            databases.check_schema(schema, target, key)
+        case DeltaTarget():
+            delta_target.check_schema(schema, target)
+        case _:
+            partitions.check_columns(schema, target.partition_by or ())
+
+
+def version(target: Target) -> int | None:
+    """The version of a target in a lakehouse, which is below 0 if it is not there; None of others.
+
+    Raises
+    ------
+    TargetError, OSError
+        If it cannot be asked.
+    """
+    return delta_target.version(target) if isinstance(target, DeltaTarget) else None
 
 
 def publish(staged: Staged, target: Target, run_id: str) -> Published:
@@ -65,7 +82,7 @@ def publish(staged: Staged, target: Target, run_id: str) -> Published:
     Parameters
     ----------
     staged : Staged
-    target : FileTarget or DatabaseTarget
+    target : Target
     run_id : str
         The name under which it is published.
 
@@ -84,6 +101,8 @@ def publish(staged: Staged, target: Target, run_id: str) -> Published:
     """
     if isinstance(target, DatabaseTarget):
         return databases.publish(staged, target, run_id, staged.key)
+    if isinstance(target, DeltaTarget):
+        return delta_target.publish(staged, target, run_id)
     return file_target.publish(staged, target, run_id)
 
 
@@ -97,6 +116,8 @@ def find_published(target: Target, run_id: str) -> Published | None:
     """
     if isinstance(target, DatabaseTarget):
         return databases.find_published(target, run_id)
+    if isinstance(target, DeltaTarget):
+        return delta_target.find_published(target, run_id)
     return file_target.find_published(target, run_id)
 
 
@@ -105,7 +126,7 @@ def standing(target: Target, name: str, sha256: str) -> Standing:
 
     Parameters
     ----------
-    target : FileTarget or DatabaseTarget
+    target : Target
     name : str
         The name under which it was published.
     sha256 : str
@@ -118,6 +139,8 @@ def standing(target: Target, name: str, sha256: str) -> Standing:
     """
     if isinstance(target, DatabaseTarget):
         return databases.standing(target, name)
+    if isinstance(target, DeltaTarget):
+        return delta_target.standing(target, name)
     return file_target.standing(target, name, sha256)
 
 
@@ -125,4 +148,6 @@ def in_doubt(target: Target, name: str) -> str:
     """Say that a target may not hold what was published there, and what to do."""
     if isinstance(target, DatabaseTarget):
         return databases.in_doubt(target, name)
+    if isinstance(target, DeltaTarget):
+        return delta_target.in_doubt(target, name)
     return file_target.in_doubt(target, name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from html import unescape
+from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,8 +19,10 @@ import pytest
 from command_line import em_impute
 from conftest import ROOT
 from databases import read
+from deltalake import DeltaTable, write_deltalake
 from every_kind import assert_same
 from postgres_server import GUARDED, PASSWORD, PostgresServer
+from test_docs import blocks
 
 from em_impute.job import DatabaseSource, EngineOptions, load_job
 from em_impute.runs import steps
@@ -106,6 +110,46 @@ def test_postgresql_to_postgresql(
     assert not [text for text in left if "s3cret" in text or secret in text]
     manifest = json.loads(next(tmp_path.rglob("manifest.json")).read_text())
     assert manifest["target"]["target"] == "the table air.filled of $WAREHOUSE_URL"
+
+
+def test_delta_to_delta(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A refused table makes no version, and of each run verify travels to its own."""
+    monkeypatch.chdir(tmp_path)
+    air = pd.read_csv(ROOT / "data" / "airquality.csv")
+    write_deltalake("lake/air", air, partition_by=["Month"])
+    job, runs = ROOT / "configs" / "lakehouse.yaml", tmp_path / "runs" / "airquality_lakehouse"
+    result = em_impute("run", job)
+    assert result.exit_code == 0, result.output
+    assert "44 missing cells were filled" in result.output
+    [code] = blocks((ROOT / "docs" / "lakehouse.md").read_text(), "python")
+    capsys.readouterr()
+    exec(code, {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"# (.*)", code)
+
+    write_deltalake("lake/air", air.assign(Ozone=air.Ozone * 100), mode="overwrite")
+    assert em_impute("run", job).exit_code == 1
+    assert DeltaTable("lake/filled").version() == 0
+
+    write_deltalake("lake/air", air.assign(Ozone=air.Ozone / 2), mode="overwrite")
+    assert em_impute("run", job).exit_code == 0
+    filled = DeltaTable("lake/filled")
+    assert (filled.version(), filled.metadata().partition_columns) == (1, ["Month"])
+    table = filled.to_pandas().sort_values(["Month", "Day"], ignore_index=True)
+    assert table.notna().all(axis=None)
+    shown = air.Ozone.notna()
+    assert (table.Ozone[shown] == (air.Ozone / 2)[shown]).all()
+    first, refused, last = sorted(
+        (json.loads(path.read_text()) for path in runs.glob("*/manifest.json")),
+        key=itemgetter("finished"),
+    )
+    assert (refused["source"]["version"], refused["target"]) == (1, None)
+    for manifest, source, target in ((first, 0, 0), (last, 2, 1)):
+        assert (manifest["source"]["version"], manifest["target"]["version"]) == (source, target)
+        verified = em_impute("verify", runs / manifest["run"])
+        assert verified.exit_code == 0, verified.output
+        assert f"Version {target} of the Delta table lake/filled holds" in verified.output
 
 
 def test_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,7 +264,7 @@ def keys_of(part: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def test_the_page_describes_every_key_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `([\w.]+)` \|[^|]+\| ([^|]+) \|[^|]+\|$", DOCS, re.MULTILINE))
-    expected = dict(keys_of(job_schema()))
+    expected = dict(reversed(list(keys_of(job_schema()))))  # of several kinds the first
     assert rows.keys() == expected.keys()
     assert {key: rows[key] for key, default in expected.items() if default} == {
         key: default for key, default in expected.items() if default

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from em_impute.job import DatabaseTarget, split_table
 from em_impute.tables.databases import holding, runs_table
 from em_impute.tables.databases.loading import loaded
 from em_impute.tables.databases.opening import opened_once
 from em_impute.tables.databases.staged_rows import bring, marks_of
 from em_impute.tables.snapshot import read_schema
-from em_impute.tables.writing.publications import run_of
+from em_impute.tables.writing.publications import Comparison, run_of
 from em_impute.tables.writing.staged import Staged, TargetError
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What a target holds, compared with what a run has published.
-
-    Attributes
-    ----------
-    sentence : str
-    differs : bool
-        Whether it holds something else, though no other run has published there since.
-    """
-
-    sentence: str
-    differs: bool = False
 
 
 def compare(staged: Staged, target: DatabaseTarget, run_id: str) -> Comparison:

@@ -108,7 +108,7 @@ def stream_file(
     """
     batches = _stream_feather if file_format == "feather" else _stream_parquet
     for batch in batches(path, columns):
-        _check_sound(batch)
+        check_sound(batch)
         for start in range(0, batch.num_rows, BATCH_ROWS):
             yield batch.slice(start, BATCH_ROWS)
 
@@ -137,7 +137,7 @@ def _stream_parquet(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Re
     yield from scanner.to_batches()
 
 
-def _check_sound(batch: pa.RecordBatch) -> None:
+def check_sound(batch: pa.RecordBatch) -> None:
     """Refuse rows that do not hold together: what is done with them could end the process."""
     batch.validate(full=True)
     for field, cells in zip(batch.schema, batch.columns, strict=True):

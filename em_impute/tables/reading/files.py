@@ -93,6 +93,11 @@ def _files_of(path: Path, name: str) -> list[SourceFile]:
         return [SourceFile(path, name)]
     if (path / "current").is_symlink():
         raise SourceError(f"{name} keeps a table in versions; read {name}/current.")
+    if (path / "_delta_log").is_dir():
+        raise SourceError(
+            f"{name} is a Delta table, whose folder holds the files of other versions, too; say "
+            "`format: delta` in the job's source."
+        )
     files = members(path, name)
     if not files:
         raise SourceError(_no_files(name))

@@ -44,6 +44,8 @@ class OpenSource:
         The files, as they are in the source.
     rows_of : dict of str to int
         Rows of each file by its name, as far as they have been read.
+    version : int or None
+        Which version of a table it is, where a lakehouse keeps several.
     """
 
     schema: pa.Schema
@@ -54,6 +56,7 @@ class OpenSource:
     headless: bool = False
     files: Sequence[SourceFile] = ()
     rows_of: dict[str, int] = field(default_factory=dict)
+    version: int | None = None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from em_impute.job import DatabaseSource, FileSource
+from em_impute.job import FileSource, Source
 from em_impute.tables import spelling
 from em_impute.tables.snapshot import is_text
 
@@ -54,14 +54,14 @@ class Missing:
     @classmethod
     def of(
         cls,
-        source: FileSource | DatabaseSource,
+        source: Source,
         categories: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     ) -> Missing:
         """What a source says of missing cells.
 
         Parameters
         ----------
-        source : FileSource or DatabaseSource
+        source : Source
         categories : mapping of str to tuple of str
             The columns of categories, each with the levels that the job names.
         """

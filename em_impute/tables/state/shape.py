@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from em_impute.job import CannotRun, DatabaseSource, FileSource
+from em_impute.job import CannotRun, Source
 from em_impute.job.dates import is_dated
 from em_impute.tables.columns.categories import Nominal, Ordinal
 from em_impute.tables.columns.encoding import Encoding
@@ -77,7 +77,7 @@ class Shape:
     reading: Mapping[str, str]
 
     @classmethod
-    def of(cls, roles: Roles, source: FileSource | DatabaseSource) -> Shape:
+    def of(cls, roles: Roles, source: Source) -> Shape:
         """That of a table with these parts of its columns."""
         columns = tuple(ColumnShape.of(roles.encoding(name)) for name in roles.model_columns)
         said = source.model_dump(mode="json", include={"missing", "csv", "query"})

@@ -1,4 +1,4 @@
-"""Arrow's types in formats of text and in databases: one table of what stands for which.
+"""Arrow's types in texts, databases and lakehouses: one table of what stands for which.
 
 Each holds every value of the type exactly. Parquet, Feather and DuckDB need none: they hold Arrow's
 own types, or refuse them themselves.
@@ -16,7 +16,7 @@ from pyarrow import types
 def counterpart(type_: pa.DataType, kind: str) -> pa.DataType | None:
     """The type that stands for one of Arrow's; None if none does.
 
-    `kind` is "csv", "jsonl", "postgresql" or "sqlite".
+    `kind` is "csv", "jsonl", "postgresql", "sqlite" or "delta".
     """
     if types.is_dictionary(type_):
         return counterpart(type_.value_type, kind)
@@ -35,6 +35,7 @@ class _Row(NamedTuple):
     jsonl: Any
     postgresql: Any
     sqlite: Any
+    delta: Any
 
 
 def _same(type_: pa.DataType) -> pa.DataType:
@@ -70,31 +71,49 @@ def _array(type_: pa.DataType) -> pa.DataType | None:
     return None if item is None else pa.list_(item)
 
 
+def _signed(type_: pa.DataType) -> pa.DataType:
+    wider = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64()}
+    return wider.get(type_, type_)
+
+
+def _moment(type_: pa.DataType) -> pa.DataType:
+    return pa.timestamp("us", "UTC" if type_.tz else None)
+
+
+def _listed(type_: pa.DataType) -> pa.DataType | None:
+    return type_ if counterpart(type_.value_type, "delta") == type_.value_type else None
+
+
+def _fields(type_: pa.DataType) -> pa.DataType | None:
+    return type_ if all(counterpart(f.type, "delta") == f.type for f in type_) else None
+
+
 _TEXT, _INT, _FLOAT, _BYTES = pa.string(), pa.int64(), pa.float64(), pa.binary()
+_SINGLE, _WIDE, _DATE = pa.float32(), pa.decimal128(20, 0), pa.date32()
 # The first row that is true of a type counts. Of a time of day Arrow reads none in JSON.
 _TABLE = (
-    # Arrow                        CSV           JSON lines     PostgreSQL            SQLite
-    _Row(types.is_null,            _same,        _same,         _same,                _same),
-    _Row(types.is_boolean,         _same,        _same,         _same,                _INT),
-    _Row(types.is_uint64,          _same,        _same,         pa.decimal128(20, 0), _INT),
-    _Row(types.is_integer,         _same,        _same,         _same,                _INT),
-    _Row(types.is_float16,         pa.float32(), pa.float32(),  _same,                _FLOAT),
-    _Row(types.is_floating,        _same,        _same,         _same,                _FLOAT),
-    _Row(types.is_decimal,         _narrow,      _narrow_text,  _same,                _TEXT),
-    _Row(types.is_string,          _same,        _same,         _same,                _TEXT),
-    _Row(types.is_large_string,    _same,        _TEXT,         _same,                _TEXT),
-    _Row(types.is_string_view,     _TEXT,        _TEXT,         _same,                _TEXT),
-    _Row(types.is_binary,          None,         None,          _same,                _BYTES),
-    _Row(types.is_large_binary,    None,         None,          _same,                _BYTES),
-    _Row(types.is_date32,          _same,        _TEXT,         _same,                _TEXT),
-    _Row(types.is_date64,          _same,        _TEXT,         pa.date32(),          _TEXT),
-    _Row(types.is_time32,          _same,        None,          _same,                _TEXT),
-    _Row(types.is_time64,          _same,        None,          pa.time64("us"),      _TEXT),
-    _Row(types.is_timestamp,       _utc,         _TEXT,         _microseconds,        _TEXT),
-    _Row(types.is_duration,        _same,        _INT,          pa.duration("us"),    None),
-    _Row(types.is_list,            None,         _plain_list,   _array,               None),
-    _Row(types.is_large_list,      None,         None,          _array,               None),
-    _Row(types.is_struct,          None,         _plain_struct, None,                 None),
-    _Row(types.is_nested,          None,         None,          None,                 None),
-    _Row(types.is_run_end_encoded, None,         None,          None,                 None),
+    # Arrow                        CSV           JSON lines     PostgreSQL         SQLite  Delta
+    _Row(types.is_null,            _same,        _same,         _same,             _same,  _TEXT),
+    _Row(types.is_boolean,         _same,        _same,         _same,             _INT,   _same),
+    _Row(types.is_uint64,          _same,        _same,         _WIDE,             _INT,   _WIDE),
+    _Row(types.is_integer,         _same,        _same,         _same,             _INT,   _signed),
+    _Row(types.is_float16,         pa.float32(), pa.float32(),  _same,             _FLOAT, _SINGLE),
+    _Row(types.is_floating,        _same,        _same,         _same,             _FLOAT, _same),
+    _Row(types.is_decimal,         _narrow,      _narrow_text,  _same,             _TEXT,  _narrow),
+    _Row(types.is_string,          _same,        _same,         _same,             _TEXT,  _same),
+    _Row(types.is_large_string,    _same,        _TEXT,         _same,             _TEXT,  _TEXT),
+    _Row(types.is_string_view,     _TEXT,        _TEXT,         _same,             _TEXT,  _TEXT),
+    _Row(types.is_binary,          None,         None,          _same,             _BYTES, _same),
+    _Row(types.is_large_binary,    None,         None,          _same,             _BYTES, _BYTES),
+    _Row(types.is_date32,          _same,        _TEXT,         _same,             _TEXT,  _same),
+    _Row(types.is_date64,          _same,        _TEXT,         pa.date32(),       _TEXT,  _DATE),
+    _Row(types.is_time32,          _same,        None,          _same,             _TEXT,  None),
+    _Row(types.is_time64,          _same,        None,          pa.time64("us"),   _TEXT,  None),
+    _Row(types.is_timestamp,       _utc,         _TEXT,         _microseconds,     _TEXT,  _moment),
+    _Row(types.is_duration,        _same,        _INT,          pa.duration("us"), None,   None),
+    _Row(types.is_list,            None,         _plain_list,   _array,            None,   _listed),
+    _Row(types.is_large_list,      None,         None,          _array,            None,   None),
+    _Row(types.is_struct,          None,         _plain_struct, None,              None,   _fields),
+    _Row(types.is_nested,          None,         None,          None,              None,   None),
+    _Row(types.is_run_end_encoded, None,         None,          None,              None,   None),
 )  # fmt: skip

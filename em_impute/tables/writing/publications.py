@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from em_impute.job import CannotRun, DatabaseTarget, FileTarget, Job
+from em_impute.job import CannotRun, Job, Target
 from em_impute.tables.whole_files import read_json, written_whole
 from em_impute.tables.writing.disk import flush
 from em_impute.tables.writing.staged import TargetError
@@ -58,6 +58,21 @@ class Publication:
     rows: int
     sha256: str
     onto: str | None = UNKNOWN
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a target holds, compared with what a run has published.
+
+    Attributes
+    ----------
+    sentence : str
+    differs : bool
+        Whether it holds something else where it should still hold the same.
+    """
+
+    sentence: str
+    differs: bool = False
 
 
 def named(job: Job, run: str, day: date) -> str:
@@ -163,12 +178,12 @@ def standing(name: str, history: Sequence[Publication], now: str | None) -> Stan
     return "gone"
 
 
-def in_doubt(target: FileTarget | DatabaseTarget, name: str, record: str) -> str:
+def in_doubt(target: Target, name: str, record: str) -> str:
     """Say that a target may not hold what was published there, and what to do.
 
     Parameters
     ----------
-    target : FileTarget or DatabaseTarget
+    target : Target
     name : str
         The name under which it was published.
     record : str

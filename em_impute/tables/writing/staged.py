@@ -38,6 +38,9 @@ class Staged:
     beside : str
         The name of the table beside the target, in its database, that has the rows; the file and
         the ledger have a sample of them then. Empty where the file has all.
+    onto : int or None
+        The version that a target in a lakehouse had when the rows were staged; below 0 where it was
+        not there, None for other targets.
     """
 
     path: Path
@@ -50,6 +53,7 @@ class Staged:
     key: tuple[str, ...] = ()
     imputations: int = 1
     beside: str = ""
+    onto: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,9 @@ class Published:
         Whether it was there before: nothing was done.
     narrowed : tuple of (str, int)
         Cells that were not filled and that the target's types have changed, of each column.
+    version : int or None
+        The version of a target in a lakehouse that has the table; None for other targets, and where
+        its history does not go back so far.
     """
 
     target: str
@@ -74,6 +81,7 @@ class Published:
     sha256: str
     before: bool = field(default=False, compare=False)
     narrowed: tuple[tuple[str, int], ...] = field(default=(), compare=False)
+    version: int | None = None
 
     @property
     def warning(self) -> str | None:
