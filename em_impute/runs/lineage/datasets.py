@@ -12,12 +12,11 @@ from urllib.parse import unquote, urlsplit
 from openlineage.client.naming.dataset import LocalFileSystem, Postgres
 
 from em_impute.job import (
-    Database,
     DatabaseSource,
     DatabaseTarget,
-    FileSource,
-    FileTarget,
     Job,
+    Source,
+    Target,
     database_file,
     split_database_url,
     split_table,
@@ -60,10 +59,10 @@ def target_of(job: Job) -> Name:
     return _name(job.target, "")
 
 
-def _name(place: FileSource | FileTarget | DatabaseSource | DatabaseTarget, query: str) -> Name:
-    if isinstance(place, FileSource | FileTarget):
-        return _name_of_url(place.path) if isinstance(place.path, str) else _name_of(place.path)
-    return _name_in_database(place, place.table, query)
+def _name(place: Source | Target, query: str) -> Name:
+    if isinstance(place, DatabaseSource | DatabaseTarget):
+        return _name_in_database(place, query)
+    return _name_of_url(place.path) if isinstance(place.path, str) else _name_of(place.path)
 
 
 def _name_of(path: Path) -> Name:
@@ -79,11 +78,11 @@ def _name_of_url(url: str) -> Name:
     return Name(f"{scheme}://{place}", unquote(parts.path).strip("/"))
 
 
-def _name_in_database(place: Database, table: str | None, query: str) -> Name:
+def _name_in_database(place: DatabaseSource | DatabaseTarget, query: str) -> Name:
     engine, parts = split_database_url(login_to(place).url)
     schema, name = _DEFAULT_SCHEMAS[engine], query
-    if table is not None:
-        *schemas, name = split_table(table)
+    if place.table is not None:
+        *schemas, name = split_table(place.table)
         schema = schemas[0] if schemas else schema
     if engine != "postgresql":
         file = database_file(parts).absolute()

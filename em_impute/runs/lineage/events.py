@@ -22,6 +22,7 @@ from openlineage.client.facet_v2 import (
     JobFacet,
     OutputDatasetFacet,
     RunFacet,
+    dataset_version_dataset,
     documentation_job,
     error_message_run,
     job_type_job,
@@ -123,6 +124,7 @@ def _input(name: Name, found: Found) -> InputDataset:
     of_input: dict[str, InputDatasetFacet] = {}
     if found.snapshot:
         of_table["schema"] = facets.schema_read(found.snapshot)
+        of_table |= _at_version(found.snapshot.version)
         of_input["dataQualityMetrics"] = facets.counts_read(found.snapshot)
     if found.before:
         of_input["dataQualityAssertions"] = facets.checked(found.before)
@@ -140,6 +142,7 @@ def _output(source: Name | None, name: Name, found: Found) -> OutputDataset:
                 rowCount=found.published.rows
             )
         )
+        of_table |= _at_version(found.published.version)
         if isinstance(table, Loaded) and staged:
             of_table["schema"] = facets.schema_written(filled_schema(table, table.roles))
             of_table["dataQualityMetrics"] = facets.counts_written(table, staged)
@@ -149,3 +152,10 @@ def _output(source: Name | None, name: Name, found: Found) -> OutputDataset:
         # The specification has it for inputs; readers look for it wherever a dataset is.
         of_table["dataQualityAssertions"] = facets.checked(found.after)  # type: ignore[assignment]
     return OutputDataset(name.namespace, name.name, of_output, facets=of_table)
+
+
+def _at_version(version: int | None) -> dict[str, DatasetFacet]:
+    """The version of a table in a lakehouse; nothing of others."""
+    if version is None:
+        return {}
+    return {"version": dataset_version_dataset.DatasetVersionDatasetFacet(str(version))}

@@ -23,6 +23,7 @@ HERE = Path.cwd().as_posix()
         ({"path": "gcs://bucket/in.csv"}, ("gs://bucket", "in.csv")),
         ({"path": "s3://bucket/in.csv?region=eu-1"}, ("s3://bucket", "in.csv")),
         ({"path": "zip://in.csv::https://h:8/all.csv"}, ("https://h:8", "all.csv")),
+        ({"path": "s3://lake/air", "format": "delta", "version": 3}, ("s3://lake", "air")),
         (
             {"url": "postgresql://me@db.example/sales", "table": "shop.orders"},
             ("postgres://db.example:5432", "sales.shop.orders"),

@@ -14,9 +14,11 @@ from typing import Any
 from uuid import UUID
 
 import attr
+import pandas as pd
 import pytest
 from command_line import GOOD, run_directly, table
 from conftest import ROOT, WriteJob
+from deltalake import write_deltalake
 from jsonschema import Draft202012Validator
 from openlineage.client import generated
 from openlineage.client.event_v2 import RunEvent
@@ -199,6 +201,18 @@ def test_the_tables_of_a_run_that_publishes(receiver: Receiver, write_job: Write
     assert {
         key for column in (*counts["columnMetrics"].values(), *left.values()) for key in column
     } <= {"nullCount", "quantiles"}
+
+
+def test_versions_of_delta_tables(receiver: Receiver, write_job: WriteJob) -> None:
+    write_deltalake("lake/in", pd.read_csv(AIR["source"]["path"]))
+    lake = {"format": "delta"}
+    places = {"source": {"path": "lake/in"} | lake, "target": {"path": "lake/out"} | lake}
+    done = run_directly(write_job(**AIR | places))
+    assert done.exit_code == 0, done.output
+    [source], [target] = receiver.events[-1]["inputs"], receiver.events[-1]["outputs"]
+    assert source["facets"]["version"]["datasetVersion"] == "0"
+    assert target["facets"]["version"]["datasetVersion"] == "0"
+    assert target["name"] == str(Path("lake/out").absolute())
 
 
 def test_the_checks_have_their_severities(receiver: Receiver, write_job: WriteJob) -> None:
