@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,24 +96,30 @@ class Together:
 
 @dataclass(frozen=True)
 class Correlations:
-    """The model's correlation matrix.
+    """The model's correlations of the table's columns.
+
+    Of a column with several dimensions, a nominal one, it is the canonical correlation: the largest
+    of any two combinations of the dimensions of both (Hotelling 1936), which has no sign.
 
     Attributes
     ----------
     columns : tuple of str
-        Columns of the model that vary, at most `MATRIX_COLUMNS`.
+        Columns that vary, at most `MATRIX_COLUMNS`.
     below : tuple of tuple of float
         The correlations of each column with those before it.
     total_columns : int
         Columns that vary, shown or not.
     strongest : tuple of (str, str, float)
         Of all columns, the pairs with the largest correlations, at most `MAX_PAIRS`.
+    nominal : bool
+        Whether any of them has several dimensions.
     """
 
     columns: tuple[str, ...]
     below: tuple[tuple[float, ...], ...]
     total_columns: int
     strongest: tuple[tuple[str, str, float], ...]
+    nominal: bool = False
 
     def matrix(self) -> Floats:
         """The correlation matrix."""
@@ -146,28 +152,57 @@ def describe_together(counted: Counted) -> Together | None:
     )
 
 
-def describe_correlations(model: FillingModel, missing: Sequence[int]) -> Correlations | None:
+def describe_correlations(
+    model: FillingModel, missing: Sequence[int], columns: Mapping[str, slice] | None = None
+) -> Correlations | None:
     """Describe the correlations of a model; None where fewer than two columns vary.
 
     Parameters
     ----------
     model : FillingModel
     missing : sequence of int
-        Missing cells of each of its columns: those with the most are shown.
+        Missing cells of each of its dimensions: columns with the most are shown.
+    columns : mapping of str to slice, optional
+        The table's columns, each with where its dimensions are; by default each of these is one.
     """
-    varying = np.flatnonzero(model.sd > 0)
-    if len(varying) < 2:
+    given = columns or {name: slice(j, j + 1) for j, name in enumerate(model.columns)}
+    varying = {name: at.start + np.flatnonzero(model.sd[at] > 0) for name, at in given.items()}
+    places = {name: at for name, at in varying.items() if len(at)}
+    if len(places) < 2:
         return None
-    matrix = model.correlation
-    ranked = varying[np.argsort(-np.asarray(missing)[varying], kind="stable")]
-    shown = np.sort(ranked[:MATRIX_COLUMNS])
+    names = list(places)
+    matrix = _canonical(model.correlation, list(places.values()))
+    most = np.array([max(missing[j] for j in at) for at in places.values()])
+    shown = np.sort(np.argsort(-most, kind="stable")[:MATRIX_COLUMNS])
     shown = shown[_order(matrix[np.ix_(shown, shown)])]
     return Correlations(
-        columns=tuple(model.columns[j] for j in shown),
+        columns=tuple(names[j] for j in shown),
         below=tuple(tuple(matrix[i, shown[:k]].tolist()) for k, i in enumerate(shown)),
-        total_columns=len(varying),
-        strongest=_strongest(matrix[np.ix_(varying, varying)], [model.columns[j] for j in varying]),
+        total_columns=len(names),
+        strongest=_strongest(matrix, names),
+        nominal=any(len(at) > 1 for at in places.values()),
     )
+
+
+def _canonical(correlation: Floats, places: Sequence[Ints]) -> Floats:
+    """The canonical correlations of blocks; of two single columns theirs, with its sign."""
+    alone = [at[0] for at in places]
+    matrix: Floats = correlation[np.ix_(alone, alone)].copy()
+    white = [_whitening(correlation[np.ix_(at, at)]) for at in places]
+    for i, rows in enumerate(places):
+        for j, columns in enumerate(places[:i]):
+            if len(rows) > 1 or len(columns) > 1:
+                across = white[i] @ correlation[np.ix_(rows, columns)] @ white[j]
+                matrix[i, j] = matrix[j, i] = min(float(np.linalg.norm(across, 2)), 1.0)
+    return matrix
+
+
+def _whitening(block: Floats) -> Floats:
+    """The inverse root of a correlation matrix, without directions that do not vary."""
+    values, vectors = np.linalg.eigh(block)
+    kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
+    roots: Floats = (vectors[:, kept] / np.sqrt(values[kept])) @ vectors[:, kept].T
+    return roots
 
 
 def _phi(both: Floats, rows: int) -> Floats:

@@ -267,7 +267,7 @@ SECTIONS: dict[str, Section] = {
     "groups": lambda m: describe_groups(
         [_group(fit) for fit in m.fitted.group_fits] if m.fitted else []
     ),
-    "correlations": lambda m: _estimated_correlations(m.result, m.summary),
+    "correlations": lambda m: _estimated_correlations(m.result, m.summary, m.roles),
     "components": lambda m: measure_components(m.snapshot, m.roles, m.result),
     "factors": lambda m: _factors(m.result, m.run.job.model.rotation),
     "means": lambda m: describe_means(m.means),
@@ -338,12 +338,13 @@ def _group(fit: GroupFit) -> GroupRow:
 
 
 def _estimated_correlations(
-    result: FittedModel | None, summary: PatternSummary | None
+    result: FittedModel | None, summary: PatternSummary | None, roles: Roles | None
 ) -> matrices.Correlations | None:
-    if result is None or summary is None:
+    if result is None or summary is None or roles is None:
         return None
     missing = summary.n_rows - summary.observed_counts
-    return matrices.describe_correlations(result.model, missing.tolist())
+    columns = {name: roles.at(name) for name in roles.model_columns}
+    return matrices.describe_correlations(result.model, missing.tolist(), columns)
 
 
 def _factors(result: FittedModel | None, rotation: str | None) -> Factors | None:

@@ -128,6 +128,30 @@ def test_a_constant_column_has_no_correlations() -> None:
     assert describe_correlations(alone, [0, 0]) is None
 
 
+def test_a_column_of_several_dimensions_has_its_canonical_correlations() -> None:
+    given = model(7)
+    ends = {"a": (0, 1), "b": (1, 4), "c": (4, 6), "d": (6, 7)}
+    found = describe_correlations(given, [0] * 7, {name: slice(*at) for name, at in ends.items()})
+    assert found is not None
+    assert found.columns == ("a", "b", "c", "d")
+    assert found.nominal
+    r = given.correlation
+    assert found.below[3][0] == pytest.approx(r[6, 0])
+    # With one other column it is the multiple correlation, with several the largest root.
+    explained = r[0, 1:4] @ np.linalg.solve(r[1:4, 1:4], r[1:4, 0])
+    assert found.below[1][0] == pytest.approx(np.sqrt(explained))
+    product = np.linalg.solve(r[4:6, 4:6], r[4:6, 1:4]) @ np.linalg.solve(r[1:4, 1:4], r[1:4, 4:6])
+    assert found.below[2][1] == pytest.approx(np.sqrt(max(np.linalg.eigvals(product).real)))
+
+
+def test_dimensions_that_determine_each_other_are_taken_once() -> None:
+    covariance = np.array([[1.0, -1.0, 0.6], [-1.0, 1.0, -0.6], [0.6, -0.6, 1.0]])
+    given = GaussianModel(np.zeros(3), covariance, ("k=a", "k=b", "x"))
+    found = describe_correlations(given, [0] * 3, {"k": slice(0, 2), "x": slice(2, 3)})
+    assert found is not None
+    assert found.below == ((), (pytest.approx(0.6),))
+
+
 def test_the_picture_of_correlations_shows_each_pair_once_with_its_number() -> None:
     item = Correlations(("a", "b", "c"), ((), (0.5,), (-0.25, 0.0)), 3, ())
     [axes] = plots.correlations(item).axes
