@@ -54,6 +54,7 @@ def test_manifest_says_what_ran_on_what(
         "job": "job",
         "source": {
             "path": snapshot.source,
+            "version": None,
             "fingerprint": snapshot.fingerprint,
             "rows": 1,
             "rows_read": 1,
@@ -65,6 +66,7 @@ def test_manifest_says_what_ran_on_what(
             "sha256": "ab12",
             "before": False,
             "narrowed": [],
+            "version": None,
         },
         "cells": 3,
         "imputed": {},
