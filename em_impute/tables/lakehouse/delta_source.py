@@ -92,7 +92,9 @@ def _read(place: Place, dataset: pa_dataset.FileSystemDataset) -> Iterator[pa.Re
             # By default Arrow reads 16 batches and 4 files ahead, and keeps what it has read.
             batch_readahead=1,
             fragment_readahead=1,
-            fragment_scan_options=pa_dataset.ParquetFragmentScanOptions(pre_buffer=False),
+            fragment_scan_options=pa_dataset.ParquetFragmentScanOptions(
+                pre_buffer=False, use_buffered_stream=True
+            ),
             use_threads=False,
         )
         try:

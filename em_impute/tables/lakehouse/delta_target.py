@@ -28,7 +28,7 @@ from em_impute.tables.writing.publications import Standing
 from em_impute.tables.writing.staged import Published, Staged, TargetError
 
 if TYPE_CHECKING:
-    from deltalake import CommitProperties, DeltaTable
+    from deltalake import CommitProperties, DeltaTable, WriterProperties
 
 NO_TABLE = -1
 """The version of a table that is not there."""
@@ -37,6 +37,8 @@ NO_TABLE = -1
 _RUN, _ROWS, _SHA256 = "em_impute.run", "em_impute.rows", "em_impute.sha256"
 # Commits after which a table has the same rows as before.
 _UPKEEP = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "ADD CONSTRAINT"}
+# Rows of a group; the library's own have a million.
+_GROUP = 131_072
 # So often a commit is tried that others come before.
 _TRIES = 10
 
@@ -221,7 +223,9 @@ def _write(
     if table is None:
         _create(rows, target, properties)
     elif target.mode == "append":
-        write_deltalake(table, rows, mode="append", commit_properties=properties)
+        write_deltalake(
+            table, rows, mode="append", commit_properties=properties, writer_properties=_groups()
+        )
     else:
         write_deltalake(
             table,
@@ -230,6 +234,7 @@ def _write(
             schema_mode="overwrite",
             partition_by=table.metadata().partition_columns,
             commit_properties=properties,
+            writer_properties=_groups(),
         )
 
 
@@ -246,6 +251,7 @@ def _create(rows: pa.RecordBatchReader, target: DeltaTarget, properties: CommitP
             partition_by=list(target.partition_by),
             storage_options=options,
             commit_properties=properties,
+            writer_properties=_groups(),
         )
     except DeltaError:
         if find(target) is None:
@@ -264,11 +270,19 @@ def _merge(
             source_alias="new",
             target_alias="old",
             commit_properties=properties,
+            writer_properties=_groups(),
         )
         .when_matched_update_all()
         .when_not_matched_insert_all()
         .execute()
     )
+
+
+def _groups() -> WriterProperties:
+    """How files are written: whoever writes or reads one holds a group of its rows in memory."""
+    from deltalake import WriterProperties
+
+    return WriterProperties(max_row_group_size=_GROUP)
 
 
 def _properties(staged: Staged, run_id: str) -> CommitProperties:
