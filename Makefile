@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test field-trial test-faults test-nights test-clusters lint fuzz audit sbom bench bench-scale clean browser java docs release-check
+.PHONY: help demo test field-trial test-faults test-nights test-clusters test-orchestrators lint fuzz audit sbom bench bench-scale clean browser java docs release-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test-nights: $(VENV)/installed-dev ## Twenty jobs by their schedules: is a run l
 # These programs weigh half a gigabyte, so they have an environment of their own.
 test-clusters: $(VENV)/clusters/installed java ## docs/clusters.md in a real Spark and a real Ray
 	@$(VENV)/clusters/bin/python -m pytest --noconftest tests/clusters.py
+
+test-orchestrators: $(VENV)/orchestrators/installed $(VENV)/installed ## docs/orchestrators.md in a real Dagster and Airflow
+	@$(VENV)/orchestrators/bin/python -m pytest -c /dev/null --noconftest tests/orchestrators.py
 
 lint: $(VENV)/installed-dev ## Check style and types
 	@$(BIN)/ruff check .
@@ -135,6 +138,13 @@ $(VENV)/clusters/installed: pyproject.toml | $(BIN)/python
 	@echo "Installing em_impute, Spark and Ray into $(VENV)/clusters; this takes some minutes."
 	@$(BIN)/python -m venv --clear $(VENV)/clusters
 	@$(VENV)/clusters/bin/pip install -qq $(quietly) --editable . 'pyspark>=4' 'ray[data]>=2.50' \
+		'pytest>=8.3' 'pytest-timeout>=2.3'
+	@touch $@
+
+$(VENV)/orchestrators/installed: pyproject.toml | $(BIN)/python
+	@echo "Installing Dagster and Airflow into $(VENV)/orchestrators; this takes some minutes."
+	@$(BIN)/python -m venv --clear $(VENV)/orchestrators
+	@$(VENV)/orchestrators/bin/pip install -qq $(quietly) 'dagster>=1.13' 'apache-airflow>=3.1' \
 		'pytest>=8.3' 'pytest-timeout>=2.3'
 	@touch $@
 

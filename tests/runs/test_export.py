@@ -116,7 +116,7 @@ def at_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job_at(name: str) -> Job:
-    """A job of configs/; one that reads a database reads the same table from a file."""
+    """A job of configs/; one that reads a database or a lakehouse reads its table from a file."""
     job = load_job(ROOT / "configs" / name)
     if name in ("duckdb.yaml", "warehouse.yaml"):
         since = "WHERE year >= 2008" if name == "duckdb.yaml" else ""
@@ -133,6 +133,8 @@ def job_at(name: str) -> Job:
         changed["imputation"] = {"method": "multiple", "draws": 2}
     if name in IN_DATABASES:
         changed["source"] = {"path": "table.parquet"}
+    if name == "lakehouse.yaml":
+        changed["source"] = {"path": "data/airquality.csv"}
     job = Job.model_validate(job.model_dump(mode="json") | changed)
     return job.at(date(1973, 5, 1)) if job.is_dated else job
 
