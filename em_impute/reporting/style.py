@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
@@ -66,7 +67,7 @@ def label(name: str, longest: int = MAX_LABEL) -> str:
 
     Characters that the font lacks become a box: matplotlib would draw one too, with a warning.
     """
-    font = get_font(findfont(STYLE["font.family"]))
+    font = _font()
     drawn = "".join(c if font.get_char_index(ord(c)) else BOX for c in legible(name))
     if len(drawn) <= longest:
         return drawn
@@ -118,9 +119,13 @@ def place_snugly(figure: Figure) -> None:
     )
 
 
+def _font() -> FT2Font:
+    return get_font(findfont(STYLE["font.family"]))
+
+
 def _width(text: Text) -> float:
     """In points."""
-    font = get_font(findfont(STYLE["font.family"]))
+    font = _font()
     font.set_size(float(text.get_fontsize()), 72)
     font.set_text(text.get_text(), 0.0)
     return float(font.get_width_height()[0]) / 64

@@ -111,7 +111,7 @@ def e_step(table: WeightedTable, at: Loadings) -> Moments:
     """
     from em_impute.gaussian.families import scores
 
-    X, scaling = table.X, table.scaling
+    X, scaling = to_read(table.X), table.scaling
     (n, p), k = X.shape, at.loadings.shape[1]
     q = (k + 1) * (k + 2) // 2
 
@@ -122,7 +122,7 @@ def e_step(table: WeightedTable, at: Loadings) -> Moments:
             rows = slice(first, min(first + BLOCK, part.stop))
             found = posterior(X[rows], scaling, at)
             scores.add_moments(
-                to_read(X[rows]), table.weights[rows], scaling.centre, scaling.scale, at.mean,
+                X[rows], table.weights[rows], scaling.centre, scaling.scale, at.mean,
                 found.mean, found.factors, *sums,
             )  # fmt: skip
             loglik += float(table.weights[rows] @ found.logliks)
