@@ -30,7 +30,7 @@ from em_impute.plugin.tasks import (
     update_state,
 )
 from em_impute.runs.report import nothing_left_if_interrupted
-from em_impute.runs.run import Outcome
+from em_impute.runs.run import EXPECTED, Outcome
 
 
 def _run_name() -> str:
@@ -97,8 +97,8 @@ def impute(
     """
     try:
         run = open_run(job, runs, date, schedule)
-    except CannotRun as mistake:
-        return Failed(message=str(mistake), data=mistake)
+    except EXPECTED as reason:
+        return Failed(message=str(reason), data=reason)
     with dropped_signals_sent_again(), nothing_left_if_interrupted(run):
         outcome = carry_out(run, STEPS, get_run_logger())
     ending = Failed if outcome.stopped else Completed

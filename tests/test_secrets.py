@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tblib.pickling_support
 from click.testing import CliRunner
 from conftest import WriteJob
 from postgres_server import GUARDED, PostgresServer
@@ -248,6 +249,8 @@ def test_planted_secrets_and_cells_are_nowhere(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(tasks.load, "retry_delay_seconds", [0, 0])
+    # As Dask does it: exceptions that Prefect stores are stored with those behind them.
+    tblib.pickling_support.install()
     printed = ""
     for name, (changes, code, words) in runs(postgres.port).items():
         path = write_job(marked().to_csv(index=False), name="planted", **changes)

@@ -39,6 +39,7 @@ from em_impute.runs import steps
 from em_impute.runs.history import imputed_before
 from em_impute.runs.opening import begin, run_of
 from em_impute.runs.run import (
+    EXPECTED,
     Found,
     Loaded,
     Outcome,
@@ -46,6 +47,7 @@ from em_impute.runs.run import (
     Run,
     SentencesOnly,
     TookTooLong,
+    interruption_behind,
 )
 from em_impute.self_test.scores import SelfTest
 from em_impute.tables.databases.logins import read_blocks_with
@@ -75,6 +77,21 @@ def _is_transient(_task: object, _run: TaskRun, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), OSError)
 
 
+@contextmanager
+def sentences_alone() -> Iterator[None]:
+    """What the user can mend is raised without the errors that it came of.
+
+    Prefect may store an exception, and where Dask has been imported it is stored with its causes: a
+    driver's own text may hold a password or a cell.
+    """
+    try:
+        yield
+    except EXPECTED as reason:
+        if not interruption_behind(reason):
+            reason.__cause__ = reason.__context__ = None
+        raise
+
+
 def _step(
     name: str, **options: Any
 ) -> Callable[[Callable[Concatenate[Run, P], R]], Task[Concatenate[Run, P], R]]:
@@ -84,7 +101,12 @@ def _step(
         @functools.wraps(function)
         def wrapped(run: Run, /, *arguments: P.args, **named: P.kwargs) -> R:
             # Here, too: Prefect may try for minutes to tell a server of it that is gone.
-            with run.step(name), artifacts.heartbeat(name), ending.nothing_left_if_interrupted(run):
+            with (
+                sentences_alone(),
+                run.step(name),
+                artifacts.heartbeat(name),
+                ending.nothing_left_if_interrupted(run),
+            ):
                 return function(run, *arguments, **named)
 
         return task(name=name, cache_policy=NO_CACHE, **options)(wrapped)
@@ -92,6 +114,7 @@ def _step(
     return as_task
 
 
+@sentences_alone()
 def open_run(
     job: Path | Job, runs: Path = Path("runs"), day: date | None = None, schedule: int = 0
 ) -> Run:
