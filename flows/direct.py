@@ -95,10 +95,14 @@ STEPS = Steps(
     ),
     fit=_step("fit", lambda run, table: steps.fit(run.job, table, run.folder, LOG)),
     fill=_step(
-        "fill", lambda run, table, fitted: steps.fill(run.job, table, fitted, run.folder, LOG)
+        "fill",
+        lambda run, table, fitted, survey: steps.fill(
+            run.job, table, fitted, run.folder, LOG, survey
+        ),
     ),
     self_test=_step(
-        "self-test", lambda run, table, fitted: steps.self_test(run.job, table, fitted, LOG)
+        "self-test",
+        lambda run, table, fitted, survey: steps.self_test(run.job, table, fitted, LOG, survey),
     ),
     check_output=_step(
         "check output",

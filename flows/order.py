@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from em_impute.checks import Checked
 from em_impute.runs.lineage import tell_start
+from em_impute.runs.measure import survey_of
 from em_impute.runs.report import unreported
 from em_impute.runs.run import (
     EXPECTED,
@@ -21,6 +22,7 @@ from em_impute.runs.run import (
     stop_if_refused,
 )
 from em_impute.runs.steps import Log
+from em_impute.runs.survey import Survey
 from em_impute.self_test.scores import SelfTest
 from em_impute.tables.groups import Fitted
 from em_impute.tables.state.gathering import not_kept
@@ -34,8 +36,8 @@ class Steps:
     load: Callable[[Run], Loaded]
     check_input: Callable[[Run, Loaded], Checked]
     fit: Callable[[Run, Loaded], Fitted]
-    fill: Callable[[Run, Loaded, Fitted], Staged]
-    self_test: Callable[[Run, Loaded, Fitted], SelfTest | None]
+    fill: Callable[[Run, Loaded, Fitted, Survey], Staged]
+    self_test: Callable[[Run, Loaded, Fitted, Survey], SelfTest | None]
     check_output: Callable[[Run, Loaded, Fitted, Staged], Checked]
     publish: Callable[[Run, Staged], Published]
     update_state: Callable[[Run, Found], None]
@@ -61,8 +63,9 @@ def carry_out(run: Run, steps: Steps, log: Log) -> Outcome:
             stop_if_refused(found)
             found.fitted = steps.fit(run, table)
             stop_if_refused(found)
-            found.staged = steps.fill(run, table, found.fitted)
-            found.tested = steps.self_test(run, table, found.fitted)
+            found.survey = survey_of(run, table, found.fitted)
+            found.staged = steps.fill(run, table, found.fitted, found.survey)
+            found.tested = steps.self_test(run, table, found.fitted, found.survey)
             found.after = steps.check_output(run, table, found.fitted, found.staged)
             stop_if_refused(found)
         found.published = steps.publish(run, found.staged)

@@ -49,6 +49,7 @@ from em_impute.runs.run import (
     TookTooLong,
     interruption_behind,
 )
+from em_impute.runs.survey import Survey
 from em_impute.self_test.scores import SelfTest
 from em_impute.tables.databases.logins import read_blocks_with
 from em_impute.tables.groups import Fitted
@@ -191,7 +192,7 @@ def fit(run: Run, snapshot: Loaded) -> Fitted:
 
 
 @_step("fill")
-def fill(run: Run, snapshot: Loaded, fitted: Fitted) -> Staged:
+def fill(run: Run, snapshot: Loaded, fitted: Fitted, survey: Survey | None = None) -> Staged:
     """Stage the table with its holes filled, in the target's format, and write the cell ledger.
 
     Parameters
@@ -199,12 +200,16 @@ def fill(run: Run, snapshot: Loaded, fitted: Fitted) -> Staged:
     run : Run
     snapshot : Loaded
     fitted : Fitted
+    survey : Survey, optional
+        Looks on, so that the steps behind need not read the rows for it.
     """
-    return steps.fill(run.job, snapshot, fitted, run.folder, get_run_logger())
+    return steps.fill(run.job, snapshot, fitted, run.folder, get_run_logger(), survey)
 
 
 @_step("self-test")
-def self_test(run: Run, snapshot: Loaded, fitted: Fitted) -> SelfTest | None:
+def self_test(
+    run: Run, snapshot: Loaded, fitted: Fitted, survey: Survey | None = None
+) -> SelfTest | None:
     """Hide observed cells and see how well they are filled; the table is not touched.
 
     Parameters
@@ -212,13 +217,15 @@ def self_test(run: Run, snapshot: Loaded, fitted: Fitted) -> SelfTest | None:
     run : Run
     snapshot : Loaded
     fitted : Fitted
+    survey : Survey, optional
+        Has chosen the cells to hide, and looks on.
 
     Returns
     -------
     SelfTest or None
         None if the job wants none, or no cell is to be filled.
     """
-    return steps.self_test(run.job, snapshot, fitted, get_run_logger())
+    return steps.self_test(run.job, snapshot, fitted, get_run_logger(), survey)
 
 
 @_step("check output")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -54,25 +54,84 @@ def describe_distributions(
         If a column has no cell of either kind.
     """
     seen, filled = digests or (digest(observed(), columns), digest(imputed(), columns))
-    logs = {name for name in logged if name in seen and min(seen[name].low, filled[name].low) > 0}
-    edges = {
-        name: _shared_edges(
-            name, *(_logarithm(d[name]) if name in logs else d[name] for d in (seen, filled))
+    histograms = Histograms(columns, seen, filled, logged)
+    for cells in observed():
+        histograms.add_observed(cells)
+    for cells in imputed():
+        histograms.add_imputed(cells)
+    return histograms.distributions()
+
+
+class Histograms:
+    """Counts observed and imputed cells of columns, which come in portions, on shared bins.
+
+    Parameters
+    ----------
+    columns : sequence of str
+    observed, imputed : mapping of str to Digest
+        What the bins are made of.
+    logged : collection of str
+        As `describe_distributions` has it.
+
+    Raises
+    ------
+    ValueError
+        If a column has no cell of either kind.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        observed: Mapping[str, Digest],
+        imputed: Mapping[str, Digest],
+        logged: Collection[str] = (),
+    ) -> None:
+        self._digests = {name: (observed[name], imputed[name]) for name in columns}
+        self._logs = {
+            name
+            for name in self._digests.keys() & logged
+            if min(cells.low for cells in self._digests[name]) > 0
+        }
+        self._edges = {
+            name: _shared_edges(name, *(map(_logarithm, both) if name in self._logs else both))
+            for name, both in self._digests.items()
+        }
+        self._scales = {name: _scale(*edges[[0, -1]]) for name, edges in self._edges.items()}
+        self._observed, self._imputed = (
+            {name: np.zeros(len(edges) - 1, dtype=np.int64) for name, edges in self._edges.items()}
+            for _ in range(2)
         )
-        for name in columns
-    }
-    seen_counts, filled_counts = (_histograms(p(), edges, logs) for p in (observed, imputed))
-    return tuple(
-        Distribution(
-            name,
-            tuple((np.exp(edges[name]) if name in logs else edges[name]).tolist()),
-            tuple(seen_counts[name].tolist()),
-            tuple(filled_counts[name].tolist()),
-            whole=seen[name].count > 0 and seen[name].whole,
-            log=name in logs,
+
+    def add_observed(self, cells: Mapping[str, Floats]) -> None:
+        """Count observed cells, finite numbers; a portion may lack a column or have others."""
+        self._count(cells, self._observed)
+
+    def add_imputed(self, cells: Mapping[str, Floats]) -> None:
+        """Count imputed cells, likewise."""
+        self._count(cells, self._imputed)
+
+    def _count(self, portion: Mapping[str, Floats], counts: dict[str, Ints]) -> None:
+        for name in counts.keys() & portion.keys():
+            # With a range, which gives the same edges, NumPy computes the bin and does not search.
+            scale = self._scales[name]
+            first, last = self._edges[name][[0, -1]] * scale
+            cells = np.log(portion[name]) if name in self._logs else portion[name]
+            cells = cells if scale == 1.0 else cells * scale
+            counts[name] += np.histogram(cells, len(counts[name]), (first, last))[0]
+
+    def distributions(self) -> tuple[Distribution, ...]:
+        """Return what has been counted, by column."""
+        return tuple(
+            Distribution(
+                name,
+                tuple((np.exp(edges) if name in self._logs else edges).tolist()),
+                tuple(self._observed[name].tolist()),
+                tuple(self._imputed[name].tolist()),
+                whole=(seen := self._digests[name][0]).count > 0 and seen.whole,
+                log=name in self._logs,
+            )
+            for name, edges in self._edges.items()
         )
-        for name in columns
-    )
 
 
 def _logarithm(cells: Digest) -> Digest:
@@ -81,21 +140,6 @@ def _logarithm(cells: Digest) -> Digest:
         return cells
     low, high, kept = np.log(cells.low), np.log(cells.high), np.log(cells.kept)
     return replace(cells, low=float(low), high=float(high), kept=kept, whole=False)
-
-
-def _histograms(
-    portions: Iterable[Mapping[str, Floats]], edges: Mapping[str, Floats], logs: Set[str]
-) -> dict[str, Ints]:
-    counts = {name: np.zeros(len(edges[name]) - 1, dtype=np.int64) for name in edges}
-    scales = {name: _scale(*edges[name][[0, -1]]) for name in edges}
-    for portion in portions:
-        for name in counts.keys() & portion.keys():
-            # With a range, which gives the same edges, NumPy computes the bin and does not search.
-            first, last = edges[name][[0, -1]] * scales[name]
-            cells = np.log(portion[name]) if name in logs else portion[name]
-            cells = cells if scales[name] == 1.0 else cells * scales[name]
-            counts[name] += np.histogram(cells, len(counts[name]), (first, last))[0]
-    return counts
 
 
 def _scale(low: float, high: float) -> float:

@@ -45,22 +45,22 @@ from em_impute.reporting.sensitivity import Sensitivity, describe_sensitivity
 from em_impute.reporting.verdict import verdict_on
 from em_impute.runs.manifest import Manifest
 from em_impute.runs.measure_columns import (
-    digest_cells,
     measure_columns,
-    measure_distributions,
     measure_levels,
     with_left,
 )
 from em_impute.runs.measure_components import measure_components
-from em_impute.runs.measure_drift import measure_drift
+from em_impute.runs.measure_drift import measure_drift, published_before
 from em_impute.runs.measure_missingness import count_missing, mcar_tests, measure_patterns
 from em_impute.runs.run import Found, Loaded, Run
+from em_impute.runs.survey import FirstPass, Known, Survey
 from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import Roles, assign_roles
 from em_impute.tables.columns.unfilled import Unfilled, find_unfilled, unfilled_in_words
 from em_impute.tables.digest import Digest
 from em_impute.tables.fill import shifts_in_words
 from em_impute.tables.groups import Fitted, GroupFit
+from em_impute.tables.snapshot import Snapshot
 
 Columns = tuple[Column, ...]
 
@@ -198,11 +198,31 @@ class _Measured:
         return self._parts.make("pattern summary of the table", load, None)
 
     @cached_property
+    def survey(self) -> Survey | None:
+        """What was seen of the rows; None of a run that came to no fit."""
+        if self.found.survey:
+            return self.found.survey
+        if self.snapshot is None or self.fitted is None:
+            return None
+        survey = survey_of(self.run, self.snapshot, self.fitted)
+        survey.filled(self.found.staged)
+        return survey
+
+    @property
+    def seen(self) -> FirstPass:
+        """What was seen of the observed cells, where there was a fit."""
+        assert self.survey is not None
+        return self.survey.first
+
+    @cached_property
     def digests(self) -> tuple[dict[str, Digest], dict[str, ImputedDigest]]:
+        """What is known of the cells of columns of numbers, observed and imputed."""
         nothing: tuple[dict[str, Digest], dict[str, ImputedDigest]] = ({}, {})
-        return self._parts.make(
-            "moments of the cells", lambda: digest_cells(self.found, self.roles), nothing
-        )
+
+        def take() -> tuple[dict[str, Digest], dict[str, ImputedDigest]]:
+            return (self.seen.digests.found, self.survey.imputed) if self.survey else nothing
+
+        return self._parts.make("moments of the cells", take, nothing)
 
     @cached_property
     def unfilled(self) -> tuple[Unfilled, ...]:
@@ -226,7 +246,9 @@ class _Measured:
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         def measure(roles: Roles | None, summary: PatternSummary | None) -> Columns:
-            described = measure_columns(self.found, roles, summary, *self.digests)
+            described = measure_columns(
+                self.found, roles, summary, *self.digests, lambda: self.seen.kurtosis.found
+            )
             return kept("columns", with_left(described, self.unfilled))
 
         plain = partial(self._parts.make, "names of the columns", partial(measure, None, None), ())
@@ -257,8 +279,10 @@ Section = Callable[[_Measured], Any]
 
 SECTIONS: dict[str, Section] = {
     "fit": lambda m: describe_fit(m.result, m.run.job.model.tol) if m.result else None,
-    "patterns": lambda m: measure_patterns(m.snapshot, m.roles, m.table_summary, m.counted),
-    "distributions": lambda m: measure_distributions(m.found, m.columns, *m.digests),
+    "patterns": lambda m: measure_patterns(
+        m.snapshot, m.roles, m.table_summary, m.counted, lambda: m.seen.means.found
+    ),
+    "distributions": lambda m: m.survey.distributions if m.survey else (),
     "checks": lambda m: tuple(_checks(m.found)),
     "decisions": lambda m: tuple(map(legible, (*_shifts(m), *m.found.decisions))),
     "missingness": lambda m: missingness.describe_map(m.counted) if m.counted else None,
@@ -274,15 +298,34 @@ SECTIONS: dict[str, Section] = {
     "sensitivity": lambda m: _sensitivity(m),
     "imputations": lambda m: _several(m.run, m.fitted),
     "rows_of_model": lambda m: _rows_of_model(m.run, m.fitted),
-    "drift": lambda m: measure_drift(m.run, m.found, m.columns),
+    "drift": lambda m: measure_drift(m.run, m.found, m.columns, lambda: m.seen.looks.found),
     "imputed": lambda m: tuple(
         m.digests[1][c.name].describe(c) for c in m.columns if c.name in m.digests[1]
     ),
-    "levels": lambda m: measure_levels(m.found, m.columns),
+    "levels": lambda m: measure_levels(m.found, m.columns, lambda: m.seen.levels.found),
     "runtime": lambda m: Runtime(tuple(m.run.seconds.items()), peak_memory()),
     "self_test": lambda m: m.found.tested,
 }
 """How each field of the report is measured; what a run did not come to is as a report has it."""
+
+
+def survey_of(run: Run, snapshot: Snapshot, fitted: Fitted) -> Survey:
+    """Return what looks on while the rows of a run pass.
+
+    Parameters
+    ----------
+    run : Run
+    snapshot : Snapshot
+    fitted : Fitted
+    """
+
+    def counted() -> missingness.Counted | None:
+        path = run.folder.table_summary if fitted.gathered else run.folder.summary
+        summary = PatternSummary.load(path) if fitted.result else None
+        return count_missing(snapshot, fitted.roles, summary) if summary else None
+
+    known = Known(counted, lambda: bool(published_before(run)))
+    return Survey(snapshot, fitted, known, run.job.self_test)
 
 
 def with_manifest(numbers: Report, manifest: Manifest) -> Report:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,7 @@ from em_impute.reporting.records import (
 )
 from em_impute.runs.manifest import read_manifests
 from em_impute.runs.run import Found, Run
-from em_impute.tables.columns.hints import columns_that_move_on
+from em_impute.tables.columns.hints import Look, columns_that_move_on
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.whole_files import read_json
@@ -31,6 +31,7 @@ def measure_drift(
     run: Run,
     found: Found,
     columns: Sequence[Column],
+    looks: Callable[[], Mapping[str, Look]],
 ) -> drift.Drift | None:
     """Return what has changed since the run of the date before; None if none can be read.
 
@@ -40,15 +41,16 @@ def measure_drift(
     found : Found
     columns : sequence of Column
         As this run's report describes them.
+    looks : callable
+        Returns what is seen of the columns of numbers, if they have been looked at.
     """
     result = found.fitted.result if found.fitted else None
     if found.snapshot is None or found.fitted is None or result is None:
         return None
     if result.status is Status.SINGULAR:
         return None  # these are no estimates
-    earlier = _published_before(run)
-    move_on = columns_that_move_on(found.snapshot, found.fitted.roles) if earlier else ()
-    roles = found.fitted.roles
+    earlier, roles = published_before(run), found.fitted.roles
+    move_on = columns_that_move_on(found.snapshot, roles, looks()) if earlier else ()
     names = [name for name in roles.model_columns if name not in move_on]
     now = _estimated(
         run.id,
@@ -71,8 +73,8 @@ def measure_drift(
     return None
 
 
-def _published_before(run: Run) -> list[tuple[RunFolder, dict[str, Any]]]:
-    """The job's runs that published an earlier data date, the latest one first.
+def published_before(run: Run) -> list[tuple[RunFolder, dict[str, Any]]]:
+    """Return the job's runs that published an earlier data date, the latest one first.
 
     A job whose table is the same for every date may have no earlier one: then what was published
     of this date comes before.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 
 from em_impute.gaussian import (
     EMResult,
@@ -13,13 +14,13 @@ from em_impute.gaussian import (
     aleksic_mcar_test,
     little_mcar_test,
 )
-from em_impute.gaussian.arrays import Floats, Ints
+from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.distinct import distinct_patterns
 from em_impute.reporting import missingness
-from em_impute.runs.measure_columns import transformed_columns
+from em_impute.runs.measure_cells import transformed_columns
 from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import Roles, to_matrix
-from em_impute.tables.snapshot import Snapshot, read_batches
+from em_impute.tables.snapshot import Snapshot
 from em_impute.tables.summarise import count_patterns
 
 # Little's test handles patterns one by one; with more of them than this, few rows have each.
@@ -56,6 +57,7 @@ def measure_patterns(
     roles: Roles | None,
     summary: PatternSummary | None,
     counted: missingness.Counted | None,
+    own_means: Callable[[], Mapping[str, Floats]],
 ) -> missingness.Patterns | None:
     """Return the most frequent patterns, with the means of their rows as the table has them.
 
@@ -66,6 +68,8 @@ def measure_patterns(
     summary : PatternSummary or None
         Without any of these three there are no means.
     counted : missingness.Counted or None
+    own_means : callable
+        Returns the means of transformed columns, as `OwnMeans` has found them.
     """
     if counted is None:
         return None
@@ -79,39 +83,62 @@ def measure_patterns(
         for name in counted.columns
         if isinstance(roles.encoding(name), Numeric) and name not in transformed
     }
-    means |= _own_means(snapshot, roles, counted, shown, transformed)
+    means |= own_means() if transformed else {}
     return missingness.describe_patterns(counted, means=means)
 
 
-def _own_means(
-    snapshot: Snapshot,
-    roles: Roles,
-    counted: missingness.Counted,
-    shown: Ints,
-    names: Sequence[str],
-) -> dict[str, Floats]:
-    """Means of columns as the table has them, of the rows of each shown pattern."""
-    if not names:
-        return {}
-    patterns, totals = counted.patterns[shown], np.zeros((len(names), len(shown)))
-    rows = np.zeros(len(shown))
-    at = [roles.model_columns.index(name) for name in counted.columns]
-    for batch in read_batches(snapshot.path, roles.model_columns):
-        observed = ~roles.missing(batch)[:, at]
-        distinct, which = distinct_patterns(np.concatenate([patterns, observed]))
-        place = np.full(len(distinct), len(shown))
-        place[which[: len(shown)]] = np.arange(len(shown))
-        group = place[which[len(shown) :]]
-        rows += np.bincount(group, minlength=len(shown) + 1)[:-1]
-        for j, cells in enumerate(np.nan_to_num(to_matrix(batch, names)).T):
-            totals[j] += np.bincount(group, cells, minlength=len(shown) + 1)[:-1]
-    seen = patterns & (rows > 0)[:, None]  # a sample may have no row of a pattern
-    return {
-        name: np.where(
-            seen[:, counted.columns.index(name)], totals[j] / np.maximum(rows, 1), np.nan
-        )
-        for j, name in enumerate(names)
-    }
+class OwnMeans:
+    """Finds the means of transformed columns as the table has them, in the rows of each pattern.
+
+    Parameters
+    ----------
+    roles : Roles
+    counted : missingness.Counted or None
+        Of its patterns the most frequent are shown.
+    """
+
+    def __init__(self, roles: Roles, counted: missingness.Counted | None) -> None:
+        self._names = transformed_columns(roles) if counted else []
+        if counted is None or not self._names:
+            return
+        self._roles, self._columns = roles, counted.columns
+        self._patterns = counted.patterns[missingness.most_frequent(counted)]
+        self._totals = np.zeros((len(self._names), len(self._patterns)))
+        self._rows = np.zeros(len(self._patterns))
+        self._at = [roles.model_columns.index(name) for name in counted.columns]
+
+    @property
+    def watched(self) -> Sequence[str]:
+        """The columns that it looks at; none without transformed ones."""
+        return self._roles.model_columns if self._names else ()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Look at the next rows."""
+        if not self._names:
+            return
+        observed = ~self._roles.missing(batch)[:, self._at]
+        shown = len(self._patterns)
+        distinct, which = distinct_patterns(np.concatenate([self._patterns, observed]))
+        place = np.full(len(distinct), shown)
+        place[which[:shown]] = np.arange(shown)
+        group = place[which[shown:]]
+        self._rows += np.bincount(group, minlength=shown + 1)[:-1]
+        for j, cells in enumerate(np.nan_to_num(to_matrix(batch, self._names)).T):
+            self._totals[j] += np.bincount(group, cells, minlength=shown + 1)[:-1]
+
+    @property
+    def found(self) -> dict[str, Floats]:
+        """The means of each column, NaN where a pattern lacks it."""
+        if not self._names:
+            return {}
+        # A sample may have no row of a pattern.
+        seen = self._patterns & (self._rows > 0)[:, None]
+        return {
+            name: np.where(
+                seen[:, self._columns.index(name)], total / np.maximum(self._rows, 1), np.nan
+            )
+            for name, total in zip(self._names, self._totals, strict=True)
+        }
 
 
 def mcar_tests(

@@ -34,6 +34,7 @@ from em_impute.tables.reading.purpose import Purpose
 from em_impute.tables.resample import resample
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.snapshot import (
+    OnBatch,
     Snapshot,
     SourceError,
     read_schema,
@@ -75,8 +76,19 @@ class Passes(ABC):
         """Sum up as many tables of rows that are drawn with replacement."""
 
     @abstractmethod
-    def fill(self, table: Loaded, fitted: Fitted, folder: RunFolder) -> Staged:
-        """Stage the table with its holes filled, and write the ledger."""
+    def fill(
+        self, table: Loaded, fitted: Fitted, folder: RunFolder, on_batch: OnBatch | None = None
+    ) -> Staged:
+        """Stage the table with its holes filled, and write the ledger.
+
+        Parameters
+        ----------
+        table : Loaded
+        fitted : Fitted
+        folder : RunFolder
+        on_batch : callable, optional
+            Gets the batches at hand before they are filled, where that is done in this process.
+        """
 
     @abstractmethod
     def compare(self, table: Loaded, fitted: Fitted, staged: Staged) -> tuple[CheckResult, ...]:
@@ -113,7 +125,9 @@ class OverSnapshot(Passes):
         with engines.opened(self.job.engine) as workers:
             return resample(table, table.roles, m, self.job.imputation.seed, workers)
 
-    def fill(self, table: Loaded, fitted: Fitted, folder: RunFolder) -> Staged:
+    def fill(
+        self, table: Loaded, fitted: Fitted, folder: RunFolder, on_batch: OnBatch | None = None
+    ) -> Staged:
         job = self.job
         with engines.opened(job.engine) as workers:
             return filling.fill(
@@ -126,6 +140,7 @@ class OverSnapshot(Passes):
                 fitted.groups,
                 fitted.drawn.models if fitted.drawn else (),
                 workers,
+                on_batch,
             )
 
     def compare(self, table: Loaded, fitted: Fitted, staged: Staged) -> tuple[CheckResult, ...]:
@@ -207,10 +222,18 @@ class InDatabase(Passes):
     def resample(self, table: Loaded, m: int) -> list[PatternSummary]:
         raise NotImplementedError  # a job that may ask for it has another engine
 
-    def fill(self, table: Loaded, fitted: Fitted, folder: RunFolder) -> Staged:
+    def fill(
+        self, table: Loaded, fitted: Fitted, folder: RunFolder, on_batch: OnBatch | None = None
+    ) -> Staged:
         model = fitted.result.model if fitted.result else None
         sample = filling.fill(
-            table.at_hand, model, fitted.roles, self._target, folder, self.job.imputation
+            table.at_hand,
+            model,
+            fitted.roles,
+            self._target,
+            folder,
+            self.job.imputation,
+            on_batch=on_batch,
         )
         name = staged_name(folder)
         with self._opened(table, fitted, name) as beside:

@@ -18,6 +18,7 @@ from em_impute.reporting.brief import Brief
 from em_impute.reporting.parts import Parts, kind_and_place
 from em_impute.reporting.records import Report, Verdict
 from em_impute.runs.manifest import Manifest, installed_versions, this_machine
+from em_impute.runs.survey import Survey
 from em_impute.self_test.scores import SelfTest
 from em_impute.tables import progress
 from em_impute.tables.columns.roles import Roles
@@ -157,6 +158,8 @@ class Found:
         A `Loaded` one as soon as the parts of its columns are known.
     before, fitted, staged, tested, after, published
         What the steps have found; None of a step that was not reached.
+    survey : Survey or None
+        What was seen of the rows while they passed for a step.
     stopped_by : Exception or None
         Why nothing was published.
     afterwards : str
@@ -176,6 +179,7 @@ class Found:
     snapshot: Snapshot | None = None
     before: Checked | None = None
     fitted: Fitted | None = None
+    survey: Survey | None = None
     staged: Staged | None = None
     tested: SelfTest | None = None
     after: Checked | None = None

@@ -25,6 +25,7 @@ from em_impute.job import FAMILIES, CannotRun, Job
 from em_impute.runs.kept import is_overtaken
 from em_impute.runs.passes import passes_of
 from em_impute.runs.run import Loaded, Run
+from em_impute.runs.survey import Survey
 from em_impute.self_test import limits
 from em_impute.self_test.run import score_hidden_cells
 from em_impute.self_test.scores import SelfTest
@@ -323,7 +324,14 @@ def _drawn(
     return drawn
 
 
-def fill(job: Job, table: Loaded, fitted: Fitted, folder: RunFolder, log: Log = SILENT) -> Staged:
+def fill(
+    job: Job,
+    table: Loaded,
+    fitted: Fitted,
+    folder: RunFolder,
+    log: Log = SILENT,
+    survey: Survey | None = None,
+) -> Staged:
     """Stage the table with its holes filled, in the target's format, and write the cell ledger.
 
     Parameters
@@ -334,9 +342,13 @@ def fill(job: Job, table: Loaded, fitted: Fitted, folder: RunFolder, log: Log = 
     folder : RunFolder
         Where the staged table and the ledger are left.
     log : Logger
+    survey : Survey, optional
+        Looks on.
     """
-    onto = targets.version(job.target)
-    staged = replace(passes_of(job).fill(table, fitted, folder), onto=onto)
+    onto, on_batch = targets.version(job.target), survey.while_filling() if survey else None
+    staged = replace(passes_of(job).fill(table, fitted, folder, on_batch), onto=onto)
+    if survey:
+        survey.filled(staged)
     times = f", {staged.imputations} times" if staged.imputations > 1 else ""
     log.info("Filled %s cells of %s rows%s.", f"{staged.cells:,}", f"{table.rows:,}", times)
     for sentence in filling.shifts_in_words(fitted.roles, job.imputation):
@@ -346,7 +358,13 @@ def fill(job: Job, table: Loaded, fitted: Fitted, folder: RunFolder, log: Log = 
     return staged
 
 
-def self_test(job: Job, table: Loaded, fitted: Fitted, log: Log = SILENT) -> SelfTest | None:
+def self_test(
+    job: Job,
+    table: Loaded,
+    fitted: Fitted,
+    log: Log = SILENT,
+    survey: Survey | None = None,
+) -> SelfTest | None:
     """Hide observed cells and see how well they are filled; the table is not touched.
 
     Parameters
@@ -355,8 +373,11 @@ def self_test(job: Job, table: Loaded, fitted: Fitted, log: Log = SILENT) -> Sel
     table : Loaded
     fitted : Fitted
     log : Logger
+    survey : Survey, optional
+        Has chosen the cells to hide while the table was filled, and looks on.
     """
-    tested = score_hidden_cells(table.at_hand, fitted, job.self_test, job.model)
+    hidden, on_batch = (survey.hidden, survey.while_gathering()) if survey else (None, None)
+    tested = score_hidden_cells(table.at_hand, fitted, job.self_test, job.model, hidden, on_batch)
     if tested is None:
         log.info("There is no self-test: it is off, or no cell is to be filled.")
         return None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import floor
 from zlib import crc32
 
@@ -31,7 +32,13 @@ from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.groups import group_rows
 from em_impute.tables.sample import spread_ranks
-from em_impute.tables.snapshot import Snapshot, is_missing, read_batches, read_schema
+from em_impute.tables.snapshot import (
+    OnBatch,
+    Snapshot,
+    is_missing,
+    read_batches,
+    read_schema,
+)
 
 Bits = NDArray[np.uint8]
 
@@ -130,8 +137,8 @@ class HiddenLevels:
 # --- Which cells -------------------------------------------------------------------------------
 
 
-def choose_cells(snapshot: Snapshot, roles: Roles, options: SelfTestOptions) -> Hidden:
-    """Return the cells to hide, chosen in one pass that looks only at which cells are missing.
+class Choosing:
+    """Chooses the cells to hide in one pass that looks only at which cells are missing.
 
     Each column of ``roles.impute`` that has holes gets an equal share of ``options.max_cells``, but
     at most ``options.max_share`` of its observed cells; what one column cannot use, others get. A
@@ -144,40 +151,72 @@ def choose_cells(snapshot: Snapshot, roles: Roles, options: SelfTestOptions) -> 
     roles : Roles
     options : SelfTestOptions
     """
-    most_cells = min(options.max_cells, MOST_NUMBERS // max(len(roles.dimensions), 1))
-    holed = [p for p in map(snapshot.profile, roles.impute) if p.missing]
-    most = {
-        p.name: floor(options.max_share * (snapshot.rows - p.missing) + 1e-9)
-        for p in holed
-        if roles.encoding(p.name).dimensions
-    }
-    able = [p for p in holed if most.get(p.name, 0) >= FEWEST_CELLS]
-    by_holes = sorted(able, key=lambda profile: -profile.missing)
-    chosen = {profile.name for profile in by_holes[: most_cells // FEWEST_CELLS]}
-    tested = [profile for profile in holed if profile.name in chosen]
-    observed = [snapshot.rows - profile.missing for profile in tested]
-    sizes = _shared_out(most_cells, [most[profile.name] for profile in tested])
-    columns = roles.model_columns
-    draws = [
-        _Draw.of(columns, p.name, size, cells, p.missing, options.seed)
-        for p, size, cells in zip(tested, sizes, observed, strict=True)
-    ]
-    n_columns, first_row = len(columns), 0
-    for batch in read_batches(snapshot.path, columns) if draws else ():
-        shows = _shows(batch, columns)
-        for draw in draws:
-            draw.add(shows, first_row)
-        first_row += batch.num_rows
-    pairs = [_Ranked.nothing(n_columns), *(draw.pairs() for draw in draws)]
-    rows, bits = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    return Hidden(
-        tuple(profile.name for profile in tested),
-        tuple(profile.name for profile in holed if profile.name not in chosen),
-        sum(observed),
-        np.repeat(np.arange(len(draws)), [len(rows) for rows, _ in pairs[1:]]),
-        rows,
-        np.unpackbits(bits, axis=1, count=n_columns).astype(bool),
-    )
+
+    def __init__(self, snapshot: Snapshot, roles: Roles, options: SelfTestOptions) -> None:
+        most_cells = min(options.max_cells, MOST_NUMBERS // max(len(roles.dimensions), 1))
+        holed = [p for p in map(snapshot.profile, roles.impute) if p.missing]
+        most = {
+            p.name: floor(options.max_share * (snapshot.rows - p.missing) + 1e-9)
+            for p in holed
+            if roles.encoding(p.name).dimensions
+        }
+        able = [p for p in holed if most.get(p.name, 0) >= FEWEST_CELLS]
+        by_holes = sorted(able, key=lambda profile: -profile.missing)
+        chosen = {profile.name for profile in by_holes[: most_cells // FEWEST_CELLS]}
+        tested = [profile for profile in holed if profile.name in chosen]
+        observed = [snapshot.rows - profile.missing for profile in tested]
+        sizes = _shared_out(most_cells, [most[profile.name] for profile in tested])
+        self._tested = tuple(profile.name for profile in tested)
+        self._untested = tuple(profile.name for profile in holed if profile.name not in chosen)
+        self._observed = sum(observed)
+        self._columns, self._first_row = roles.model_columns, 0
+        self._draws = [
+            _Draw.of(self._columns, p.name, size, cells, p.missing, options.seed)
+            for p, size, cells in zip(tested, sizes, observed, strict=True)
+        ]
+
+    @property
+    def watched(self) -> Sequence[str]:
+        """The columns that it looks at; none if there is nothing to choose."""
+        return self._columns if self._draws else ()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Look at the next rows, of which other columns do not matter."""
+        if self._draws:
+            shows = _shows(batch, self._columns)
+            for draw in self._draws:
+                draw.add(shows, self._first_row)
+        self._first_row += batch.num_rows
+
+    @cached_property
+    def found(self) -> Hidden:
+        """The cells, when all rows have been looked at."""
+        n_columns = len(self._columns)
+        pairs = [_Ranked.nothing(n_columns), *(draw.pairs() for draw in self._draws)]
+        rows, bits = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+        return Hidden(
+            self._tested,
+            self._untested,
+            self._observed,
+            np.repeat(np.arange(len(self._draws)), [len(rows) for rows, _ in pairs[1:]]),
+            rows,
+            np.unpackbits(bits, axis=1, count=n_columns).astype(bool),
+        )
+
+
+def choose_cells(snapshot: Snapshot, roles: Roles, options: SelfTestOptions) -> Hidden:
+    """Return the cells to hide, which `Choosing` chooses in a pass of its own.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    roles : Roles
+    options : SelfTestOptions
+    """
+    choosing = Choosing(snapshot, roles, options)
+    for batch in read_batches(snapshot.path, names) if (names := choosing.watched) else ():
+        choosing.add(batch)
+    return choosing.found
 
 
 def _shared_out(total: int, most: Sequence[int]) -> list[int]:
@@ -286,13 +325,20 @@ class HiddenRows:
     hidden : Hidden
     on_visible : callable
         Gets the observed cells of the tested columns, in portions.
+    on_batch : callable, optional
+        Gets the batches of the table, with the columns of the model and those that tell groups.
     """
 
     def __init__(
-        self, snapshot: Snapshot, roles: Roles, hidden: Hidden, on_visible: OnVisible
+        self,
+        snapshot: Snapshot,
+        roles: Roles,
+        hidden: Hidden,
+        on_visible: OnVisible,
+        on_batch: OnBatch = lambda _: None,
     ) -> None:
         self.snapshot, self._roles, self._hidden = snapshot, roles, hidden
-        self._on_visible = on_visible
+        self._on_visible, self._on_batch = on_visible, on_batch
         self._by_row = np.argsort(hidden.row, kind="stable")
         self._X = np.empty((len(hidden), len(roles.dimensions)))
         self._truth = np.empty(len(hidden))
@@ -399,6 +445,7 @@ class HiddenRows:
             first, last = np.searchsorted(rows, [first_row, first_row + batch.num_rows])
             cells = self._by_row[first:last]
             at = self._hidden.row[cells] - first_row
+            self._on_batch(batch)
             self._keep(batch, cells, at)
             yield batch, cells, at
             first_row += batch.num_rows

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from em_impute.gaussian.arrays import Bools, Floats, Ints
 from em_impute.gaussian.filling import FillingModel
@@ -19,8 +20,8 @@ from em_impute.gaussian.threads import one_blas_thread
 from em_impute.self_test.scores import EnergyIScore, EnergyScore, Forecasts
 from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import Roles
-from em_impute.tables.sample import sample_rows
-from em_impute.tables.snapshot import Snapshot, read_batches
+from em_impute.tables.sample import RowSample
+from em_impute.tables.snapshot import Snapshot
 
 # At most so many rows and cells of the table are scored: a regression a column is made on them.
 SCORED_ROWS, SCORED_CELLS = 10_000, 500_000
@@ -38,36 +39,49 @@ class Scored:
     high: float = np.inf
 
 
-def score_draws(
-    snapshot: Snapshot, roles: Roles, model: FillingModel, seed: int
-) -> EnergyIScore | None:
-    """Return the energy-I-score of a model's draws on a sample of the table's rows.
+class DrawScores:
+    """Scores a model's draws on a sample of the table's rows, which it takes as they pass.
 
     Parameters
     ----------
     snapshot : Snapshot
     roles : Roles
-    model : FillingModel
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    EnergyIScore or None
-        None if no column of numbers has enough missing cells.
     """
-    columns = [
-        Scored(name, roles.at(name).start, *encoding.ends)
-        for name in roles.impute
-        if isinstance(encoding := roles.encoding(name), Numeric) and snapshot.profile(name).missing
-    ]
-    if not columns:
-        return None
-    batches = read_batches(snapshot.path, roles.model_columns)
-    size = min(SCORED_ROWS, SCORED_CELLS // len(roles.dimensions))
-    sample = sample_rows(batches, snapshot.rows, size)
-    X = np.concatenate([roles.encode(batch) for batch in sample])
-    return energy_i_score(X, model.draw(X, seed), columns, model)
+
+    def __init__(self, snapshot: Snapshot, roles: Roles) -> None:
+        self._roles = roles
+        self._columns = [
+            Scored(name, roles.at(name).start, *encoding.ends)
+            for name in roles.impute
+            if isinstance(encoding := roles.encoding(name), Numeric)
+            and snapshot.profile(name).missing
+        ]
+        size = min(SCORED_ROWS, SCORED_CELLS // max(len(roles.dimensions), 1))
+        self._sample, self._rows = RowSample(snapshot.rows, size), list[Floats]()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take of the next rows those that are in the sample."""
+        if self._columns:
+            self._rows.append(self._roles.encode(self._sample.take(batch)))
+
+    def of(self, model: FillingModel, seed: int) -> EnergyIScore | None:
+        """Return the energy-I-score of a model's draws, when all rows have passed.
+
+        Parameters
+        ----------
+        model : FillingModel
+        seed : int
+            Of the draws.
+
+        Returns
+        -------
+        EnergyIScore or None
+            None if no column of numbers has enough missing cells.
+        """
+        if not self._columns:
+            return None
+        X = np.concatenate(self._rows)
+        return energy_i_score(X, model.draw(X, seed), self._columns, model)
 
 
 @one_blas_thread()

@@ -12,13 +12,20 @@ from functools import reduce
 from operator import add
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from em_impute.gaussian.families.mixed import mixed_moments
 from em_impute.gaussian.filling import FillingModel, FittedModel
 from em_impute.job.options import ModelOptions, SelfTestOptions
-from em_impute.self_test.cells import HiddenLevels, HiddenNumbers, HiddenRows, choose_cells
-from em_impute.self_test.energy import score_draws
+from em_impute.self_test.cells import (
+    Hidden,
+    HiddenLevels,
+    HiddenNumbers,
+    HiddenRows,
+    choose_cells,
+)
+from em_impute.self_test.energy import DrawScores
 from em_impute.self_test.judge import judge
 from em_impute.self_test.limits import Limits, limits_that_apply
 from em_impute.self_test.scores import (
@@ -33,18 +40,24 @@ from em_impute.tables.columns.numbers import Numeric
 from em_impute.tables.columns.roles import Roles
 from em_impute.tables.digest import Digest
 from em_impute.tables.groups import Fitted, fit_summaries, sum_up_groups
-from em_impute.tables.snapshot import Snapshot
+from em_impute.tables.snapshot import OnBatch, Snapshot
 from em_impute.tables.summarise import sum_up
 from em_impute.tables.whole_rows import Data, fit_data, gathered
 
 
 def score_hidden_cells(
-    snapshot: Snapshot, fitted: Fitted, options: SelfTestOptions, model: ModelOptions
+    snapshot: Snapshot,
+    fitted: Fitted,
+    options: SelfTestOptions,
+    model: ModelOptions,
+    hidden: Hidden | None = None,
+    on_batch: OnBatch | None = None,
 ) -> SelfTest | None:
     """Return how well observed cells are filled that were hidden before.
 
     With ``method: fill`` the fitted models fill them; with ``refit`` models that are fitted again,
-    to the table without them. The table is read three times, in batches.
+    to the table without them. The table is read once, in batches, and before that once more if it
+    is not known which cells to hide.
 
     Parameters
     ----------
@@ -53,6 +66,10 @@ def score_hidden_cells(
     options : SelfTestOptions
     model : ModelOptions
         How a second fit is made.
+    hidden : Hidden, optional
+        The cells to hide, chosen in an earlier pass.
+    on_batch : callable, optional
+        Gets the batches of the table, as `HiddenRows` has it.
 
     Returns
     -------
@@ -60,18 +77,26 @@ def score_hidden_cells(
         None if the job wants none, or no cell is to be filled.
     """
     roles = fitted.roles
-    missing = sum(snapshot.profile(name).missing for name in roles.impute)
-    if options.method == "off" or fitted.result is None or not missing:
+    if not is_tested(snapshot, fitted, options):
         return None
-    hidden, visible = choose_cells(snapshot, roles, options), _Visible(roles)
-    rows, doubt = HiddenRows(snapshot, roles, hidden, visible.add), ""
+    assert fitted.result is not None
+    if hidden is None:
+        hidden = choose_cells(snapshot, roles, options)
+    visible, draws = _Visible(roles), DrawScores(snapshot, roles)
+
+    def watch(batch: pa.RecordBatch) -> None:
+        draws.add(batch)
+        if on_batch is not None:
+            on_batch(batch)
+
+    rows, doubt = HiddenRows(snapshot, roles, hidden, visible.add, watch), ""
+    models = fitted.result.model, fitted.groups
+    if options.method == "refit" and len(hidden):
+        models, doubt = _refit(rows, fitted, fitted.result, model)
+    else:
+        rows.gather()
     scores: list[NumberScores | LevelScores] = []
     if len(hidden):
-        models = fitted.result.model, fitted.groups
-        if options.method == "refit":
-            models, doubt = _refit(rows, fitted, fitted.result, model)
-        else:
-            rows.gather()
         scores = [_score(cells, visible, options.seed) for cells in rows.predicted(*models)]
     judged = judge(
         "refit" if options.method == "refit" else "fill",
@@ -85,7 +110,13 @@ def score_hidden_cells(
     # Models of groups impute a column in as many ways; the score is about one.
     if roles.group_by:
         return judged
-    return replace(judged, energy=score_draws(snapshot, roles, fitted.result.model, options.seed))
+    return replace(judged, energy=draws.of(fitted.result.model, options.seed))
+
+
+def is_tested(snapshot: Snapshot, fitted: Fitted, options: SelfTestOptions) -> bool:
+    """Whether there is a self-test: the job wants one, and cells are to be filled."""
+    missing = any(snapshot.profile(name).missing for name in fitted.roles.impute)
+    return options.method != "off" and fitted.result is not None and missing
 
 
 def _refit(

@@ -45,6 +45,7 @@ from em_impute.tables.row_keys import row_keys
 from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.scores import score_columns
 from em_impute.tables.snapshot import (
+    OnBatch,
     Part,
     Snapshot,
     is_missing,
@@ -71,6 +72,7 @@ def fill(
     groups: Mapping[str, FillingModel] | None = None,
     drawn: Sequence[Models] = (),
     workers: Workers | None = None,
+    on_batch: OnBatch | None = None,
 ) -> Staged:
     """Stage `snapshot` with every missing cell of ``roles.impute`` filled, and write the ledger.
 
@@ -100,6 +102,8 @@ def fill(
         With ``roles.multiple``: the models of each imputation, in the place of these.
     workers : Workers, optional
         Who fills it, a part each; by default that is done here, with the same bits.
+    on_batch : callable, optional
+        Gets each batch of the snapshot, once and in their order, where it is filled here.
 
     Raises
     ------
@@ -132,7 +136,15 @@ def fill(
     ):
         for number, models in enumerate(versions, start=1):
             counts[:] = 0
-            for filled in _filled_batches(filling, snapshot, models, number, folder.path, workers):
+            for filled in _filled_batches(
+                filling,
+                snapshot,
+                models,
+                number,
+                folder.path,
+                workers,
+                on_batch if number == 1 else None,
+            ):
                 table.write_batch(filled.rows)
                 ledger.write_batch(filled.ledger)
                 counts += filled.counts
@@ -187,11 +199,18 @@ class _Filling:
     spelled_for: str | None
 
     def passed(
-        self, snapshot: Path, models: Models, number: int, part: Part | None = None
+        self,
+        snapshot: Path,
+        models: Models,
+        number: int,
+        part: Part | None = None,
+        on_batch: OnBatch | None = None,
     ) -> Iterator[FilledBatch]:
         """The filled batches of a snapshot, or of a part of it, in their order."""
         row = part.first_row if part else 0
         for spelled in read_spelled(snapshot, part=part):
+            if on_batch is not None:
+                on_batch(spelled)
             yield self._batch(spelled, models, row, number)
             row += spelled.num_rows
 
@@ -223,10 +242,11 @@ def _filled_batches(
     number: int,
     folder: Path,
     workers: Workers | None,
+    on_batch: OnBatch | None,
 ) -> Iterator[FilledBatch]:
     """The filled batches of a snapshot; of workers, by way of files that they leave in `folder`."""
     if workers is None:
-        yield from filling.passed(snapshot.path, models, number)
+        yield from filling.passed(snapshot.path, models, number, on_batch=on_batch)
         return
     parts = parts_of(snapshot, len(filling.roles.dimensions))
     fill_part = partial(

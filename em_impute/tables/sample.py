@@ -11,14 +11,35 @@ from numpy.typing import NDArray
 SEED = 1973
 
 
-def sample_rows(
-    batches: Iterable[pa.RecordBatch], rows: int, size: int
-) -> Iterator[pa.RecordBatch]:
-    """Choose `size` rows of a table at random, or all of them if there are no more.
+class RowSample:
+    """Takes `size` rows of a table at random, or all of them if there are no more.
 
     The table is cut into `size` parts of as many rows each as can be, and one row of each is
     chosen, so that the sample is spread over the table and in its order. It depends on `rows` and
     `size` only: not on the batches, and not on what they hold.
+
+    Parameters
+    ----------
+    rows : int
+        How many there are in all.
+    size : int
+    """
+
+    def __init__(self, rows: int, size: int) -> None:
+        self._chosen, self._start = spread_ranks(rows, min(rows, size), SEED), 0
+
+    def take(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the chosen rows of the next batch, copied: nothing else of it is kept alive."""
+        start, end = self._start, self._start + batch.num_rows
+        first, last = np.searchsorted(self._chosen, [start, end])
+        self._start = end
+        return batch.take(pa.array(self._chosen[first:last] - start))
+
+
+def sample_rows(
+    batches: Iterable[pa.RecordBatch], rows: int, size: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows that a `RowSample` takes of each batch.
 
     Parameters
     ----------
@@ -27,18 +48,9 @@ def sample_rows(
     rows : int
         How many there are in all.
     size : int
-
-    Yields
-    ------
-    RecordBatch
-        The chosen rows of each batch, copied: nothing else of the batch is kept alive.
     """
-    chosen = spread_ranks(rows, min(rows, size), SEED)
-    start = 0
-    for batch in batches:
-        first, last = np.searchsorted(chosen, [start, start + batch.num_rows])
-        yield batch.take(pa.array(chosen[first:last] - start))
-        start += batch.num_rows
+    sample = RowSample(rows, size)
+    yield from map(sample.take, batches)
 
 
 def spread_ranks(n: int, size: int, seed: int | Sequence[int]) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ a table that is in memory, the file is there, too.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,9 @@ from em_impute.tables.whole_files import sha256, written_whole
 # Parts of a snapshot have about so many cells of the model.
 PART_CELLS = 2**22
 TEXT_TYPES = ("string", "large_string", "string_view")
+
+OnBatch = Callable[[pa.RecordBatch], None]
+"""Looks at the batches of a snapshot while they pass for something else."""
 
 
 class SourceError(CannotRun):

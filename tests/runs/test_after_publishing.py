@@ -57,10 +57,12 @@ from em_impute.runs import (
     kept,
     manifest,
     measure,
+    measure_cells,
     measure_columns,
     measure_drift,
     measure_missingness,
     steps,
+    survey,
 )
 from em_impute.runs import report as ending
 from em_impute.runs import run as findings
@@ -68,6 +70,7 @@ from em_impute.runs.history import past_run, rebuild_report
 from em_impute.runs.manifest import Manifest, read_manifest
 from em_impute.runs.measure import SECTIONS
 from em_impute.runs.run import Found, Outcome, Run
+from em_impute.runs.survey import FirstPass, Survey
 from em_impute.tables import run_folder, whole_files
 from em_impute.tables.digest import Digest
 from em_impute.tables.run_folder import RunFolder
@@ -281,6 +284,8 @@ def failing(part: str) -> Callable[..., Any]:
 
 MODULES = (
     measure,
+    survey,
+    measure_cells,
     measure_columns,
     measure_drift,
     measure_missingness,
@@ -308,7 +313,7 @@ MODULES = (
     manifest,
     kept,
 )
-CLASSES = (Report, Digest, ImputedDigest, RunFolder, Manifest, Found)
+CLASSES = (Report, Digest, ImputedDigest, RunFolder, Manifest, Found, Survey, FirstPass)
 
 
 def functions() -> dict[str, tuple[list[tuple[object, str]], Any]]:

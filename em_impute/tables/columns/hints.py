@@ -9,6 +9,7 @@ drift.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
@@ -64,9 +65,19 @@ class Hint:
     sentence: str
 
 
-def find_hints(snapshot: Snapshot, roles: Roles) -> tuple[Hint, ...]:
-    """Look at the columns of a table, in one pass over those of numbers."""
-    schema, looks = read_schema(snapshot.path), look_at(snapshot, roles)
+def find_hints(
+    snapshot: Snapshot, roles: Roles, looks: Mapping[str, Look] | None = None
+) -> tuple[Hint, ...]:
+    """Tell what the columns of a table look like.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    roles : Roles
+    looks : mapping of str to Look, optional
+        What is seen of the columns of numbers; by default they are looked at, in one pass.
+    """
+    schema, looks = read_schema(snapshot.path), looks or look_at(snapshot, roles)
     return tuple(
         hint
         for name in roles.columns
@@ -74,9 +85,19 @@ def find_hints(snapshot: Snapshot, roles: Roles) -> tuple[Hint, ...]:
     )
 
 
-def columns_that_move_on(snapshot: Snapshot, roles: Roles) -> tuple[str, ...]:
-    """Columns of the model in which another table is expected to hold other cells."""
-    hints = {hint.column: hint.kind for hint in find_hints(snapshot, roles)}
+def columns_that_move_on(
+    snapshot: Snapshot, roles: Roles, looks: Mapping[str, Look] | None = None
+) -> tuple[str, ...]:
+    """Columns of the model in which another table is expected to hold other cells.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    roles : Roles
+    looks : mapping of str to Look, optional
+        As `find_hints` takes them.
+    """
+    hints = {hint.column: hint.kind for hint in find_hints(snapshot, roles, looks)}
     return tuple(
         name
         for name in roles.model_columns
@@ -171,14 +192,29 @@ def _skewness(x: Floats) -> float:
     return skewness if np.isfinite(skewness) else 0.0
 
 
+def numbers_of(roles: Roles) -> list[str]:
+    """The columns of numbers in the model."""
+    return [n for n in roles.model_columns if isinstance(roles.encoding(n), Numeric)]
+
+
+class Looks:
+    """Looks at columns of numbers."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.watched, self.found = names, {name: Look() for name in names}
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Look at the next rows."""
+        for name, look in self.found.items():
+            look.add(to_numbers(batch.column(name)))
+
+
 def look_at(snapshot: Snapshot, roles: Roles) -> dict[str, Look]:
     """What is seen of each column of numbers in the model, in one pass."""
-    names = [n for n in roles.model_columns if isinstance(roles.encoding(n), Numeric)]
-    looks = {name: Look() for name in names}
-    for batch in read_batches(snapshot.path, names) if names else ():
-        for name, look in looks.items():
-            look.add(to_numbers(batch.column(name)))
-    return looks
+    looks = Looks(numbers_of(roles))
+    for batch in read_batches(snapshot.path, looks.watched) if looks.watched else ():
+        looks.add(batch)
+    return looks.found
 
 
 def hint_of(name: str, type_: pa.DataType, roles: Roles, look: Look | None) -> Hint | None:

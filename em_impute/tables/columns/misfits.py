@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from em_impute.gaussian.arrays import Bools, Floats
@@ -57,7 +58,7 @@ class Misfits:
 
 
 def find_misfits(snapshot: Snapshot, roles: Roles, columns: Columns) -> tuple[Misfits, ...]:
-    """Look for cells that do not fit, in a few passes over some columns.
+    """Look for cells that do not fit, in one pass over some columns; of many keys, in some more.
 
     Parameters
     ----------
@@ -66,51 +67,75 @@ def find_misfits(snapshot: Snapshot, roles: Roles, columns: Columns) -> tuple[Mi
     columns : Columns
         What the job says of them.
     """
-    return (*_key_misfits(snapshot, roles.key), *_number_misfits(snapshot, roles, columns))
-
-
-def _key_misfits(snapshot: Snapshot, key: tuple[str, ...]) -> Iterator[Misfits]:
-    """Rows without a key, or with that of an earlier row."""
-    if not key:
-        return
-    name, found, rows = ", ".join(key), [np.empty(0, dtype=np.int64)], 0
-    for batch in read_batches(snapshot.path, key):
-        found.append(rows + np.flatnonzero(np.any([*map(is_missing, batch.columns)], 0)))
-        rows += batch.num_rows
-    without, again = np.concatenate(found), _repeated(snapshot, key)
-    for expected, at in zip(KEYS, (without, again), strict=True):
-        if len(at):
-            first = tuple((at[:SHOWN_ROWS] + 1).tolist())
-            yield Misfits(name, expected.format(name), len(at), first, stop=True)
-
-
-def _repeated(snapshot: Snapshot, key: tuple[str, ...]) -> NDArray[np.int64]:
-    """Rows, from 0, with the key of an earlier row; found in parts, which bounds the memory."""
-    parts, repeated = np.uint64(snapshot.rows // MOST_KEYS + 1), []
-    for part in range(int(parts)):
-        words, rows, start = [], [], 0
-        for batch in read_batches(snapshot.path, key):
-            keys = row_keys(batch, key, start)
-            mine = np.flatnonzero(keys % parts == part)
-            words.append(keys[mine])
-            rows.append(mine + start)
-            start += batch.num_rows
-        if start:
-            order = np.argsort(np.concatenate(words), kind="stable")
-            same = np.diff(np.concatenate(words)[order]) == 0
-            repeated.append(np.concatenate(rows)[order][1:][same])
-    return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *repeated]))
-
-
-def _number_misfits(snapshot: Snapshot, roles: Roles, columns: Columns) -> tuple[Misfits, ...]:
-    """Cells outside of their transform's domain or their bounds."""
-    tests = [_Test(one) for one in ranges(roles, columns)]
-    names, rows = list(dict.fromkeys(test.range.column for test in tests)), 0
+    keys, tests = _Keys(roles.key, snapshot.rows), [_Test(one) for one in ranges(roles, columns)]
+    names, rows = list(dict.fromkeys([*roles.key, *(test.range.column for test in tests)])), 0
     for batch in read_batches(snapshot.path, names) if names else ():
+        keys.add(batch, rows)
         for test in tests:
             test.add(to_numbers(batch.column(test.range.column)), rows)
         rows += batch.num_rows
-    return tuple(test.range.misfits(test.cells, test.rows) for test in tests if test.cells)
+    keys.end_part()
+    while keys.has_more:
+        rows = 0
+        for batch in read_batches(snapshot.path, roles.key):
+            keys.add(batch, rows)
+            rows += batch.num_rows
+        keys.end_part()
+    return (
+        *keys.misfits(),
+        *(test.range.misfits(test.cells, test.rows) for test in tests if test.cells),
+    )
+
+
+class _Keys:
+    """Looks for rows without a key, or with that of an earlier row.
+
+    The keys are compared in parts, a pass each, which bounds the memory.
+
+    Parameters
+    ----------
+    key : tuple of str
+    rows : int
+        Of the table.
+    """
+
+    def __init__(self, key: tuple[str, ...], rows: int) -> None:
+        self._key, self._part, self._parts = key, 0, rows // MOST_KEYS + 1 if key else 0
+        self._without, self._again = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+        self._words, self._rows = list[NDArray[np.uint64]](), list[NDArray[np.int64]]()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are parts that have not been compared."""
+        return self._part < self._parts
+
+    def add(self, batch: pa.RecordBatch, first_row: int) -> None:
+        """Look at the next rows."""
+        if not self.has_more:
+            return
+        if not self._part:
+            missing = np.any([is_missing(batch.column(name)) for name in self._key], 0)
+            self._without.append(first_row + np.flatnonzero(missing))
+        keys = row_keys(batch, self._key, first_row)
+        mine = np.flatnonzero(keys % np.uint64(self._parts) == self._part)
+        self._words.append(keys[mine])
+        self._rows.append(mine + first_row)
+
+    def end_part(self) -> None:
+        """Compare the keys of a part, of which all rows have been looked at."""
+        if self._words:
+            words, rows = np.concatenate(self._words), np.concatenate(self._rows)
+            order = np.argsort(words, kind="stable")
+            self._again.append(rows[order][1:][np.diff(words[order]) == 0])
+        self._words, self._rows, self._part = [], [], self._part + 1
+
+    def misfits(self) -> Iterator[Misfits]:
+        name = ", ".join(self._key)
+        found = np.concatenate(self._without), np.sort(np.concatenate(self._again))
+        for expected, at in zip(KEYS, found, strict=True):
+            if len(at):
+                first = tuple((at[:SHOWN_ROWS] + 1).tolist())
+                yield Misfits(name, expected.format(name), len(at), first, stop=True)
 
 
 @dataclass(frozen=True)
