@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
@@ -52,6 +53,8 @@ MAX_NUMBERED = 10
 MAX_MAP_NAMES = 50
 MAX_LEVELS = 12
 SHADES = 10
+# The corners of a pattern's cell, from its left upper one.
+CELL = np.array([[0.0, 0.0], [0.9, 0.0], [0.9, 0.8], [0.0, 0.8]])
 # Numbers beyond are drawn here: matplotlib adds up what is on an axis.
 FARTHEST = 1e300
 
@@ -283,10 +286,11 @@ def _draw_line(axes: Axes, points: Sequence[Evaluation], heights: Sequence[float
 
 
 def _draw_patterns(axes: Axes, patterns: Patterns) -> None:
-    for row, pattern in enumerate(patterns.rows):
-        for cells, colour, alpha in ((True, GREY, OBSERVED_ALPHA), (False, IMPUTED, 1.0)):
-            spans = [(j - 0.45, 0.9) for j, seen in enumerate(pattern.observed) if seen is cells]
-            axes.broken_barh(spans, (row - 0.4, 0.8), color=colour, alpha=alpha, linewidth=0)
+    observed = np.array([pattern.observed for pattern in patterns.rows])
+    for cells, colour, alpha in ((observed, GREY, OBSERVED_ALPHA), (~observed, IMPUTED, 1.0)):
+        # Their left upper corners, and from there all four.
+        corners = (np.argwhere(cells)[:, ::-1] - (0.45, 0.4))[:, None] + CELL
+        axes.add_collection(PolyCollection(corners, color=colour, alpha=alpha, lw=0), autolim=False)
     axes.set_xlim(-0.5, len(patterns.columns) - 0.5)
     axes.set_ylim(len(patterns.rows) - 0.5, -0.5)
     axes.set_yticks([])
@@ -299,13 +303,14 @@ def _draw_counts(axes: Axes, patterns: Patterns) -> None:
     axes.barh(range(len(counts)), counts, height=0.62, color=GREY, alpha=0.6)
     for row, count in enumerate(counts):
         share = f"{count / patterns.total_rows:.1%}"
-        axes.annotate(
+        written = axes.annotate(
             f"{count:,}  ({share})",
             (count, row),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
         )
+        written.set_in_layout(False)  # as there is room for it in the axes
     axes.set_xlim(0, 2.1 * max(counts, default=1))
     axes.set_xticks([0], ["rows"], ha="left")
     axes.xaxis.tick_top()
@@ -340,7 +345,9 @@ def _matrix(
         for i, j in np.argwhere(np.isfinite(values)):
             colour = PAPER if values[i, j] > 0.6 else INK
             text = number(values[i, j], 0)
-            axes.text(j, i, text, ha="center", va="center", color=colour, size=7.5)
+            written = axes.text(j, i, text, ha="center", va="center", color=colour, size=7.5)
+            # It is within the axes: the layout need not measure it.
+            written.set_in_layout(False)
     else:
         tall = len(names) > MAX_NUMBERED
         bar = figure.colorbar(

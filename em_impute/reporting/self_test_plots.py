@@ -178,10 +178,18 @@ def _draw_calibration(axes: Axes, scores: NumberScores) -> None:
     bins = scores.calibration
     ends = [end for b in bins for end in (b.predicted, b.observed)]
     axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color=GREY, linewidth=0.8)
-    for b in bins:
-        colour = ALARM if b.too_few_within else IMPUTED
-        axes.plot([b.predicted] * 2, [b.low, b.high], color=GREY, alpha=0.45, linewidth=2.5)
-        axes.plot([b.predicted], [b.observed], "o", color=colour, markersize=4)
+    predicted = [b.predicted for b in bins]
+    lows, highs = [b.low for b in bins], [b.high for b in bins]
+    axes.vlines(predicted, lows, highs, GREY, alpha=0.45, lw=2.5, capstyle="projecting")
+    for off, colour in ((False, IMPUTED), (True, ALARM)):
+        shown = [b for b in bins if b.too_few_within is off]
+        axes.plot(
+            [b.predicted for b in shown],
+            [b.observed for b in shown],
+            "o",
+            color=colour,
+            markersize=4,
+        )
     number_ticks(axes.xaxis, 3)
     number_ticks(axes.yaxis, 3)
     axes.tick_params(labelsize=7)

@@ -136,18 +136,12 @@ def fill(
     ):
         for number, models in enumerate(versions, start=1):
             counts[:] = 0
-            for filled in _filled_batches(
-                filling,
-                snapshot,
-                models,
-                number,
-                folder.path,
-                workers,
-                on_batch if number == 1 else None,
-            ):
+            batches = _filled_batches(filling, snapshot, models, number, folder, workers, on_batch)
+            for filled in batches:
                 table.write_batch(filled.rows)
                 ledger.write_batch(filled.ledger)
                 counts += filled.counts
+            on_batch = None
     return Staged(
         path,
         staged_format,
@@ -240,7 +234,7 @@ def _filled_batches(
     snapshot: Snapshot,
     models: Models,
     number: int,
-    folder: Path,
+    folder: RunFolder,
     workers: Workers | None,
     on_batch: OnBatch | None,
 ) -> Iterator[FilledBatch]:
@@ -250,7 +244,7 @@ def _filled_batches(
         return
     parts = parts_of(snapshot, len(filling.roles.dimensions))
     fill_part = partial(
-        _fill_part, filling, snapshot.path.absolute(), models, number, folder.absolute()
+        _fill_part, filling, snapshot.path.absolute(), models, number, folder.path.absolute()
     )
     for path in workers.map(fill_part, snapshot, parts):
         with pa.OSFile(str(path)) as file, pa.OSFile(str(_ledger_of(path))) as beside:

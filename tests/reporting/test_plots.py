@@ -186,7 +186,13 @@ def test_patterns_have_a_bar_for_their_rows_and_a_box_for_each_cell() -> None:
     assert [patch.get_width() for patch in bars.patches] == [7, 3]
     assert [text.get_text() for text in bars.texts] == ["7  (70.0%)", "3  (30.0%)"]
     boxes = [len(collection.get_paths()) for collection in matrix.collections]
-    assert boxes == [3, 0, 0, 3]
+    assert boxes == [3, 3]
+    observed, missing = (
+        [path.get_extents().extents.tolist() for path in collection.get_paths()]
+        for collection in matrix.collections
+    )
+    assert observed[1] == pytest.approx([0.55, -0.4, 1.45, 0.4])
+    assert missing[0] == pytest.approx([-0.45, 0.6, 0.45, 1.4])
 
 
 def test_halves_of_a_distribution_are_its_densities_to_their_own_peaks() -> None:
