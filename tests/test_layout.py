@@ -107,6 +107,8 @@ DOORS = {
     # Subclasses of its classes need them when they are defined; so their module, too, has a door.
     "great_expectations": {
         "em_impute.checks.great_expectations": "inside",
+        "em_impute.checks.project": "inside",
+        "em_impute.checks.actions": "inside",
         "em_impute.checks.expectations": "top",
     },
     "em_impute.checks.expectations": {

@@ -1,9 +1,10 @@
 """Whether a table may be filled, and whether the filled one may be published.
 
-Three kinds of checks: the job's own (`great_expectations`), which `before` sees to be possible and
-`words` puts into sentences; `preconditions`, without which there is nothing to estimate; and
-`invariants`: filling has changed nothing but the holes. `expectations` are ours for any suite of
-Great Expectations.
+Three kinds of checks: the job's own (`great_expectations`) and those of a project's suites
+(`project`), which `before` sees to be possible and `words` puts into sentences; `preconditions`,
+without which there is nothing to estimate; and `invariants`: filling has changed nothing but the
+holes. `validation` brings them together. `expectations` are ours for any suite of Great
+Expectations.
 
 One word, one thing: a `Check` is one expectation in a job, `Checks` is the job's section of them,
 both of `em_impute.job`. A `CheckResult` is what one check of any kind has found, `Checked` all
@@ -13,14 +14,16 @@ shares, column-wide numbers.
 
 from em_impute.checks.before import check_columns, check_rows, output_checks, verify_checks
 from em_impute.checks.domain import columns_needed
-from em_impute.checks.great_expectations import check_input, check_output
 from em_impute.checks.invariants import check_invariants, invariant
 from em_impute.checks.preconditions import check_preconditions, doubts, misfits
+from em_impute.checks.project import Taken, take
 from em_impute.checks.results import Checked, CheckResult
+from em_impute.checks.validation import check_input, check_output
 
 __all__ = [
     "CheckResult",
     "Checked",
+    "Taken",
     "check_columns",
     "check_input",
     "check_invariants",
@@ -32,5 +35,6 @@ __all__ = [
     "invariant",
     "misfits",
     "output_checks",
+    "take",
     "verify_checks",
 ]

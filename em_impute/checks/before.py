@@ -12,14 +12,17 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
-from pydantic import JsonValue
 
 from em_impute.checks.domain import (
+    ABOUT_ROW_COUNT,
     CONDITION,
     CONDITION_HELP,
     CONDITION_OPTIONS,
     columns_read,
+    counts_all_rows,
     domain_of,
+    is_about_imputed,
+    telling_imputed,
 )
 from em_impute.checks.great_expectations import (
     failure_on,
@@ -29,7 +32,8 @@ from em_impute.checks.great_expectations import (
     opened,
     options_of,
 )
-from em_impute.job import MASK, Check, Job, JobError, Problem
+from em_impute.checks.project import Taken, take
+from em_impute.job import Check, Job, JobError, Problem
 from em_impute.job.legible import one_line
 from em_impute.job.mistakes import did_you_mean
 
@@ -42,16 +46,22 @@ def verify_checks(job: Job) -> None:
     JobError
         With all problems of all checks, each with its place in the job.
     """
-    if not (job.checks.input or job.checks.output):
+    if not (job.checks.input or job.checks.output or job.checks.context):
         return
+    project, problems = _project(job)
     with opened() as table:
         fails = partial(failure_on, table)
-        problems = [
+        problems += [
             Problem(place, message)
             for _, place, check in _placed(job)
             for message in _problems_of(check, fails)
         ]
-    problems += _without_mask(job)
+        problems += [
+            Problem(place, f"{check.expectation}: {message}")
+            for _, place, check in _placed_of(project)
+            for message in (*_parameters(check), *_not_evaluable(check, fails))
+        ]
+    problems += _without_mask(job, project)
     if problems:
         raise JobError(problems)
 
@@ -84,8 +94,8 @@ def check_columns(job: Job, names: Sequence[str], added: Sequence[str] = ()) -> 
         raise JobError(problems)
 
 
-def output_checks(job: Job, imputed: Sequence[str]) -> tuple[Check, ...]:
-    """Return the job's checks of the filled table, those of imputed cells with their mask's bits.
+def output_checks(job: Job, imputed: Sequence[str]) -> tuple[tuple[Check, ...], Taken | None]:
+    """Return the checks of the filled table, those of imputed cells with their mask's bits.
 
     Parameters
     ----------
@@ -93,28 +103,34 @@ def output_checks(job: Job, imputed: Sequence[str]) -> tuple[Check, ...]:
     imputed : sequence of str
         The columns that are filled, in the order of the mask's bits.
 
+    Returns
+    -------
+    tuple of Check
+        The job's own.
+    Taken or None
+        Those that it takes of a project of Great Expectations.
+
     Raises
     ------
     JobError
         With a problem for every such check of a column that is not filled.
     """
+    theirs = take(job, "output")
     problems = [
         Problem(
-            job.place("checks", "output", number),
+            place,
             f"{check.expectation}: {one_line(str(check.kwargs.get('column')))} is not imputed by "
             f"this job, only {one_line(', '.join(imputed), 400) or 'nothing'}",
         )
-        for number, check in enumerate(job.checks.output)
-        if _by_mask(check) and check.kwargs.get("column") not in imputed
+        for stage, place, check in (*_placed(job), *_placed_of(filter(None, [theirs])))
+        if stage == "output"
+        and is_about_imputed(check)
+        and check.kwargs.get("column") not in imputed
     ]
     if problems:
         raise JobError(problems)
-    return tuple(
-        _with_options(check, mask_column=MASK, mask_bit=imputed.index(str(check.kwargs["column"])))
-        if _by_mask(check)
-        else check
-        for check in job.checks.output
-    )
+    own = tuple(telling_imputed(check, imputed) for check in job.checks.output)
+    return own, theirs.telling_imputed(imputed) if theirs else None
 
 
 def check_rows(job: Job, rows: int) -> None:
@@ -141,8 +157,8 @@ def check_rows(job: Job, rows: int) -> None:
             f"{option} ({most:,}) of the table's {of_stage[stage]:,} rows is "
             f"checked; raise {option}, or leave the check out",
         )
-        for stage, place, check in _placed(job)
-        if of_stage[stage] > most and check.expectation in _ABOUT_ALL_ROWS
+        for stage, place, check in (*_placed(job), *_placed_of(_project(job)[0]))
+        if of_stage[stage] > most and _is_about_all_rows(check)
     ]
     if problems:
         raise JobError(problems)
@@ -160,26 +176,32 @@ _ABOUT_ALL_ROWS = {
 }
 
 
-def _by_mask(check: Check) -> bool:
-    """Whether a check is about imputed cells, and leaves it to the job to say which these are."""
-    imputed = check.expectation == "expect_imputed_distribution_to_match"
-    return imputed and "mask_column" not in check.kwargs
+def _is_about_all_rows(check: Check) -> bool:
+    counted = check.expectation in ABOUT_ROW_COUNT and not counts_all_rows(check)
+    return counted or check.expectation in _ABOUT_ALL_ROWS
 
 
-def _with_options(check: Check, **options: JsonValue) -> Check:
-    return check.model_copy(update={"kwargs": {**check.kwargs, **options}})
-
-
-def _without_mask(job: Job) -> Iterator[Problem]:
+def _without_mask(job: Job, project: Sequence[Taken]) -> Iterator[Problem]:
     """Problems of the checks of imputed cells that no mask of this job can tell."""
     remedies = {"input": "nothing is imputed in the input yet; move it to checks.output"}
     if not job.imputation.mask:
         remedies["output"] = "the mask tells which cells are imputed; add imputation: {mask: true}"
-    for stage, remedy in remedies.items():
-        for number, check in enumerate(getattr(job.checks, stage)):
-            if _by_mask(check):
-                message = f"{check.expectation}: {remedy}, or name a mask_column"
-                yield Problem(job.place("checks", stage, number), message)
+    for stage, place, check in (*_placed(job), *_placed_of(project)):
+        if stage in remedies and is_about_imputed(check):
+            message = f"{check.expectation}: {remedies[stage]}, or name a mask_column"
+            yield Problem(place, message)
+
+
+def _project(job: Job) -> tuple[list[Taken], list[Problem]]:
+    """What the job takes of a project of Great Expectations, and what of it cannot be had."""
+    taken: list[Taken] = []
+    problems: list[Problem] = []
+    for stage in job.checks.of_project:
+        try:
+            taken += filter(None, [take(job, stage)])
+        except JobError as error:
+            problems += error.problems
+    return taken, list(dict.fromkeys(problems))
 
 
 def _placed(job: Job) -> Iterator[tuple[str, str, Check]]:
@@ -187,6 +209,13 @@ def _placed(job: Job) -> Iterator[tuple[str, str, Check]]:
     for stage, checks in (("input", job.checks.input), ("output", job.checks.output)):
         for number, check in enumerate(checks):
             yield stage, job.place("checks", stage, number), check
+
+
+def _placed_of(project: Iterable[Taken]) -> Iterator[tuple[str, str, Check]]:
+    """Each check of a project's suites, at the place where the job names them."""
+    for taken in project:
+        for check in taken.checks:
+            yield taken.stage, taken.place, check
 
 
 def _no_such_column(name: str, names: Sequence[str]) -> str:
@@ -292,6 +321,12 @@ def _wrong_option(name: str, value: object, findings: Sequence[Mapping[str, Any]
     words = [_WANTED[f["type"]].format(**f.get("ctx", {})) for f in known]
     expected = " or ".join(dict.fromkeys(words)) or "of another kind"
     return f"{name} must be {expected}, got {_CAME.get(type(value), value)}"
+
+
+def _parameters(check: Check) -> Iterator[str]:
+    for name, value in check.kwargs.items():
+        if isinstance(value, dict) and "$PARAMETER" in value:
+            yield f"{name} is a parameter of the suite, which a job cannot give; write its value"
 
 
 def _empty_comparisons(check: Check, options: Mapping[str, Any]) -> Iterator[str]:

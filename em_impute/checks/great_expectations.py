@@ -1,4 +1,4 @@
-"""The job's own checks, carried out by Great Expectations (GX), to which this is the only door."""
+"""Expectations carried out by Great Expectations (GX), to which this is the door for one table."""
 
 from __future__ import annotations
 
@@ -10,26 +10,31 @@ import re
 import threading
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import pyarrow as pa
 
 from em_impute.checks import words
-from em_impute.checks.domain import ABOUT_ROW_COUNT, CONDITION_HELP, domain_of
-from em_impute.checks.results import Checked, CheckResult, Stage
+from em_impute.checks.domain import CONDITION_HELP, counts_all_rows, domain_of
+from em_impute.checks.results import CheckResult
 from em_impute.job import Check
 from em_impute.job.legible import one_line
 
 if TYPE_CHECKING:
+    from great_expectations.core import ExpectationValidationResult
     from great_expectations.core.batch_definition import BatchDefinition
     from great_expectations.data_context.data_context.ephemeral_data_context import (
         EphemeralDataContext,
     )
+    from great_expectations.data_context.data_context.file_data_context import FileDataContext
     from great_expectations.datasource.fluent.interfaces import Batch
     from great_expectations.expectations.expectation import Expectation
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     from em_impute.checks.expectations import InWords
 
@@ -37,8 +42,9 @@ if TYPE_CHECKING:
 _BOOKKEEPING = {"batch_id", "library_metadata"}
 _DOCUMENTATION = {"description", "notes"}
 
+ResultFormat = str | dict[str, Any]
 # The counts of a result, without the values that it would show as examples.
-_COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
+COUNTS_ONLY: ResultFormat = {"result_format": "BASIC", "partial_unexpected_count": 0}
 
 
 class _EvaluationError(Exception):
@@ -50,106 +56,49 @@ class _EvaluationError(Exception):
         self.message = message
 
 
-def check_input(
+@dataclass(frozen=True)
+class Evaluated:
+    """What a check has found: as we show it, without a value of the data, and in GX's own form."""
+
+    result: CheckResult
+    answer: ExpectationValidationResult
+
+
+def evaluate(
+    check: Check,
+    batch: Batch,
     frame: pd.DataFrame,
-    checks: Sequence[Check],
-    preconditions: Sequence[CheckResult],
-    rows: int | None = None,
-    option: str = "checks.max_rows",
-) -> Checked:
-    """Return the results of all checks of the table that was read.
+    rows: int,
+    result_format: ResultFormat = COUNTS_ONLY,
+) -> Evaluated:
+    """Carry out a check.
 
     Parameters
     ----------
-    frame : DataFrame of shape (n_rows, n_columns)
-        At least the columns that `columns_needed` names.
-    checks : sequence of Check
-        The job's checks of the input.
-    preconditions : sequence of CheckResult
-        What `check_preconditions` returned; they come first in the results.
-    rows : int, optional
-        Rows of the table, if `frame` holds a sample of them.
-    option : str
-        What of the job has it no larger.
-
-    Returns
-    -------
-    Checked
+    check : Check
+    batch : Batch
+        That of `frame`.
+    frame : DataFrame
+    rows : int
+        Rows of the table, of which `frame` may hold a sample.
+    result_format : str or dict
+        What GX's own form tells, in GX's words.
     """
-    return _checked("input", frame, checks, preconditions, rows, option)
-
-
-def check_output(
-    frame: pd.DataFrame,
-    checks: Sequence[Check],
-    invariants: Sequence[CheckResult],
-    rows: int | None = None,
-    option: str = "checks.max_rows",
-) -> Checked:
-    """Return the results of all checks of the filled table.
-
-    Parameters
-    ----------
-    frame : DataFrame of shape (n_rows, n_columns)
-        At least the columns that `columns_needed` names.
-    checks : sequence of Check
-        What `output_checks` returned.
-    invariants : sequence of CheckResult
-        What `check_invariants` returned; they come first in the results.
-    rows : int, optional
-        Rows of the table, if `frame` holds a sample of them.
-    option : str
-        What of the job has it no larger.
-    """
-    return _checked("output", frame, checks, invariants, rows, option)
-
-
-def _checked(
-    stage: Stage,
-    frame: pd.DataFrame,
-    checks: Sequence[Check],
-    ours: Sequence[CheckResult],
-    rows: int | None,
-    option: str,
-) -> Checked:
-    rows = len(frame) if rows is None else rows
-    results = (*ours, *_carry_out(frame, checks, rows))
-    return Checked(results, stage, _sampled(stage, frame, rows, option))
-
-
-def _sampled(stage: Stage, frame: pd.DataFrame, rows: int, option: str) -> str:
-    if frame.columns.empty or len(frame) >= rows:
-        return ""
-    return (
-        f"Great Expectations saw a sample of {len(frame):,} of the {rows:,} rows of the {stage} "
-        f"({option}). Counts of rows and em_impute's own checks are about all rows."
-    )
-
-
-def _carry_out(frame: pd.DataFrame, checks: Sequence[Check], rows: int) -> list[CheckResult]:
-    if not checks:
-        return []
-    with opened() as table:
-        batch = table.get_batch({"dataframe": frame})
-        return [_result(check, batch, frame, rows) for check in checks]
-
-
-def _result(check: Check, batch: Batch, frame: pd.DataFrame, rows: int) -> CheckResult:
     from em_impute.checks.expectations import CannotJudge
 
+    answer = _answer(check, batch, rows, result_format)
     try:
-        if check.expectation in ABOUT_ROW_COUNT:
-            success, result = _count_rows(check, rows)
-        else:
-            success, result = _evaluate(batch, _build(check))
+        success, result = _judged(answer)
     except CannotJudge as reason:
         success, observed = False, f"cannot be judged: {one_line(str(reason), 400)}"
-    except Exception as error:  # whatever it was, the check has not passed
+    except _EvaluationError as error:
         success, observed = False, _could_not(check, frame, error)
     else:
         observed = _observed(check, success, result)
+    if result_format == "BOOLEAN_ONLY":
+        answer.result = {}
     column = check.kwargs.get("column")
-    return CheckResult(
+    found = CheckResult(
         name=check.expectation,
         column=column if isinstance(column, str) else None,
         expected=_expected(check),
@@ -158,10 +107,14 @@ def _result(check: Check, batch: Batch, frame: pd.DataFrame, rows: int) -> Check
         observed=observed,
         source="great_expectations",
     )
+    return Evaluated(found, answer)
 
 
 def _expected(check: Check) -> str:
     ours = None if check.kwargs.get("description") else _in_words(check)
+    if isinstance(check.kwargs.get("row_condition"), dict):
+        condition = repr(_build(check).row_condition)  # type: ignore[attr-defined]
+        check = check.model_copy(update={"kwargs": {**check.kwargs, "row_condition": condition}})
     return words.expected(check, ours.expected() if ours else None)
 
 
@@ -188,11 +141,13 @@ def _count_rows(check: Check, rows: int) -> tuple[bool, Mapping[str, Any]]:
     return enough and few, {"observed_value": rows}
 
 
-def _could_not(check: Check, frame: pd.DataFrame, error: Exception) -> str:
-    kind = error.kind if isinstance(error, _EvaluationError) else type(error).__name__
-    types = dict.fromkeys(str(frame[name].dtype) for name in domain_of(check) if name in frame)
+def _could_not(check: Check, frame: pd.DataFrame, error: _EvaluationError) -> str:
+    domain = domain_of(check)
+    if absent := [name for name in domain if name not in frame]:
+        return f"could not be evaluated: no column {one_line(', '.join(absent))} in the table"
+    types = dict.fromkeys(str(frame[name].dtype) for name in domain)
     on = f" on a column of type {' and '.join(types)}" if types else ""
-    return f"could not be evaluated{on}: {kind}"
+    return f"could not be evaluated{on}: {error.kind}"
 
 
 # --- What GX knows of an expectation and its options -------------------------------------------
@@ -250,11 +205,12 @@ def failure_on(table: BatchDefinition[Any], frame: pd.DataFrame, check: Check) -
     frame : DataFrame
     check : Check
     """
+    batch = table.get_batch({"dataframe": frame})
     try:
-        _evaluate(table.get_batch({"dataframe": frame}), _build(check))
+        _judged(_answer(check, batch, len(frame), COUNTS_ONLY))
     except _EvaluationError as failure:
         return failure.message
-    except Exception as error:  # GX does not catch all of its own
+    except Exception as error:
         return type(error).__name__
     return None
 
@@ -263,27 +219,34 @@ def failure_on(table: BatchDefinition[Any], frame: pd.DataFrame, check: Check) -
 
 
 @contextmanager
-def opened() -> Iterator[BatchDefinition[Any]]:
-    """A table of GX, without its telemetry, log lines and warnings, for one thread at a time.
+def opened(name: str = "table") -> Iterator[BatchDefinition[Any]]:
+    """A table of GX under a name.
 
     GX keeps a frame until it gets the next of that name; leaving by this door forgets it.
     """
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    with _one_at_a_time, _silence("great_expectations"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         sources = _context().data_sources
-        asset = sources.add_or_update_pandas("em_impute").add_dataframe_asset("table")
+        asset = sources.add_or_update_pandas("em_impute").add_dataframe_asset(name)
         try:
             yield asset.add_batch_definition_whole_dataframe("rows")
         finally:
             sources.delete("em_impute")
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """GX without its telemetry, log lines and warnings, for one thread at a time."""
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    with _one_at_a_time, silence("great_expectations"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 _one_at_a_time = threading.RLock()
 
 
 @contextmanager
-def _silence(name: str) -> Iterator[None]:
+def silence(name: str) -> Iterator[None]:
     """Keep a library's log lines from the user's handlers, and from stderr where there are none."""
     logger, nowhere = logging.getLogger(name), logging.NullHandler()
     propagate, logger.propagate = logger.propagate, False
@@ -307,19 +270,55 @@ def _context() -> EphemeralDataContext:
     return context
 
 
+def read_project(folder: Path) -> FileDataContext:
+    """The project in a folder, for which our expectations are known, too."""
+    import great_expectations as gx
+
+    from em_impute.checks import expectations  # noqa: F401 - known to GX once it is imported
+
+    return gx.get_context(mode="file", context_root_dir=str(folder))
+
+
 def _build(check: Check) -> Expectation:
+    return _configuration(check).to_domain_obj()
+
+
+def _configuration(check: Check) -> ExpectationConfiguration:
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    from great_expectations.expectations.metadata_types import FailureSeverity
 
     kwargs: dict[str, Any] = dict(check.kwargs)
-    if "row_condition" in kwargs:
-        kwargs["condition_parser"] = "great_expectations"
-    return ExpectationConfiguration(type=check.expectation, kwargs=kwargs).to_domain_obj()
+    if isinstance(kwargs.get("row_condition"), str):
+        kwargs.setdefault("condition_parser", "great_expectations")
+    severity = FailureSeverity(check.severity)
+    return ExpectationConfiguration(type=check.expectation, kwargs=kwargs, severity=severity)
 
 
-def _evaluate(batch: Batch, expectation: Expectation) -> tuple[bool, Mapping[str, Any]]:
+def _answer(
+    check: Check, batch: Batch, rows: int, result_format: ResultFormat
+) -> ExpectationValidationResult:
+    from great_expectations.core import ExpectationValidationResult
+
+    if counts_all_rows(check):
+        success, result = _count_rows(check, rows)
+        return ExpectationValidationResult(
+            success=success, result=dict(result), expectation_config=_configuration(check)
+        )
+    try:
+        # Without a result the words would have nothing to say.
+        enough = COUNTS_ONLY if result_format == "BOOLEAN_ONLY" else result_format
+        return batch.validate(_build(check), result_format=enough)  # type: ignore[arg-type]
+    except Exception as error:  # whatever it was, the check has not passed
+        kind = type(error).__name__
+        info = {"raised_exception": True, "exception_message": kind, "exception_traceback": kind}
+        return ExpectationValidationResult(
+            success=False, exception_info=info, expectation_config=_configuration(check)
+        )
+
+
+def _judged(answer: ExpectationValidationResult) -> tuple[bool, Mapping[str, Any]]:
     from em_impute.checks.expectations import CannotJudge
 
-    answer = batch.validate(expectation, result_format=_COUNTS_ONLY)
     info = answer.exception_info or {}
     # Flat, or one entry for each metric that failed.
     for entry in [info] if "raised_exception" in info else info.values():
@@ -333,6 +332,8 @@ def _evaluate(batch: Batch, expectation: Expectation) -> tuple[bool, Mapping[str
 
 def _exception_kind(traceback: str) -> str:
     """Find the last exception that is not one of GX's wrappers; only names of known types."""
+    if traceback.isidentifier():  # of an exception that GX has not caught
+        return traceback
     names: list[str] = re.findall(r"^(?:[\w.]+\.)?(\w+)(?=:|$)", traceback, re.MULTILINE)
     for name in reversed(names):
         kind = getattr(builtins, name, None) or getattr(pa, name, None)

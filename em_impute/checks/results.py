@@ -6,9 +6,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from em_impute.job import Severity
+from em_impute.job import Severity, Stage
 
-Stage = Literal["input", "output"]
 Source = Literal["great_expectations", "precondition", "invariant"]
 
 _MOST_NAMED = 3
@@ -58,11 +57,14 @@ class Checked:
         Which table was checked: the one that was read, or the filled one.
     note : str
         A sentence, if the job's checks saw a sample of the rows only; else empty.
+    not_done : tuple of str
+        Sentences on what a project of Great Expectations wanted done with the results, in vain.
     """
 
     results: tuple[CheckResult, ...]
     stage: Stage = "input"
     note: str = ""
+    not_done: tuple[str, ...] = ()
 
     def failed(self, severity: Severity) -> tuple[CheckResult, ...]:
         """Return the failures of one severity."""
@@ -82,7 +84,8 @@ class Checked:
     @property
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each failure that does not stop the job."""
-        return tuple(f"Not met on the {self.stage}: {r}." for r in self.failed("warning"))
+        unmet = (f"Not met on the {self.stage}: {r}." for r in self.failed("warning"))
+        return (*unmet, *self.not_done)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dict of text and booleans, which is strict JSON."""

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 ROOT = "EM_IMPUTE_ROOT"
+CODE_ROOT = "EM_IMPUTE_CODE_ROOT"
 
 # Arrow reads these itself. All other URLs are fsspec's, which knows local://, archives and caches
 # of this machine too.
@@ -21,21 +22,21 @@ class OutsideError(ValueError):
     """A place where a job may not go: the rest of a sentence, which does not repeat the path."""
 
 
-def roots() -> tuple[Path, ...]:
+def roots(variable: str = ROOT) -> tuple[Path, ...]:
     """The folders that jobs may use, links followed; none if every path is allowed.
 
     Raises
     ------
     OutsideError
-        If EM_IMPUTE_ROOT is set to anything but existing folders: a typo must not open all paths.
+        If the variable is set to anything but existing folders: a typo must not open all paths.
     """
-    value = os.environ.get(ROOT)
+    value = os.environ.get(variable)
     if value is None:
         return ()
     folders = [Path(folder) for folder in value.split(os.pathsep)]
     if not all(folder.is_absolute() and folder.is_dir() for folder in folders):
         raise OutsideError(
-            f"cannot be used: the environment variable {ROOT} ({value!r}) must list existing "
+            f"cannot be used: the environment variable {variable} ({value!r}) must list existing "
             f"folders, as absolute paths with {os.pathsep} between them; correct it or unset it"
         )
     return tuple(Path(os.path.realpath(folder)) for folder in folders)
@@ -64,6 +65,26 @@ def confined(path: Path) -> Path:
     raise OutsideError(
         f"leads out of the folders that jobs may use, {folders}{begins}; name a path inside, or "
         f"have its folder added to {ROOT} where em_impute is started"
+    )
+
+
+def holding_code(folder: Path) -> Path:
+    """Where a folder leads whose files may have code run, if a job may name it.
+
+    Where jobs are confined, EM_IMPUTE_CODE_ROOT lists such folders, which jobs must not write to.
+
+    Raises
+    ------
+    OutsideError
+    """
+    if not roots():
+        return folder
+    place = Path(os.path.realpath(folder))
+    if any(place.is_relative_to(root) for root in roots(CODE_ROOT)):
+        return place
+    raise OutsideError(
+        f"a project of Great Expectations can have code run: where {ROOT} is set, it lies in one "
+        f"of the folders that {CODE_ROOT} lists where em_impute is started"
     )
 
 

@@ -100,6 +100,10 @@ class RunFolder:
         """Results of the checks before and after."""
         return self.path / "checks.json"
 
+    def validation(self, stage: str) -> Path:
+        """Great Expectations' own results of a project's suites on a table, if a job wants them."""
+        return self.path / f"great_expectations-{stage}.json"
+
     @property
     def numbers(self) -> Path:
         """The report's numbers, from which the page can be made again."""

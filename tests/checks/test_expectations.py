@@ -360,7 +360,7 @@ def test_what_is_wrong_with_them_in_a_job_is_said_before_the_run() -> None:
 def test_a_job_finds_the_bit_of_the_mask() -> None:
     given = {"column": "y", "mask_column": "mine", "max_ks": 0.5}
     asked = job(after=[{MATCH: {"column": "y", "max_ks": 0.5}}, {MATCH: given}])
-    found, own = output_checks(asked, ["x", "y"])
+    (found, own), _ = output_checks(asked, ["x", "y"])
     assert found.kwargs == {
         "column": "y",
         "max_ks": 0.5,

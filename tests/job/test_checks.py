@@ -19,7 +19,8 @@ CHECK_EXPECTED = (
     [
         (
             "checks: {before: []}",
-            "4:10: checks.before: unknown key; allowed here: input, output, max_rows",
+            "4:10: checks.before: unknown key; allowed here: input, output, "
+            "context, suite, checkpoint, results, max_rows",
         ),
         (
             "checks: {input: {expect_x: {}}}",
