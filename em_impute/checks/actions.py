@@ -55,10 +55,10 @@ def act(
     str
         A sentence for each thing that failed, of which the others are independent.
     """
-    import great_expectations as gx
     from great_expectations.checkpoint.actions import ActionContext, UpdateDataDocsAction
+    from great_expectations.data_context.data_context.context_factory import set_context
 
-    gx.set_context(context)  # for actions of the user's own, which may ask for it
+    set_context(context)  # for actions of the user's own, which may ask for it
     result = _result(checkpoint, answers, run)
     if kind := failure(lambda: _store(result, context)):
         folder = one_line(str(context.root_directory))
@@ -168,6 +168,6 @@ def _swallowed(answer: Mapping[Any, Any], complaints: Sequence[logging.LogRecord
     texts = [value for value in answer.values() if isinstance(value, str)]
     # That an e-mail was sent without encryption is a warning, too.
     if complaints and "success" not in texts:
-        return "as Great Expectations logged"
+        return "not delivered"
     refused = re.search(r"status code - ([45]\d\d)$", " ".join(texts))
     return f"status {refused[1]}" if refused else ""

@@ -59,7 +59,7 @@ def verify_checks(job: Job) -> None:
         problems += [
             Problem(place, f"{check.expectation}: {message}")
             for _, place, check in _placed_of(project)
-            for message in (*_parameters(check), *_not_evaluable(check, fails))
+            for message in list(_parameters(check)) or _not_evaluable(check, fails)
         ]
     problems += _without_mask(job, project)
     if problems:

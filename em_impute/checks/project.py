@@ -8,10 +8,12 @@ results are. So nothing of the job's is left in its configuration.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pandas as pd
 
@@ -220,77 +222,101 @@ def take(job: Job, stage: Stage) -> Taken | None:
     """
     if job.checks.context is None or stage not in job.checks.of_project:
         return None
-    suite = getattr(job.checks.suite, stage)
+    suite: str | None = getattr(job.checks.suite, stage)
     named: str | None = getattr(job.checks.checkpoint, stage)
+    checkpoint: Checkpoint | None = None
     with quiet():
-        context = _open(job, job.checks.context)
-        checkpoint: Checkpoint | None = None
+        context = _open(job.checks.context, job.place("checks", "context"))
         if named:
             place = job.place("checks", "checkpoint", stage)
-            checkpoints = context.checkpoint_store, context.checkpoints.get
-            checkpoint = _get("checkpoint", named, *checkpoints, place)
+            checkpoint = _checkpoint(context, named, place)
         place = job.place("checks", "suite" if suite else "checkpoint", stage)
-        if suite:
-            known = context.expectations_store, context.suites.get
-            suites = [_get("suite", suite, *known, place)]
-        else:
-            definitions = checkpoint.validation_definitions if checkpoint else []
-            suites = list({each.suite.name: each.suite for each in definitions}.values())
+        suites = [suite] if suite else _suites_of(checkpoint)
+        found = tuple(_suite(context, name, place) for name in suites)
     return Taken(
         stage=stage,
         table=f"{job.name}-{stage}",
         place=place,
         context=context,
-        suites=tuple(map(Suite.of, suites)),
+        suites=found,
         checkpoint=checkpoint,
         results=job.checks.results,
     )
 
 
-def _open(job: Job, folder: Path) -> FileDataContext:
-    place = job.place("checks", "context")
+def _open(folder: Path, place: str) -> FileDataContext:
     # GX makes a project where there is none.
     if not (folder / CONFIGURATION).is_file():
         inside = sorted(str(file.parent) for file in folder.glob(f"*/{CONFIGURATION}"))
         meant = f" (did you mean {one_line(inside[0])}?)" if inside else ""
-        raise JobError(
-            [
-                Problem(
-                    place,
-                    f"no project of Great Expectations, there is no {CONFIGURATION} in the folder "
-                    f"{one_line(str(folder))}{meant}",
-                )
-            ]
+        _refuse(
+            place,
+            f"no project of Great Expectations, there is no {CONFIGURATION} in the folder "
+            f"{one_line(str(folder))}{meant}",
         )
-    try:
+    with _opening(f"the project {folder}", place):
         return read_project(folder)
-    except Exception as error:  # whose words may quote the file, with a secret in it
-        raise JobError([_cannot_open(place, f"the project {folder}", error)]) from None
 
 
-def _get(kind: str, name: str, store: Store, get: Callable[[str], Any], place: str) -> Any:
-    try:
-        names = sorted(key.to_tuple()[-1] for key in store.list_keys())
+def _checkpoint(context: FileDataContext, name: str, place: str) -> Checkpoint:
+    with _opening(f"the checkpoint {name}", place):
+        names = _names_in(context.checkpoint_store)
+        found = context.checkpoints.get(name) if name in names else None
+    return found or _refuse(place, _not_among("checkpoint", name, names))
+
+
+def _suites_of(checkpoint: Checkpoint | None) -> list[str]:
+    definitions = checkpoint.validation_definitions if checkpoint else []
+    return list(dict.fromkeys(definition.suite.name for definition in definitions))
+
+
+def _suite(context: FileDataContext, name: str, place: str) -> Suite:
+    store = context.expectations_store
+    with _opening(f"the suite {name}", place):
+        names = _names_in(store)
         if name in names:
-            return get(name)
+            suite = context.suites.get(name)
+            written = store.get(store.get_key(name=name, id=None))["expectations"]
+            left_out = Counter(each["type"] for each in written)
+            left_out -= Counter(each.type for each in suite.expectation_configurations)
+    if name not in names:
+        _refuse(place, _not_among("suite", name, names))
+    if left_out:
+        _refuse(
+            place,
+            f"of the suite {one_line(name)} Great Expectations leaves out "
+            f"{listed(list(left_out), write=one_line)}: it has no such expectation, or not with "
+            f"these options; {_OF_YOUR_OWN}",
+        )
+    return Suite.of(suite)
+
+
+def _names_in(store: Store) -> list[str]:
+    return sorted(key.to_tuple()[-1] for key in store.list_keys())
+
+
+def _not_among(kind: str, name: str, names: Sequence[str]) -> str:
+    others = f"only {listed(names, write=one_line)}" if names else "nor any other"
+    return f"the project has no {kind} {one_line(name)}{did_you_mean(name, names)}, {others}"
+
+
+_OF_YOUR_OWN = "those of your own must be imported before the job is run"
+
+
+@contextmanager
+def _opening(what: str, place: str) -> Iterator[None]:
+    """Say what cannot be opened, without GX's words, which may quote a secret of the project."""
+    try:
+        yield
     except Exception as error:
-        raise JobError([_cannot_open(place, f"the {kind} {name}", error)]) from None
-    there = listed(names, write=one_line) or "none"
-    raise JobError(
-        [
-            Problem(
-                place,
-                f"the project has no {kind} {one_line(name)}{did_you_mean(name, names)}, only "
-                f"{there}",
-            )
-        ]
-    )
+        _refuse(
+            place,
+            f"{one_line(what)} cannot be opened ({type(error).__name__}): Great Expectations says "
+            "more in Python, with gx.get_context(mode='file', context_root_dir=...); expectations "
+            f"and actions that it does not know: {_OF_YOUR_OWN}",
+        )
 
 
-def _cannot_open(place: str, what: str, error: Exception) -> Problem:
-    return Problem(
-        place,
-        f"{one_line(what)} cannot be opened ({type(error).__name__}); expectations and actions of "
-        "your own must be imported where em_impute is started, and Great Expectations says more in "
-        "Python: gx.get_context(mode='file', context_root_dir=...)",
-    )
+def _refuse(place: str, message: str) -> NoReturn:
+    """Raise the error of a job, of which one thing is wrong."""
+    raise JobError([Problem(place, message)]) from None
