@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test field-trial test-faults test-nights test-clusters test-orchestrators lint fuzz audit sbom bench bench-scale clean browser java docs release-check
+.PHONY: help demo test field-trial test-faults test-nights test-clusters test-orchestrators test-newest-gx lint fuzz audit sbom bench bench-scale clean browser java docs release-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,17 @@ test-clusters: $(VENV)/clusters/installed java ## docs/clusters.md in a real Spa
 
 test-orchestrators: $(VENV)/orchestrators/installed $(VENV)/installed ## docs/orchestrators.md in a real Dagster and Airflow
 	@$(VENV)/orchestrators/bin/python -m pytest -c /dev/null --noconftest tests/orchestrators.py
+
+# The newest release that the index has, whatever our bound on it, with what it brings along.
+test-newest-gx: ## The tests of the checks with the newest Great Expectations there is
+	@echo "Installing em_impute and the newest Great Expectations into $(newest_gx); this takes a minute or more."
+	@$(PYTHON) -m venv --clear $(newest_gx)
+	@$(install_newest) --editable '.[dev]'
+	@$(install_newest) --upgrade great-expectations
+	@rm -rf $(newest_gx)/lib/python*/site-packages/tests
+	@$(newest_gx)/bin/python -c 'import great_expectations as gx; print("Great Expectations", gx.__version__)'
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(newest_gx)/bin/pytest --quiet tests/checks tests/flows/test_checks.py \
+		tests/test_docs.py::test_the_example_of_the_expectations_runs
 
 lint: $(VENV)/installed-dev ## Check style and types
 	@$(BIN)/ruff check .
@@ -104,13 +115,16 @@ clean: ## Remove the environment, the caches and what the demo made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 quietly     = --disable-pip-version-check
+newest_gx   = $(VENV)/newest-gx
 pip_shipped = $(VENV)/auditors/bin/pip --python $(VENV)/shipped/bin/python
 ifdef UV
 install         = $(UV) pip install --quiet --python $(BIN)/python
 install_shipped = $(UV) pip install --quiet --python $(VENV)/shipped/bin/python
+install_newest  = $(UV) pip install --quiet --python $(newest_gx)/bin/python
 else
 install         = $(BIN)/python -m pip install -qq $(quietly)
 install_shipped = $(pip_shipped) install -qq $(quietly)
+install_newest  = $(newest_gx)/bin/pip install -qq $(quietly)
 endif
 
 $(VENV)/installed: pyproject.toml | $(BIN)/python

@@ -31,8 +31,11 @@ NIGHTLY = [
 RAW = [gxe.ExpectColumnMaxToBeBetween(column="Temp", min_value=0, max_value=90)]
 
 
-def make_project(parent: Path) -> Path:
-    """The folder `gx` with two suites, and a checkpoint for each and for both together."""
+SUITES: dict[str, list[gxe.Expectation]] = {"nightly": NIGHTLY, "raw": RAW}
+
+
+def make_project(parent: Path, suites: dict[str, list[gxe.Expectation]] = SUITES) -> Path:
+    """The folder `gx` with suites, and a checkpoint for each and for all together."""
     context = gx.get_context(mode="file", project_root_dir=parent)
     shutil.copy(ROOT / "data/airquality.csv", parent)
     source = context.data_sources.add_pandas_filesystem("files", base_directory=parent)
@@ -43,7 +46,7 @@ def make_project(parent: Path) -> Path:
         UpdateDataDocsAction(name="docs"),
     ]
     definitions = []
-    for name, expectations in {"nightly": NIGHTLY, "raw": RAW}.items():
+    for name, expectations in suites.items():
         suite = gx.ExpectationSuite(name, [each.copy() for each in expectations])
         definition = gx.ValidationDefinition(
             name=f"{name}_of_file", data=table, suite=context.suites.add(suite)
@@ -57,7 +60,7 @@ def make_project(parent: Path) -> Path:
                 result_format="SUMMARY",
             )
         )
-    context.checkpoints.add(gx.Checkpoint(name="both", validation_definitions=definitions))
+    context.checkpoints.add(gx.Checkpoint(name="all", validation_definitions=definitions))
     return parent / "gx"
 
 

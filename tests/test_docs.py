@@ -6,6 +6,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import json
 import re
 import runpy
 import sqlite3
@@ -19,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import ROOT
 from openlineage.client import OpenLineageClient
+from receivers import receiving
 from ruamel.yaml import YAML
 
 from em_impute import batches, estimator, factor, job_file, mixture, multiple
@@ -65,6 +67,18 @@ def test_the_example_of_the_expectations_runs(
     [code] = blocks((ROOT / "docs" / "expectations.md").read_text(), "python")
     exec(code, {})
     assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)\s+# (.*)", code)
+
+
+def test_the_example_of_a_gx_project_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = runpy.run_path(str(ROOT / "docs" / "data_docs.py"))
+    with receiving() as slack:
+        monkeypatch.setenv("SLACK_WEBHOOK", slack.url)
+        page = picture["example"](tmp_path).read_text()
+    assert "4 unexpected values found" in page
+    assert "KS distance 0.28, mean -0.032 sd, 37 imputed and 116 observed cells" in page
+    assert len(slack.bodies) == 1
+    verdict = json.loads(next(tmp_path.rglob("report.json")).read_text())["verdict"]
+    assert verdict["outcome"] == "published with warnings"
 
 
 def test_job_examples_of_the_readme_load(tmp_path: Path) -> None:

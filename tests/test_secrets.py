@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import great_expectations.expectations as gxe
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -24,6 +25,7 @@ import pytest
 import tblib.pickling_support
 from click.testing import CliRunner
 from conftest import WriteJob
+from gx_projects import HOOK, make_project
 from postgres_server import GUARDED, PostgresServer
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
@@ -86,6 +88,7 @@ def planted(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
         "AWS_ALLOW_HTTP": "true",
         "AWS_ACCESS_KEY_ID": "pLant3dUrlK3y",
         "AWS_SECRET_ACCESS_KEY": "pLant3dPassw0rd",
+        HOOK: "http://127.0.0.1:1/pLant3dUrlK3y",
     }.items():
         monkeypatch.setenv(name, value)
 
@@ -107,6 +110,14 @@ def lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receive
         yield receiver
 
 
+@pytest.fixture
+def project(tmp_path: Path) -> None:
+    """A project of Great Expectations whose suites fail on the marked cells, and its webhook."""
+    largest = gxe.ExpectColumnMaxToBeBetween(column="y", max_value=1, severity="warning")
+    notes = gxe.ExpectColumnValuesToBeInSet(column="note", value_set=["x"], severity="warning")
+    make_project(tmp_path, {"planted": [largest, notes]})
+
+
 FROM_DB = database({"env": "DB_URL"}, "measured")
 MODEL = {"key": ["k"]}
 
@@ -125,6 +136,15 @@ def runs(port: int) -> dict[str, tuple[dict[str, Any], int, str]]:
 
     return {
         "published": (to_db, 0, "8 missing cells were filled"),
+        "judged by the suite of a project": (
+            {
+                "source": FROM_DB,
+                "columns": MODEL,
+                "checks": {"context": "gx", "checkpoint": {"input": "planted"}},
+            },
+            0,
+            "The first of 3 warnings: Not met on the input",
+        ),
         "published again": (
             to_db
             | {
@@ -238,7 +258,7 @@ def wait_until_stored(server: PrefectServer, words: str) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("planted")
+@pytest.mark.usefixtures("planted", "project")
 def test_planted_secrets_and_cells_are_nowhere(
     prefect_server: PrefectServer,
     postgres: PostgresServer,
@@ -277,6 +297,7 @@ def test_planted_secrets_and_cells_are_nowhere(
     assert {"START", "COMPLETE", "FAIL"} == set(lineage.states)
     assert "a trigger or function" in left["the history tables"].decode()
     assert "HTTPError, status 401" in left["the table log"].decode()
+    assert "The action alert of the checkpoint planted failed" in left["the table log"].decode()
     for text in ("planted.measured", "32 of 32 rows", "missing cells were filled"):
         assert text in left["the table log"].decode() + left["the table artifact"].decode()
     for secret in SECRETS:

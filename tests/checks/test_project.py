@@ -99,7 +99,7 @@ def test_what_the_job_names_has_to_be_there() -> None:
     ]
     assert refusals(checkpoint="nihgtly", suite="nightly") == [
         "checks.checkpoint.output: the project has no checkpoint nihgtly (did you mean nightly?), "
-        "only both, nightly, raw"
+        "only all, nightly, raw"
     ]
     assert not Path("gxx").exists()  # where GX would make a project
 
@@ -211,10 +211,10 @@ def test_expectations_of_a_suite_are_checks_as_the_jobs_own_are() -> None:
 
 @pytest.mark.usefixtures("project")
 def test_a_checkpoint_alone_brings_its_suites() -> None:
-    theirs = take(job(checkpoint={"input": "both"}), "input")
+    theirs = take(job(checkpoint={"input": "all"}), "input")
     assert theirs
     assert [suite.of_project.name for suite in theirs.suites] == ["nightly", "raw"]
-    assert take(job(checkpoint={"input": "both"}), "output") is None
+    assert take(job(checkpoint={"input": "all"}), "output") is None
     # A condition that a job's own checks may not have can name any column.
     assert columns_needed(theirs.checks, ["a", "Wind"]) == ["a", "Wind"]
 
