@@ -299,12 +299,12 @@ def _answer(
 ) -> ExpectationValidationResult:
     from great_expectations.core import ExpectationValidationResult
 
-    if counts_all_rows(check):
-        success, result = _count_rows(check, rows)
-        return ExpectationValidationResult(
-            success=success, result=dict(result), expectation_config=_configuration(check)
-        )
     try:
+        if counts_all_rows(check):
+            success, result = _count_rows(check, rows)
+            return ExpectationValidationResult(
+                success=success, result=dict(result), expectation_config=_configuration(check)
+            )
         # Without a result the words would have nothing to say.
         enough = COUNTS_ONLY if result_format == "BOOLEAN_ONLY" else result_format
         return batch.validate(_build(check), result_format=enough)  # type: ignore[arg-type]

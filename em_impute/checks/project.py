@@ -28,6 +28,7 @@ from em_impute.checks.great_expectations import (
 )
 from em_impute.checks.results import CheckResult
 from em_impute.job import Check, Job, JobError, Problem, Stage
+from em_impute.job.confinement import OutsideError, holding_code
 from em_impute.job.legible import one_line
 from em_impute.job.mistakes import did_you_mean, listed
 
@@ -106,6 +107,8 @@ class Taken:
     def result_format(self) -> ResultFormat:
         """That of the checkpoint; without one, that of the results which are kept."""
         wanted = self.checkpoint.result_format if self.checkpoint else self.results
+        if isinstance(wanted, dict) and wanted.get("result_format") == "BOOLEAN_ONLY":
+            return "BOOLEAN_ONLY"
         return getattr(wanted, "value", wanted) or COUNTS_ONLY
 
     @property
@@ -231,7 +234,7 @@ def take(job: Job, stage: Stage) -> Taken | None:
             place = job.place("checks", "checkpoint", stage)
             checkpoint = _checkpoint(context, named, place)
         place = job.place("checks", "suite" if suite else "checkpoint", stage)
-        suites = [suite] if suite else _suites_of(checkpoint)
+        suites = [suite] if suite else _suites_of(checkpoint, place)
         found = tuple(_suite(context, name, place) for name in suites)
     return Taken(
         stage=stage,
@@ -245,6 +248,10 @@ def take(job: Job, stage: Stage) -> Taken | None:
 
 
 def _open(folder: Path, place: str) -> FileDataContext:
+    try:
+        holding_code(folder)  # once more, because a link can have changed
+    except OutsideError as outside:
+        _refuse(place, str(outside))
     # GX makes a project where there is none.
     if not (folder / CONFIGURATION).is_file():
         inside = sorted(str(file.parent) for file in folder.glob(f"*/{CONFIGURATION}"))
@@ -265,8 +272,10 @@ def _checkpoint(context: FileDataContext, name: str, place: str) -> Checkpoint:
     return found or _refuse(place, _not_among("checkpoint", name, names))
 
 
-def _suites_of(checkpoint: Checkpoint | None) -> list[str]:
+def _suites_of(checkpoint: Checkpoint | None, place: str) -> list[str]:
     definitions = checkpoint.validation_definitions if checkpoint else []
+    if not definitions:
+        _refuse(place, "the checkpoint has no validation definition; name a suite beside it")
     return list(dict.fromkeys(definition.suite.name for definition in definitions))
 
 
@@ -286,7 +295,7 @@ def _suite(context: FileDataContext, name: str, place: str) -> Suite:
             place,
             f"of the suite {one_line(name)} Great Expectations leaves out "
             f"{listed(list(left_out), write=one_line)}: it has no such expectation, or not with "
-            f"these options; {_OF_YOUR_OWN}",
+            "these options; those of your own must be imported before the job is run",
         )
     return Suite.of(suite)
 
@@ -300,9 +309,6 @@ def _not_among(kind: str, name: str, names: Sequence[str]) -> str:
     return f"the project has no {kind} {one_line(name)}{did_you_mean(name, names)}, {others}"
 
 
-_OF_YOUR_OWN = "those of your own must be imported before the job is run"
-
-
 @contextmanager
 def _opening(what: str, place: str) -> Iterator[None]:
     """Say what cannot be opened, without GX's words, which may quote a secret of the project."""
@@ -311,9 +317,9 @@ def _opening(what: str, place: str) -> Iterator[None]:
     except Exception as error:
         _refuse(
             place,
-            f"{one_line(what)} cannot be opened ({type(error).__name__}): Great Expectations says "
-            "more in Python, with gx.get_context(mode='file', context_root_dir=...); expectations "
-            f"and actions that it does not know: {_OF_YOUR_OWN}",
+            f"{one_line(what)} cannot be opened ({type(error).__name__}); Great Expectations says "
+            "why in Python, with gx.get_context(mode='file', context_root_dir=...), and "
+            "expectations and actions of your own must be imported before the job is run",
         )
 
 

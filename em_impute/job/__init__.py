@@ -19,7 +19,7 @@ the folders that jobs may use. `reading` reports every mistake of a file at its 
 (`mistakes`), and `legible` makes what others wrote safe to show.
 """
 
-from em_impute.job.checks import Check, Checks, ResultFormat, Severity, Stage
+from em_impute.job.checks import Check, Checks, Severity, Stage
 from em_impute.job.columns import Columns, Logit
 from em_impute.job.database import (
     Database,
@@ -85,7 +85,6 @@ __all__ = [
     "Logit",
     "ModelOptions",
     "Problem",
-    "ResultFormat",
     "Schedule",
     "SelfTestOptions",
     "Severity",

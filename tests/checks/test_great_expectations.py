@@ -29,8 +29,15 @@ from job_checks import (
 )
 from pyarrow import csv
 
-from em_impute.checks import check_input, check_output, check_preconditions, verify_checks
-from em_impute.job import Check, Severity
+from em_impute.checks import (
+    check_input,
+    check_output,
+    check_preconditions,
+    check_rows,
+    columns_needed,
+    verify_checks,
+)
+from em_impute.job import Check, Checks, JobError, Severity
 
 AIRQUALITY = Path(__file__).parents[1] / "reference" / "airquality.csv"
 
@@ -365,6 +372,17 @@ def test_rows_are_counted_where_a_sample_is_seen(options: dict[str, Any], succes
     counted = check(f"expect_table_row_count_{kind}", **options)
     [found] = check_input(frame, [counted], (), rows=10_000_000).results
     assert (found.success, found.observed) == (success, "10000000 rows")
+
+
+def test_rows_of_a_condition_are_counted_in_the_table() -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0]})
+    kind, above = "expect_table_row_count_to_equal", 'col("x") > 1'
+    asked = check(kind, value=2, row_condition=above)
+    assert columns_needed([asked], ["x", "y"]) == ["x", "y"]
+    [found] = check_input(frame, [asked], ()).results
+    assert (found.success, found.observed) == (True, "2 rows")
+    with pytest.raises(JobError, match="about all rows together"):
+        check_rows(job(asked).model_copy(update={"checks": Checks(input=[asked], max_rows=2)}), 3)
 
 
 def test_a_sample_is_said_to_be_one() -> None:

@@ -110,6 +110,15 @@ def test_a_project_without_suites_is_refused_in_words(project: Path) -> None:
     assert refusal.endswith("the project has no suite nightly, nor any other")
 
 
+def test_a_checkpoint_without_suites_needs_one_beside_it(project: Path) -> None:
+    change(project / "checkpoints/raw.json", validation_definitions=[])
+    assert refusals(checkpoint="raw") == [
+        "checks.checkpoint.output: the checkpoint has no validation definition; name a suite "
+        "beside it"
+    ]
+    verify_checks(job(checkpoint="raw", suite="raw"))
+
+
 def test_what_cannot_be_opened_is_refused_without_its_words(project: Path) -> None:
     change(project / "checkpoints/raw.json", actions=[{"type": "secretType", "name": "x"}])
     [refusal] = refusals(checkpoint="raw")
@@ -288,10 +297,11 @@ def test_a_checkpoint_stores_writes_data_docs_and_tells_slack(
     assert content(project) == before
 
 
+@pytest.mark.parametrize("result_format", ["BOOLEAN_ONLY", {"result_format": "BOOLEAN_ONLY"}])
 def test_the_checkpoints_format_is_its_own_whichever_the_job_keeps(
-    project: Path, tmp_path: Path
+    project: Path, tmp_path: Path, result_format: object
 ) -> None:
-    change(project / "checkpoints/raw.json", actions=[], result_format="BOOLEAN_ONLY")
+    change(project / "checkpoints/raw.json", actions=[], result_format=result_format)
     theirs = take(job(checkpoint={"input": "raw"}, results="BASIC"), "input")
     assert theirs
     file = tmp_path / "kept.json"
@@ -387,7 +397,10 @@ def test_what_was_sent_or_not_asked_for_is_no_failure(
             },
         ]
         assert not_done(project, *quiet) == ()
+        assert not_done(project, {**slack(receiver.url), "notify_on": "warning"}) == ()
         assert receiver.bodies == []
+        assert not_done(project, {**slack(receiver.url), "notify_on": "critical"}) == ()
+        assert len(receiver.bodies) == 1
         assert not_done(project, slack(receiver.url)) == ()
 
 

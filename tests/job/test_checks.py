@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from job_files import MINIMAL, complaints
+from job_files import MINIMAL, complaints, load
 from pydantic import ValidationError
 
-from em_impute.job import Check
+from em_impute.job import Check, Job
 
 CHECK_EXPECTED = (
     "expected one expectation with its options, such as "
@@ -40,10 +40,45 @@ CHECK_EXPECTED = (
             "checks:\n  output:\n    - expect_x:\n        column: a\n        severity: fatal",
             "8:19: checks.output.0.expect_x.severity: expected critical, warning or info",
         ),
+        (
+            "checks: {context: gx, suite: [a]}",
+            "4:30: checks.suite: expected a name, or a mapping such as "
+            "{input: raw, output: nightly}",
+        ),
+        (
+            "checks: {context: gx, suite: {inptu: a}}",
+            "4:31: checks.suite.inptu: unknown key (did you mean input?); allowed here: input, "
+            "output",
+        ),
+        (
+            "checks: {checkpoint: a}",
+            "4:9: checks: a checkpoint is of a project of Great Expectations: name its folder, for "
+            "example `context: gx`",
+        ),
+        (
+            "checks: {context: gx}",
+            "4:9: checks: `context` is of no use without a suite or a checkpoint; name one",
+        ),
+        (
+            "checks: {results: BASIC}",
+            "4:9: checks: `results` is of no use without a suite or a checkpoint; name one",
+        ),
+        (
+            "checks: {context: gx, suite: a, results: FULL}",
+            "4:42: checks.results: expected BOOLEAN_ONLY, BASIC, SUMMARY or COMPLETE; for example "
+            "`results: COMPLETE`",
+        ),
     ],
 )
 def test_a_mistake_in_a_check_is_explained_at_its_place(text: str, complaint: str) -> None:
     assert complaints(MINIMAL + text) == [complaint]
+
+
+def test_a_suite_alone_is_for_the_filled_table_and_both_come_back_from_json() -> None:
+    job = load(f"{MINIMAL}checks: {{context: gx/, suite: a, checkpoint: {{input: b}}}}")
+    assert (job.checks.suite.output, job.checks.suite.input) == ("a", None)
+    assert list(job.checks.of_project) == ["input", "output"]
+    assert Job.model_validate_json(job.model_dump_json()).checks == job.checks
 
 
 def test_a_check_keeps_its_severity_out_of_its_options() -> None:
