@@ -13,17 +13,15 @@ shares, column-wide numbers.
 """
 
 from em_impute.checks.before import check_columns, check_rows, output_checks, verify_checks
-from em_impute.checks.domain import columns_needed
 from em_impute.checks.invariants import check_invariants, invariant
 from em_impute.checks.preconditions import check_preconditions, doubts, misfits
-from em_impute.checks.project import Taken, take
+from em_impute.checks.project import take
 from em_impute.checks.results import Checked, CheckResult
-from em_impute.checks.validation import check_input, check_output
+from em_impute.checks.validation import check_input, check_output, columns_needed
 
 __all__ = [
     "CheckResult",
     "Checked",
-    "Taken",
     "check_columns",
     "check_input",
     "check_invariants",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -94,7 +95,9 @@ def check_columns(job: Job, names: Sequence[str], added: Sequence[str] = ()) -> 
         raise JobError(problems)
 
 
-def output_checks(job: Job, imputed: Sequence[str]) -> tuple[tuple[Check, ...], Taken | None]:
+def output_checks(
+    job: Job, imputed: Sequence[str], file: Path | None = None
+) -> tuple[tuple[Check, ...], Taken | None]:
     """Return the checks of the filled table, those of imputed cells with their mask's bits.
 
     Parameters
@@ -102,6 +105,8 @@ def output_checks(job: Job, imputed: Sequence[str]) -> tuple[tuple[Check, ...], 
     job : Job
     imputed : sequence of str
         The columns that are filled, in the order of the mask's bits.
+    file : Path, optional
+        Where results of a project's suites are left, if the job wants them.
 
     Returns
     -------
@@ -115,7 +120,7 @@ def output_checks(job: Job, imputed: Sequence[str]) -> tuple[tuple[Check, ...], 
     JobError
         With a problem for every such check of a column that is not filled.
     """
-    theirs = take(job, "output")
+    theirs = take(job, "output", file)
     problems = [
         Problem(
             place,

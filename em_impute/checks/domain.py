@@ -25,20 +25,14 @@ CONDITION_HELP = (
 )
 
 
-def columns_needed(checks: Sequence[Check], names: Sequence[str]) -> list[str]:
-    """Return the columns that must be loaded for these checks.
+def columns_of(checks: Sequence[Check], names: Sequence[str]) -> list[str]:
+    """Those of a table's columns that the checks are about, or all of them where one is about all.
 
     Parameters
     ----------
     checks : sequence of Check
     names : sequence of str
         The table's columns.
-
-    Returns
-    -------
-    list of str
-        Only those that the checks name, in the table's order; all of them if a check names none,
-        because it is about the table as a whole. A count of rows needs no column.
     """
     checks = [check for check in checks if not counts_all_rows(check)]
     if any(not domain_of(check) or _may_read_more(check) for check in checks):

@@ -82,10 +82,9 @@ class Taken:
         Whose actions are run.
     results : str or None
         The result format of what is left in `file`.
-    run : str
-        What the run is called in the project's results.
     file : Path or None
-        For GX's own results; None if they are not kept.
+        Where GX's own results are left, if the job wants them: in the folder of the run, by whose
+        name the project knows the run.
     """
 
     stage: Stage
@@ -95,7 +94,6 @@ class Taken:
     suites: tuple[Suite, ...]
     checkpoint: Checkpoint | None
     results: ResultFormat | None
-    run: str = ""
     file: Path | None = None
 
     @property
@@ -154,7 +152,8 @@ class Taken:
         not_done = list(self._keep([suite.answer for suite in kept]))
         if self.checkpoint:
             answers = [suite.answer for suite in found]
-            not_done += act(self.checkpoint, self.context, answers, self.run, self.stage)
+            run = self.file.parent.name if self.file else self.table
+            not_done += act(self.checkpoint, self.context, answers, run, self.stage)
         return [result for suite in found for result in suite.results], tuple(not_done)
 
     def _keep(self, answers: Sequence[ExpectationSuiteValidationResult]) -> Iterator[str]:
@@ -210,13 +209,15 @@ def _carry_out(
 # --- Finding it --------------------------------------------------------------------------------
 
 
-def take(job: Job, stage: Stage) -> Taken | None:
+def take(job: Job, stage: Stage, file: Path | None = None) -> Taken | None:
     """Return what the job takes of its project for a table; None if it takes nothing.
 
     Parameters
     ----------
     job : Job
     stage : {"input", "output"}
+    file : Path, optional
+        Where GX's own results are left, if the job wants them.
 
     Raises
     ------
@@ -244,6 +245,7 @@ def take(job: Job, stage: Stage) -> Taken | None:
         suites=found,
         checkpoint=checkpoint,
         results=job.checks.results,
+        file=file,
     )
 
 

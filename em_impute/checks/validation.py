@@ -6,10 +6,35 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from em_impute.checks.domain import columns_of
 from em_impute.checks.great_expectations import evaluate, opened
 from em_impute.checks.project import Taken
 from em_impute.checks.results import Checked, CheckResult
 from em_impute.job import Check, Stage
+
+
+def columns_needed(
+    checks: Sequence[Check], names: Sequence[str], theirs: Taken | None = None
+) -> list[str]:
+    """Return the columns that must be loaded for these checks.
+
+    Parameters
+    ----------
+    checks : sequence of Check
+    names : sequence of str
+        The table's columns.
+    theirs : Taken, optional
+        What the job takes of a project of Great Expectations for this table.
+
+    Returns
+    -------
+    list of str
+        Only those that the checks name, in the table's order; all of them if a check names none,
+        because it is about the table as a whole. A count of rows needs no column.
+    """
+    if theirs is None:
+        return columns_of(checks, names)
+    return list(names) if theirs.reads_all else columns_of((*checks, *theirs.checks), names)
 
 
 def check_input(

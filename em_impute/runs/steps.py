@@ -17,11 +17,11 @@ import pandas as pd
 import pyarrow as pa
 
 from em_impute import checks
-from em_impute.checks import Checked, CheckResult, Taken
+from em_impute.checks import Checked, CheckResult
 from em_impute.gaussian import EMResult, GaussianModel, Status
 from em_impute.gaussian.families import FactorFit, MixtureFit
 from em_impute.gaussian.filling import FittedModel
-from em_impute.job import FAMILIES, CannotRun, Check, Job
+from em_impute.job import FAMILIES, CannotRun, Job
 from em_impute.runs.kept import is_overtaken
 from em_impute.runs.passes import passes_of
 from em_impute.runs.run import Loaded, Run
@@ -188,9 +188,9 @@ def check_input(
         If a check, a limit of the self-test or the target does not go with the table.
     """
     found = preconditions(job, table, imputed_before)
-    own, theirs = job.checks.input, _in_folder(checks.take(job, "input"), folder)
+    own, theirs = job.checks.input, checks.take(job, "input", folder.validation("input"))
     schema = read_schema(table.path)
-    needed = _columns_needed(own, theirs, schema.names)
+    needed = checks.columns_needed(own, schema.names, theirs)
     batches = map(spelling.as_read, read_spelled(table.path, needed))
     option, most = job.most_checked
     frame = _frame(schema, batches, needed, table.at_hand.rows, most)
@@ -398,12 +398,7 @@ def self_test(
 
 
 def check_output(
-    job: Job,
-    table: Loaded,
-    fitted: Fitted,
-    staged: Staged,
-    folder: RunFolder,
-    log: Log = SILENT,
+    job: Job, table: Loaded, fitted: Fitted, staged: Staged, folder: RunFolder, log: Log = SILENT
 ) -> Checked:
     """Check the staged table: nothing but the holes has changed, then the job's own checks.
 
@@ -419,9 +414,9 @@ def check_output(
     """
     passes = passes_of(job)
     invariants = passes.compare(table, fitted, staged)
-    own, theirs = checks.output_checks(job, fitted.roles.impute)
-    theirs = _in_folder(theirs, folder)
-    needed = _columns_needed(own, theirs, filling.filled_schema(table, fitted.roles).names)
+    own, theirs = checks.output_checks(job, fitted.roles.impute, folder.validation("output"))
+    names = filling.filled_schema(table, fitted.roles).names
+    needed = checks.columns_needed(own, names, theirs)
     schema, batches, rows = passes.filled(table, fitted, staged, needed)
     option, most = job.most_checked
     frame = _frame(schema, batches, needed, rows, most)
@@ -472,16 +467,6 @@ def update_state(job: Job, fitted: Fitted | None, log: Log = SILENT) -> str:
     else:
         log.info("The state %s has the rows of this run.", job.state and job.state.path)
     return warning
-
-
-def _in_folder(theirs: Taken | None, folder: RunFolder) -> Taken | None:
-    return theirs and replace(theirs, run=folder.path.name, file=folder.validation(theirs.stage))
-
-
-def _columns_needed(own: Sequence[Check], theirs: Taken | None, names: Sequence[str]) -> list[str]:
-    if theirs is None:
-        return checks.columns_needed(own, names)
-    return list(names) if theirs.reads_all else checks.columns_needed((*own, *theirs.checks), names)
 
 
 def _frame(

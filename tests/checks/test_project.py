@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -241,10 +240,8 @@ def test_a_column_that_is_not_there_fails_as_it_does_in_gx(project: Path) -> Non
 @pytest.mark.usefixtures("project")
 def test_results_are_left_in_the_format_that_the_job_asks_for(kept: str, tmp_path: Path) -> None:
     asked = job(suite={"input": "nightly"}, results=kept)
-    theirs = take(asked, "input")
-    assert theirs
     file = tmp_path / "left.json"
-    theirs = replace(theirs, file=file)
+    theirs = take(asked, "input", file)
     checked = check_input(AIR, (), (), theirs=theirs)
     [suite] = json.loads(file.read_text())
     assert suite["suite_name"] == "nightly"
@@ -302,10 +299,9 @@ def test_the_checkpoints_format_is_its_own_whichever_the_job_keeps(
     project: Path, tmp_path: Path, result_format: object
 ) -> None:
     change(project / "checkpoints/raw.json", actions=[], result_format=result_format)
-    theirs = take(job(checkpoint={"input": "raw"}, results="BASIC"), "input")
-    assert theirs
     file = tmp_path / "kept.json"
-    checked = check_input(AIR, (), (), theirs=replace(theirs, file=file))
+    theirs = take(job(checkpoint={"input": "raw"}, results="BASIC"), "input", file)
+    checked = check_input(AIR, (), (), theirs=theirs)
     assert not checked.results[0].success
     assert left_by_gx(project, "raw")["results"][0]["result"] == {}
     [kept] = json.loads(file.read_text())
@@ -406,11 +402,10 @@ def test_what_was_sent_or_not_asked_for_is_no_failure(
 
 def test_results_that_cannot_be_stored_or_kept_are_a_warning(project: Path, tmp_path: Path) -> None:
     change(project / "checkpoints/raw.json", actions=[])
-    theirs = take(job(checkpoint={"input": "raw"}, results="BASIC"), "input")
-    assert theirs
+    file = tmp_path / "absent/kept.json"
+    theirs = take(job(checkpoint={"input": "raw"}, results="BASIC"), "input", file)
     shutil.rmtree(project / "uncommitted/validations")
     (project / "uncommitted/validations").write_text("a file")
-    theirs = replace(theirs, file=tmp_path / "absent/kept.json")
     folder = project.absolute()
     assert check_input(AIR, (), (), theirs=theirs).warnings == (
         "Great Expectations' own results of the input are not kept (FileNotFoundError).",
