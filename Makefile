@@ -62,7 +62,7 @@ test-newest-gx: ## The tests of the checks with the newest Great Expectations th
 	@rm -rf $(newest_gx)/lib/python*/site-packages/tests
 	@$(newest_gx)/bin/python -c 'import great_expectations as gx; print("Great Expectations", gx.__version__)'
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(newest_gx)/bin/pytest --quiet tests/checks tests/flows/test_checks.py \
-		tests/test_docs.py::test_the_example_of_the_expectations_runs
+		tests/test_docs.py::test_the_example_of_the_expectations_runs tests/test_docs.py::test_the_example_of_a_gx_project_runs
 
 lint: $(VENV)/installed-dev ## Check style and types
 	@$(BIN)/ruff check .
