@@ -6,14 +6,14 @@ import asyncio
 import signal
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from prefect import get_client
-from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import (
@@ -27,41 +27,29 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import (
     ConcurrencyLimitConfig,
     ConcurrencyLimitStrategy,
-    StateType,
 )
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import RunnerDeployment
-from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import EventTrigger, Posture
-from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, RRule, Schedule
-from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 
-from em_impute.flows.impute import ENDINGS, impute
+from em_impute.flows.automations import (
+    keep_automations,
+    keep_automations_of,
+    notification_blocks,
+    remove_automations_of,
+)
+from em_impute.flows.impute import impute
 from em_impute.job import CannotRun, Job
 from em_impute.job import Schedule as JobSchedule
-from em_impute.plugin.artifacts import ENDED, TAG
+from em_impute.plugin.artifacts import TAG
 
 # Deployments that the server is asked for at a time.
 PAGE = 200
 # Only one run of a job is active at a time, for all publish to one target; the next one waits.
 ONE_BY_ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
-
-
-# A run whose process is gone would stay "running" for ever, and keep the next ones of its job
-# waiting, or is "crashed", where its worker has noticed. So one that has gone silent is scheduled
-# again; it goes on with what is on disk. One that was lost on its way from the worker never sent
-# anything.
-LOST = "em_impute: lost runs are tried again"
-LOST_BEFORE = "em_impute: runs that were lost before they began are tried again"
-HEARTBEAT = "prefect.flow-run.heartbeat"
-SUBMITTED = ("Pending", "Submitting", "InfrastructurePending")
-OVER = (*ENDINGS, "Completed", "Cancelled", "Cancelling", "Scheduled")
-BEGINNINGS = ("Running", "Crashed", "Late", "AwaitingRetry", "AwaitingConcurrencySlot", "Paused")
-MISSED_HEARTBEATS = 3
 
 
 @dataclass(frozen=True)
@@ -82,11 +70,19 @@ def serve_jobs(jobs: Sequence[tuple[Path, Job]], runs: Path) -> None:
         The absolute path of each file, which every run reads again, and the job in it.
     runs : Path
         Where the folders of the runs are made.
+
+    Raises
+    ------
+    CannotRun
+        If a job names a block that is not there.
     """
     runner = _Runner()
-    for path, job in jobs:
-        runner.add_deployment(_deployment(path, job, runs.absolute()))
-    keep_automations()
+    with get_client(sync_client=True) as client:
+        blocks = notification_blocks(client, [job for _, job in jobs])
+        for path, job in jobs:
+            deployment = runner.add_deployment(_deployment(path, job, runs.absolute()))
+            keep_automations_of(client, job, deployment, blocks)
+        keep_automations(client)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, runner.handle_sigterm)
     asyncio.run(runner.start())
@@ -142,9 +138,10 @@ def deploy_jobs(
     Raises
     ------
     CannotRun
-        If there is no such pool.
+        If there is no such pool, or a job names a block that is not there.
     """
     with get_client(sync_client=True) as client:
+        blocks = notification_blocks(client, [job for _, job in jobs])
         try:
             client.read_work_pool(pool)
         except ObjectNotFound:
@@ -159,8 +156,8 @@ def deploy_jobs(
             deployment = _deployment(path, job, runs, pool, folder)
             # Whoever paused it in the UI had a reason.
             deployment.paused = paused.get(job.name, False)
-            deployment.apply()
-        keep_automations()
+            keep_automations_of(client, job, cast(UUID, deployment.apply()), blocks)
+        keep_automations(client)
         names = tuple(job.name for _, job in jobs)
         removed = tuple(_removed(client, pool, names)) if prune else ()
     return Deployed(names, removed, ended(jobs))
@@ -196,80 +193,6 @@ def _deployment(
     return cast(RunnerDeployment, made)
 
 
-def keep_automations() -> None:
-    """Make the server's automations for lost runs, or bring them up to date where they differ.
-
-    At each update the server forgets which runs it was waiting for.
-    """
-    lost = _automation(
-        LOST,
-        "A run whose process was killed is scheduled again, three times at most.",
-        after={HEARTBEAT},
-        expect={HEARTBEAT, ENDED, *map(_event, OVER)},
-    )
-    before = _automation(
-        LOST_BEFORE,
-        "A run whose worker was killed while it was to start is scheduled again.",
-        after={*map(_event, SUBMITTED)},
-        expect={HEARTBEAT, ENDED, *map(_event, (*OVER, *BEGINNINGS))},
-    )
-    for automation in (lost, before):
-        try:
-            known = cast(Automation, Automation.read(name=automation.name))
-        except ValueError:
-            automation.create()
-            continue
-        automation.id, automation.enabled = known.id, known.enabled
-        if _content(automation) != _content(known):
-            automation.update()
-
-
-def _event(state: str) -> str:
-    return f"prefect.flow-run.{state}"
-
-
-def _automation(name: str, description: str, after: set[str], expect: set[str]) -> Automation:
-    """An automation by which a run is scheduled again that should have been heard of."""
-    seconds = get_current_settings().flows.heartbeat_frequency or 180
-    return Automation(
-        name=name,
-        description=description,
-        trigger=EventTrigger(
-            posture=Posture.Proactive,
-            after=after,
-            expect=expect,
-            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
-            match_related=ResourceSpecification(
-                {"prefect.resource.role": "flow", "prefect.resource.name": impute.name}
-            ),
-            for_each={"prefect.resource.id"},
-            within=timedelta(seconds=MISSED_HEARTBEATS * seconds),
-        ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.SCHEDULED,
-                name="AwaitingRetry",
-                message="The run's process sent no heartbeat any more.",
-                force=True,
-            )
-        ],
-    )
-
-
-def _content(automation: Automation) -> Any:
-    """What an automation says, however the server orders it."""
-    return _in_order(automation.model_dump(mode="json", exclude={"id"}))
-
-
-def _in_order(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _in_order(one) for key, one in value.items() if key != "id"}
-        case list():
-            return sorted(map(_in_order, value), key=repr)
-    return value
-
-
 def _schedules(job: Job) -> list[Schedule]:
     """The job's schedules; from the second on, its number is a parameter of the runs it starts."""
     return [
@@ -295,6 +218,7 @@ def _removed(client: SyncPrefectClient, pool: str, keep: Collection[str]) -> Ite
     for deployment in list(_deployments(client, pool)):
         if deployment.name not in keep:
             client.delete_deployment(deployment.id)
+            remove_automations_of(client, deployment.name)
             yield deployment.name
 
 

@@ -11,6 +11,7 @@ A key of a section is a field of the section's class, and what its value may be 
 - `engine`: where its passes over the table are carried out.
 - `families`: which sections do not go with a family of models.
 - `schedule`: when the job runs by itself; `rhythms` sees that it ever does.
+- `notify`: who gets a message of runs that end badly.
 - `state`: where the rows of earlier runs are kept, summed up.
 - `job`: the sections together, and the keys outside of any: `name`, `batch_rows` and the like.
 
@@ -33,6 +34,7 @@ from em_impute.job.database import (
 from em_impute.job.engine import EngineOptions
 from em_impute.job.job import BATCH_ROWS, Job, job_schema
 from em_impute.job.mistakes import CannotRun, JobError, Problem
+from em_impute.job.notify import Notify, Occasion
 from em_impute.job.options import (
     CLUSTER,
     CLUSTERS,
@@ -84,6 +86,8 @@ __all__ = [
     "KeptRuns",
     "Logit",
     "ModelOptions",
+    "Notify",
+    "Occasion",
     "Problem",
     "Schedule",
     "SelfTestOptions",

@@ -25,6 +25,7 @@ from em_impute.job.families import (
     require_summary,
 )
 from em_impute.job.mistakes import CannotRun, Places, dotted
+from em_impute.job.notify import Notify
 from em_impute.job.options import (
     Imputation,
     KeptRuns,
@@ -121,6 +122,12 @@ class Job(Section):
         description="When the job runs by itself, once deployed or served: one schedule, or a list "
         "of them; default: only when asked.",
         examples=[{"cron": "0 3 * * *"}],
+    )
+    notify: Notify | None = Field(
+        None,
+        description="Which blocks of Prefect send a message when a run of the deployed job ends "
+        "badly; default: none.",
+        examples=[{"slack": {"block": "on-call"}, "on": ["refused", "failed", "lost"]}],
     )
 
     _places: Places = PrivateAttr(default_factory=Places)

@@ -39,6 +39,8 @@ from em_impute.tables.progress import Listener, heard_by, in_words
 TAG = "em_impute"
 ENDED = "em-impute.ended"
 """The event after which nothing more is heard of a run."""
+STATE = "em-impute.state"
+"""The label of that event which says by which state the run has ended."""
 # Names the address under which the folder of the runs is served, where it is.
 RUNS_URL = "EM_IMPUTE_RUNS_URL"
 # No user and password, and nothing after which a path cannot go on.
@@ -320,16 +322,24 @@ def tell_ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
     Prefect may hold its own event of that back for a quarter of an hour, until one has come that
     this one follows. Nothing precedes ours.
     """
+    related = [
+        {
+            "prefect.resource.id": f"prefect.flow.{flow_run.flow_id}",
+            "prefect.resource.role": "flow",
+            "prefect.resource.name": flow.name,
+        }
+    ]
+    if flow_run.deployment_id:
+        related.append(
+            {
+                "prefect.resource.id": f"prefect.deployment.{flow_run.deployment_id}",
+                "prefect.resource.role": "deployment",
+            }
+        )
     emit_event(
         ENDED,
-        {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}"},
-        related=[
-            {
-                "prefect.resource.id": f"prefect.flow.{flow_run.flow_id}",
-                "prefect.resource.role": "flow",
-                "prefect.resource.name": flow.name,
-            }
-        ],
+        {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", STATE: state.name or ""},
+        related=related,
         payload={"state": state.name},
     )
 
