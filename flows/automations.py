@@ -96,6 +96,10 @@ def _for_lost_runs(
 # --- Messages ----------------------------------------------------------------------------------
 
 
+# A server that was not given its own address has no link.
+RUN = "{{ flow_run.name }}\n{{ flow_run | ui_url or '' }}"
+
+
 @dataclass(frozen=True)
 class Occurrence:
     """What a message is about: in words after the job's name, and the event that it follows."""
@@ -195,7 +199,7 @@ def _message(
     job: Job, about: Occurrence, deployment: UUID, senders: Sequence[UUID]
 ) -> AutomationCore:
     subject = f"{job.name} {about.words}"
-    body = f"{about.text}\n\n{{{{ flow_run.name }}}}: {{{{ flow_run | ui_url }}}}"
+    body = f"{about.text}\n\n{RUN}"
     return AutomationCore(
         name=_name(job.name, about),
         description=f"Sends a message when a run of the job {subject}.",

@@ -99,6 +99,7 @@ DOORS = {
     },
     "em_impute.flows": {"em_impute.blocks": "top", "em_impute.cli": "inside"},
     "em_impute.flows.impute": {
+        "em_impute.flows.automations": "top",
         "em_impute.flows.backfill": "top",
         "em_impute.flows.deployments": "top",
         "em_impute.flows.job_block": "inside",

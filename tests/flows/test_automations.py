@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from uuid import UUID
 
 import pandas as pd
 import pytest
-from conftest import WriteJob
+from conftest import ROOT, WriteJob
 from holed_tables import factor_table
 from prefect import get_client
 from prefect.blocks.notifications import (
@@ -196,18 +197,33 @@ def test_what_a_job_asks_for_is_made_once_and_removed_when_it_no_longer_does(
 
 
 @pytest.mark.parametrize(
-    ("notify", "missing"),
+    ("key", "block", "missing"),
     [
-        ({"slack": {"block": "nowhere"}}, "notify.slack.block: Prefect has no block "
-         "slack-webhook/nowhere that sends messages; there are custom-webhook/here, ms-teams"),
-        ({"email": {"block": "secret/here"}}, "notify.email.block: Prefect has no block "
-         "secret/here that sends messages"),
+        ("slack", "nowhere", "block slack-webhook/nowhere that sends messages; there are .*/here"),
+        ("email", "secret/here", "block secret/here that sends messages"),
     ],
-)  # fmt: skip
+)
 def test_a_block_that_is_not_there_is_an_error_before_anything_is_deployed(
-    prefect_server: PrefectServer, blocks: Receiver, notify: dict[str, Any], missing: str
+    prefect_server: PrefectServer, blocks: Receiver, key: str, block: str, missing: str
 ) -> None:
-    with pytest.raises(CannotRun, match=missing):
-        deploy(job("blocked_before"), job("blocked", notify=notify))
+    with pytest.raises(CannotRun, match=f"notify.{key}.block: Prefect has no {missing}"):
+        deploy(job("blocked_before"), job("blocked", notify={key: {"block": block}}))
     deployed = {"deployments": {"name": {"any_": ["blocked_before", "blocked"]}}}
     assert prefect_server.ask("deployments/filter", deployed) == []
+
+
+def test_the_job_and_the_blocks_of_the_page_on_messages(
+    prefect_server: PrefectServer, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "notify.md").read_text()
+    [example] = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "job.yaml").write_text(example)
+    for code in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        exec(code, {})
+    deploy((Path("job.yaml"), load_job(tmp_path / "job.yaml")))
+    assert set(automations(prefect_server, "orders")) == {
+        "was refused",
+        "was published with warnings",
+        "was lost and is tried again",
+        "has drifted",
+    }
