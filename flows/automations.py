@@ -1,4 +1,6 @@
-"""Prefect's automations that come with deployed jobs: lost runs are tried again, and messages sent.
+"""Prefect's automations that come with deployed jobs.
+
+Lost runs are tried again, messages are sent, and jobs run after others.
 
 An automation is known by its name, and made anew only where it says something else than it should:
 at each update the server forgets the runs of which it waits to hear.
@@ -16,10 +18,11 @@ from uuid import UUID
 from prefect.automations import Automation, AutomationCore
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState, SendNotification
+from prefect.events.actions import ChangeFlowRunState, RunDeployment, SendNotification
 from prefect.events.filters import AutomationFilter, AutomationFilterName
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
 from em_impute.flows.impute import ENDINGS, impute
@@ -160,48 +163,13 @@ def _notification_blocks(client: SyncPrefectClient) -> Iterator[tuple[str, UUID]
             return
 
 
-def keep_automations_of(
-    client: SyncPrefectClient, job: Job, deployment: UUID, blocks: Mapping[str, UUID]
-) -> None:
-    """Make the automations that a job asks for, and remove those that it does not any more.
-
-    Parameters
-    ----------
-    client : SyncPrefectClient
-    job : Job
-    deployment : UUID
-        Only its runs count.
-    blocks : mapping of str to UUID
-        What `notification_blocks` has found.
-    """
-    wanted = []
-    if job.notify:
-        senders = [blocks[name] for name in job.notify.blocks.values()]
-        wanted = [_message(job, OCCURRENCES[one], deployment, senders) for one in job.notify.on]
-    _keep(client, wanted, _names(job.name))
-
-
-def remove_automations_of(client: SyncPrefectClient, job: str) -> None:
-    """Remove all automations of a job, by its name."""
-    _keep(client, [], _names(job))
-
-
-def _names(job: str) -> set[str]:
-    """The names of all automations that a job may have."""
-    return {_name(job, one) for one in OCCURRENCES.values()}
-
-
-def _name(job: str, about: Occurrence) -> str:
-    return f"em_impute: {job} {about.words}"
-
-
 def _message(
     job: Job, about: Occurrence, deployment: UUID, senders: Sequence[UUID]
 ) -> AutomationCore:
     subject = f"{job.name} {about.words}"
     body = f"{about.text}\n\n{RUN}"
     return AutomationCore(
-        name=_name(job.name, about),
+        name=_name(job.name, about.words),
         description=f"Sends a message when a run of the job {subject}.",
         trigger=EventTrigger(
             posture=Posture.Reactive,
@@ -221,6 +189,110 @@ def _message(
             for sender in senders
         ],
     )
+
+
+# --- Jobs that run after others ----------------------------------------------------------------
+
+AFTER = "runs after another job"
+
+
+def check_order(client: SyncPrefectClient, jobs: Collection[Job]) -> None:
+    """See that each job that a job runs after is there, and that there is an end to it.
+
+    Raises
+    ------
+    CannotRun
+    """
+    after = {job.name: job.after for job in jobs}
+    for job in jobs:
+        if job.after is None:
+            continue
+        if job.after not in after and not _is_deployed(client, job.after):
+            raise CannotRun(
+                f"{job.place('after')}: after: no job {job.after} is deployed; name its file, too, "
+                "or deploy it first."
+            )
+        follows = [job.name]
+        while (before := after.get(follows[-1])) and before not in follows:
+            follows.append(before)
+        if before:
+            raise CannotRun(
+                f"{job.place('after')}: after: the jobs {listed(follows)} would run after each "
+                "other without end; take `after` from one of them."
+            )
+
+
+def _is_deployed(client: SyncPrefectClient, job: str) -> bool:
+    try:
+        client.read_deployment_by_name(f"{impute.name}/{job}")
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def _following(job: Job, after: str, deployment: UUID) -> AutomationCore:
+    return AutomationCore(
+        name=_name(job.name, AFTER),
+        description=f"Runs {job.name} each time the job {after} has published.",
+        trigger=EventTrigger(
+            posture=Posture.Reactive,
+            expect={"em-impute.published"},
+            match=ResourceSpecification({"prefect.resource.id": f"em-impute.job.{after}"}),
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[
+            RunDeployment(
+                source="selected",
+                deployment_id=deployment,
+                parameters={"date": "{{ event.payload.date }}"},
+            )
+        ],
+    )
+
+
+# --- Those of a job ----------------------------------------------------------------------------
+
+
+def keep_automations_of(
+    client: SyncPrefectClient, job: Job, deployment: UUID, blocks: Mapping[str, UUID]
+) -> None:
+    """Make the automations that a job asks for, and remove those that it does not any more.
+
+    Parameters
+    ----------
+    client : SyncPrefectClient
+    job : Job
+    deployment : UUID
+        Only its runs count.
+    blocks : mapping of str to UUID
+        What `notification_blocks` has found.
+    """
+    wanted = []
+    if job.after:
+        wanted.append(_following(job, job.after, deployment))
+    if job.notify:
+        senders = [blocks[name] for name in job.notify.blocks.values()]
+        wanted += [
+            _message(job, about, deployment, senders)
+            for one, about in OCCURRENCES.items()
+            if one in job.notify.on
+        ]
+    _keep(client, wanted, _names(job.name))
+
+
+def remove_automations_of(client: SyncPrefectClient, job: str) -> None:
+    """Remove all automations of a job, by its name."""
+    _keep(client, [], _names(job))
+
+
+def _names(job: str) -> set[str]:
+    """The names of all automations that a job may have."""
+    return {_name(job, words) for words in (AFTER, *(one.words for one in OCCURRENCES.values()))}
+
+
+def _name(job: str, words: str) -> str:
+    return f"em_impute: {job} {words}"
 
 
 # --- Kept as they should be --------------------------------------------------------------------

@@ -36,6 +36,7 @@ from prefect.schedules import Cron, Interval, RRule, Schedule
 from prefect.types.entrypoint import EntrypointType
 
 from em_impute.flows.automations import (
+    check_order,
     keep_automations,
     keep_automations_of,
     notification_blocks,
@@ -74,10 +75,11 @@ def serve_jobs(jobs: Sequence[tuple[Path, Job]], runs: Path) -> None:
     Raises
     ------
     CannotRun
-        If a job names a block that is not there.
+        If a job names a block, or a job to run after, that is not there.
     """
     runner = _Runner()
     with get_client(sync_client=True) as client:
+        check_order(client, [job for _, job in jobs])
         blocks = notification_blocks(client, [job for _, job in jobs])
         for path, job in jobs:
             deployment = runner.add_deployment(_deployment(path, job, runs.absolute()))
@@ -138,9 +140,10 @@ def deploy_jobs(
     Raises
     ------
     CannotRun
-        If there is no such pool, or a job names a block that is not there.
+        If there is no such pool, or a job names a block, or a job to run after, that is not there.
     """
     with get_client(sync_client=True) as client:
+        check_order(client, [job for _, job in jobs])
         blocks = notification_blocks(client, [job for _, job in jobs])
         try:
             client.read_work_pool(pool)

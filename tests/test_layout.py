@@ -119,7 +119,6 @@ DOORS = {
     "distributed": {"em_impute.tables.engines": "inside"},
     # Only of a run whose lineage somebody wants.
     "openlineage": {
-        "em_impute.runs.lineage.datasets": "top",
         "em_impute.runs.lineage.events": "top",
         "em_impute.runs.lineage.facets": "top",
         "em_impute.runs.lineage.sending": "inside",

@@ -123,6 +123,13 @@ class Job(Section):
         "of them; default: only when asked.",
         examples=[{"cron": "0 3 * * *"}],
     )
+    after: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        description="Name of another job: each time that has published, this job, once deployed, "
+        "runs with its data date; default: none.",
+        examples=["airquality"],
+    )
     notify: Notify | None = Field(
         None,
         description="Which blocks of Prefect send a message when a run of the deployed job ends "
@@ -208,6 +215,13 @@ class Job(Section):
         if "model" in known:
             require_summary(known["model"], "a state")
         return state
+
+    @field_validator("after")
+    @classmethod
+    def _another_job(cls, after: str | None, info: ValidationInfo) -> str | None:
+        if after is not None and after == info.data.get("name"):
+            raise ValueError("expected the name of another job; this one would never end")
+        return after
 
     @property
     def schedules(self) -> tuple[Schedule, ...]:

@@ -29,7 +29,9 @@ from prefect.settings import PREFECT_UI_URL
 
 from em_impute.gaussian import Iteration
 from em_impute.gaussian.filling import FittedModel
+from em_impute.job import Job
 from em_impute.job.legible import in_markdown
+from em_impute.plugin.assets import Assets, assets_of, tell_materialized
 from em_impute.reporting import render
 from em_impute.reporting.brief import in_brief
 from em_impute.reporting.parts import Parts
@@ -284,16 +286,21 @@ def _how_many(shown: int, total: int, what: str) -> str:
     return f"{total:,} {what}" if shown == total else f"{shown:,} of {total:,} {what}"
 
 
-def announce(report: Report, stopped_by: str | None, page: str | None, parts: Parts) -> None:
+def announce(
+    report: Report, job: Job, stopped_by: str | None, page: str | None, parts: Parts
+) -> None:
     """Emit the run's event, `em-impute.published` or `em-impute.refused`; no cell is in it.
 
-    Its resource is the job, the flow run is related to it, and its payload is the report in brief,
-    with `page` and with what the run was stopped by. If the estimates have moved since the last
+    Its resource is the job, the flow run and the job's tables are related to it, and its payload is
+    the report in brief, with `page` and with what the run was stopped by. What was published is
+    also an event of the target as an asset. If the estimates have moved since the last
     published run, `em-impute.drifted` follows, with that run and with what has moved.
 
     Parameters
     ----------
     report : Report
+    job : Job
+        Whose tables are related to the events.
     stopped_by : str or None
         What kind of thing stopped the run.
     page : str or None
@@ -310,10 +317,16 @@ def announce(report: Report, stopped_by: str | None, page: str | None, parts: Pa
     brief = parts.make("the run in brief", lambda: asdict(in_brief(report)), least)
     payload = brief | {"stopped_by": stopped_by, "page": page}
     event = "published" if report.published else "refused"
-    parts.make(f"event {event}", lambda: _emit(event, report.job, payload), None)
+    assets = parts.make("names of the tables", lambda: assets_of(job), Assets())
+    related = assets.related()
+    parts.make(f"event {event}", lambda: _emit(event, report.job, payload, related), None)
+    if report.published:
+        parts.make("event of the target", lambda: tell_materialized(assets, report), None)
     if (drift := report.drift) and drift.drifted:
         moved = {"since": drift.run, "changes": list(drift.sentences)}
-        parts.make("event drifted", lambda: _emit("drifted", report.job, payload | moved), None)
+        parts.make(
+            "event drifted", lambda: _emit("drifted", report.job, payload | moved, related), None
+        )
 
 
 def tell_ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -344,7 +357,7 @@ def tell_ended(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> No
     )
 
 
-def _emit(event: str, job: str, payload: dict[str, Any]) -> None:
+def _emit(event: str, job: str, payload: dict[str, Any], related: list[dict[str, str]]) -> None:
     resource = {"prefect.resource.id": f"em-impute.job.{job}", "prefect.resource.name": job}
     # Prefect relates the run, its flow, its deployment and their tags to the event by itself.
-    emit_event(f"em-impute.{event}", resource, payload=payload)
+    emit_event(f"em-impute.{event}", resource, related=related, payload=payload)

@@ -267,7 +267,11 @@ def report(run: Run, found: Found) -> Outcome:
             "address of the page", lambda: artifacts.page_address(run.job.name, run.id), None
         )
         parts.make("artifacts", lambda: artifacts.leave_report(key, numbers, page, parts), None)
-        parts.make("events", lambda: artifacts.announce(numbers, found.stopped, page, parts), None)
+        parts.make(
+            "events",
+            lambda: artifacts.announce(numbers, run.job, found.stopped, page, parts),
+            None,
+        )
 
     return ending.report(run, found, get_run_logger(), show)
 

@@ -1,4 +1,4 @@
-"""Messages of runs that end badly: automations of a real server, and what arrives at a webhook."""
+"""Automations of deployed jobs on a real server: messages to a webhook, and runs after others."""
 
 from __future__ import annotations
 
@@ -227,3 +227,78 @@ def test_the_job_and_the_blocks_of_the_page_on_messages(
         "was lost and is tried again",
         "has drifted",
     }
+
+
+# --- Jobs that run after others ----------------------------------------------------------------
+
+
+def runs_of(server: PrefectServer, job: str, number: int) -> list[dict[str, Any]]:
+    """So many runs of a job's deployment, the first first, as soon as they are there."""
+    query = {
+        "deployments": {"name": {"any_": [job]}},
+        "flow_runs": {"tags": {"all_": [job]}},
+        "sort": "EXPECTED_START_TIME_ASC",
+    }
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found: list[dict[str, Any]] = server.ask("flow_runs/filter", query)
+        if len(found) >= number:
+            return found
+        time.sleep(0.1)
+    pytest.fail(f"{job} has fewer than {number} runs.")
+
+
+def test_a_job_runs_when_the_one_before_it_has_published_and_only_then(
+    prefect_server: PrefectServer, write_job: WriteJob
+) -> None:
+    """The second job reads what the first has published of the same day."""
+    table = "day,x\n1,1.0\n2,\n3,3.5\n4,4.0\n5,5.5\n"
+    whole = {"expect_table_row_count_to_be_between": {"min_value": 5}}
+    write_job(
+        table, name="first", target={"path": "out/{date}.csv"}, checks={"input": [whole]}
+    ).rename("first.yaml")
+    write_job(
+        name="second",
+        source={"path": "out/{date}.csv"},
+        target={"path": "out/all.csv"},
+        after="first",
+    ).rename("second.yaml")
+    files = [(path, load_job(path)) for path in (Path("second.yaml"), Path("first.yaml"))]
+    deploy(*files)
+
+    def run_first(date: str) -> State[Any]:
+        flow_run = start("first")
+        parameters = flow_run.parameters | {"date": date}
+        state = run_flow(impute, flow_run, parameters=parameters, return_type="state")
+        assert isinstance(state, State)
+        return state
+
+    assert run_first("2026-03-01").is_completed()
+    Path("in.csv").write_text("day,x\n1,\n2,\n")
+    refused = run_first("2026-03-02")
+    assert refused.name == "Refused"
+    Path("in.csv").write_text(table)
+    assert run_first("2026-03-03").is_completed()
+    # What the server does after an event comes in the events' order.
+    begun = runs_of(prefect_server, "second", 2)
+    assert [one["parameters"]["date"] for one in begun] == ["2026-03-01", "2026-03-03"]
+    assert begun[0]["parameters"]["job"] == str(Path("second.yaml").absolute())
+    with get_client(sync_client=True) as client:
+        flow_run = client.read_flow_run(UUID(begun[0]["id"]))
+    state = run_flow(impute, flow_run, parameters=flow_run.parameters, return_type="state")
+    assert isinstance(state, State)
+    assert state.is_completed(), state.message
+    assert Path("out/all.csv").read_bytes() == Path("out/2026-03-01.csv").read_bytes()
+
+    deploy(job("second"))
+    assert automations(prefect_server, "second") == {}
+
+
+def test_a_job_that_is_not_there_or_waits_for_itself_is_an_error() -> None:
+    with pytest.raises(CannotRun, match="after: no job nobody is deployed; name its file, too"):
+        deploy(job("waiting", after="nobody"))
+    circle = job("one", after="three"), job("two", after="one"), job("three", after="two")
+    with pytest.raises(CannotRun, match="the jobs one, three, two would run after each other"):
+        deploy(job("before"), *circle)
+    deploy(job("before"))
+    deploy(job("waiting", after="before"))

@@ -281,6 +281,9 @@ def test_a_run_is_announced_with_its_counts(prefect_server: PrefectServer, runs:
         assert event["payload"]["verdict"] == flow_run["state"]["message"]
         assert event["payload"]["run"] == folder.name
         assert event["payload"]["page"].endswith(f"/Tw_ice/{folder.name}/report.html")
+        for role, table in (("source", "in"), ("target", "out")):
+            file = folder.parents[2] / f"{table}.parquet"
+            assert related[role]["prefect.resource.id"] == f"file://{file}"
     keys = {field.name for field in fields(Brief)} | {"stopped_by", "page"}
     assert published["payload"].keys() == refused["payload"].keys() == keys
     counts = {"rows": 1000, "columns": 4, "missing_cells": 1936, "imputed_cells": 1936}
@@ -288,6 +291,45 @@ def test_a_run_is_announced_with_its_counts(prefect_server: PrefectServer, runs:
     assert published["payload"]["stopped_by"] is None
     assert refused["payload"]["stopped_by"] == "refused"
     assert refused["payload"]["failed_checks"] == 1
+
+
+def test_the_target_is_an_asset_that_the_published_run_has_made_of_the_source(
+    prefect_server: PrefectServer, runs: Runs
+) -> None:
+    folder = runs.folders[0].parents[2]
+    source, target = f"file://{folder / 'in.parquet'}", f"file://{folder / 'out.parquet'}"
+    # The refused run came later, and the events of both are there.
+    assert events(prefect_server, "em-impute.job.Tw_ice", 2)
+    [made] = events(prefect_server, target, 1)
+    [referenced] = events(prefect_server, source, 1)
+    assert made["event"] == "prefect.asset.materialization.succeeded"
+    assert referenced["event"] == "prefect.asset.referenced"
+    related = {one["prefect.resource.role"]: one["prefect.resource.id"] for one in made["related"]}
+    assert related["asset"] == source
+    assert related["asset-materialized-by"] == "em_impute"
+    assert related["flow-run"] == f"prefect.flow-run.{runs.published['id']}"
+    assert made["payload"] == {
+        "job": "Tw_ice",
+        "run": runs.folders[0].name,
+        "date": None,
+        "outcome": "published",
+        "verdict": runs.published["state"]["message"],
+        "rows": 1000,
+        "imputed_cells": 1936,
+        "left_cells": 0,
+    }
+
+
+def test_an_asset_that_cannot_be_announced_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PrefectException("no")
+
+    monkeypatch.setattr("em_impute.plugin.artifacts.tell_materialized", refuse)
+    state = impute(job(tmp_path, "unannounced"), tmp_path / "runs", return_state=True)
+    assert state.name == "Published with warnings"
+    assert "event of the target (PrefectException)" in str(state.message)
 
 
 def test_the_last_event_of_a_run_waits_for_no_other(

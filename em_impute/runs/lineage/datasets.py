@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from openlineage.client.naming.dataset import LocalFileSystem, Postgres
-
 from em_impute.job import (
     DatabaseSource,
     DatabaseTarget,
@@ -35,6 +33,12 @@ class Name:
 
     namespace: str
     name: str
+
+    @property
+    def uri(self) -> str:
+        """Both in one address."""
+        joint = "://" if self.namespace == "file" else "/"
+        return f"{self.namespace}{joint}{self.name}"
 
 
 def source_of(job: Job) -> Name:
@@ -66,8 +70,7 @@ def _name(place: Source | Target, query: str) -> Name:
 
 
 def _name_of(path: Path) -> Name:
-    naming = LocalFileSystem(path.absolute().as_posix())
-    return Name(naming.get_namespace(), naming.get_name())
+    return Name("file", path.absolute().as_posix())
 
 
 def _name_of_url(url: str) -> Name:
@@ -87,7 +90,5 @@ def _name_in_database(place: DatabaseSource | DatabaseTarget, query: str) -> Nam
     if engine != "postgresql":
         file = database_file(parts).absolute()
         return Name(f"{engine}://{file.as_posix()}", f"{file.stem}.{schema}.{name}")
-    host, _, port = server(parts).rpartition(":")
     database = unquote(parts.path.strip("/") or parts.username or "postgres")
-    naming = Postgres(host, port, database, schema, name)
-    return Name(naming.get_namespace(), naming.get_name())
+    return Name(f"postgres://{server(parts)}", f"{database}.{schema}.{name}")
