@@ -377,3 +377,14 @@ def test_missingness_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     report = (folder / "report.html").read_text()
     for words in (mcar["expected"], match["observed"]):
         assert words in unescape(report)
+
+
+def test_a_job_after_another_runs_by_hand_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only its deployment waits for the other one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    result = em_impute("run", ROOT / "configs" / "after.yaml")
+    assert result.exit_code == 0, result.output
+    assert pq.read_table("out/airquality_drawn.parquet").to_pandas().notna().all(axis=None)

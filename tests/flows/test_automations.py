@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT, WriteJob
 from holed_tables import factor_table
 from prefect import get_client
+from prefect.automations import Automation
 from prefect.blocks.notifications import (
     CustomWebhookNotificationBlock,
     MicrosoftTeamsWebhook,
@@ -22,9 +23,12 @@ from prefect.blocks.notifications import (
 )
 from prefect.blocks.system import Secret
 from prefect.client.schemas.objects import FlowRun
+from prefect.events.actions import SendNotification
+from prefect.events.schemas.automations import EventTrigger
 from prefect.flow_engine import run_flow
 from prefect.states import State, StateType
 from receivers import Receiver, receiving
+from ruamel.yaml import YAML
 from servers import PrefectServer
 
 from em_impute.flows.automations import AGAIN, SILENT
@@ -35,6 +39,11 @@ from em_impute.job import CannotRun, Job, load_job
 pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
 
 OCCASIONS = ["refused", "failed", "warnings", "lost", "drifted"]
+
+
+def blocks_of(page: str, language: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -215,10 +224,9 @@ def test_a_block_that_is_not_there_is_an_error_before_anything_is_deployed(
 def test_the_job_and_the_blocks_of_the_page_on_messages(
     prefect_server: PrefectServer, tmp_path: Path
 ) -> None:
-    page = (ROOT / "docs" / "notify.md").read_text()
-    [example] = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    [example] = blocks_of("notify.md", "yaml")
     (tmp_path / "job.yaml").write_text(example)
-    for code in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+    for code in blocks_of("notify.md", "python"):
         exec(code, {})
     deploy((Path("job.yaml"), load_job(tmp_path / "job.yaml")))
     assert set(automations(prefect_server, "orders")) == {
@@ -248,8 +256,19 @@ def runs_of(server: PrefectServer, job: str, number: int) -> list[dict[str, Any]
     pytest.fail(f"{job} has fewer than {number} runs.")
 
 
+def say_when_made(table: Path) -> None:
+    """Have the webhook hear when a table is published, by the trigger on the page."""
+    [trigger] = YAML(typ="safe").load(blocks_of("assets.md", "yaml")[-1])["triggers"]
+    trigger["match"]["prefect.resource.id"] = f"file://{table}"
+    with get_client(sync_client=True) as client:
+        webhook = client.read_block_document_by_name("here", "custom-webhook")
+    message = SendNotification(block_document_id=webhook.id, subject="It is there", body="Here.")
+    waits = EventTrigger.model_validate(trigger | {"threshold": 1, "within": 0})
+    Automation(name="a table is there", trigger=waits, actions=[message]).create()
+
+
 def test_a_job_runs_when_the_one_before_it_has_published_and_only_then(
-    prefect_server: PrefectServer, write_job: WriteJob
+    prefect_server: PrefectServer, write_job: WriteJob, blocks: Receiver, arrived: Arrived
 ) -> None:
     """The second job reads what the first has published of the same day."""
     table = "day,x\n1,1.0\n2,\n3,3.5\n4,4.0\n5,5.5\n"
@@ -265,6 +284,7 @@ def test_a_job_runs_when_the_one_before_it_has_published_and_only_then(
     ).rename("second.yaml")
     files = [(path, load_job(path)) for path in (Path("second.yaml"), Path("first.yaml"))]
     deploy(*files)
+    say_when_made(Path("out/2026-03-01.csv").absolute())
 
     def run_first(date: str) -> State[Any]:
         flow_run = start("first")
@@ -290,8 +310,22 @@ def test_a_job_runs_when_the_one_before_it_has_published_and_only_then(
     assert state.is_completed(), state.message
     assert Path("out/all.csv").read_bytes() == Path("out/2026-03-01.csv").read_bytes()
 
+    # As the page has it, any automation may wait for the first one's target.
+    assert arrived("It is there")
+
     deploy(job("second"))
     assert automations(prefect_server, "second") == {}
+
+
+def test_the_job_of_configs_and_of_the_page_runs_after_the_quickstart(
+    prefect_server: PrefectServer, tmp_path: Path
+) -> None:
+    configs = [ROOT / "configs" / name for name in ("after.yaml", "quickstart.yaml")]
+    (tmp_path / "job.yaml").write_text(blocks_of("assets.md", "yaml")[0])
+    assert load_job(tmp_path / "job.yaml") == load_job(configs[0])
+    deploy(*((config, load_job(config)) for config in configs))
+    assert set(automations(prefect_server, "airquality_drawn")) == {"runs after another job"}
+    assert automations(prefect_server, "airquality") == {}
 
 
 def test_a_job_that_is_not_there_or_waits_for_itself_is_an_error() -> None:

@@ -180,6 +180,7 @@ def jobs(draw: st.DrawFn) -> Job:
                 "format": draw(st.sampled_from(["csv", "parquet"])),
             },
             "schedule": draw(st.none() | schedules | st.lists(schedules, max_size=3)),
+            "after": draw(st.sampled_from([None, "before"])),
             "notify": draw(st.sampled_from([None, {"slack": {"block": "a"}, "on": ["lost"]}])),
         }
     )

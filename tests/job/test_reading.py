@@ -181,7 +181,7 @@ def test_halves_of_characters_are_refused() -> None:
 JOB_KEYS = (
     "name, description, tags, source, columns, model, imputation, self_test, checks, target, "
     "report, engine, state, batch_rows, time_limit, keep_runs, schedule, "
-    "notify"
+    "after, notify"
 )
 NO_FORMAT = (
     "the path ends in none of .csv, .parquet, .pq, .feather, .arrow, .jsonl, .ndjson; "

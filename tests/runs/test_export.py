@@ -98,6 +98,7 @@ def answered(exported: Export, table: pa.Table, dialect: str, answer: Answer) ->
 # --- The jobs in configs/ ----------------------------------------------------------------------
 
 REFUSED = {
+    "after.yaml": "it draws its cells (imputation.method: draw)",
     "clusters.yaml": "This run's model is a mixture, and a query has a mean and a covariance",
     "dask.yaml": "it draws its cells (imputation.method: draw)",
     "factors.yaml": "This run's model is a factor model, and a query has a mean and a covariance",
