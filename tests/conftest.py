@@ -57,6 +57,7 @@ LONGEST = (
     "test_self_test_pages.py",
     "test_render.py",
     "test_artifacts.py",
+    "test_automations.py",
     "test_target_killed.py",
     "test_target.py",
     "test_source.py",

@@ -15,6 +15,7 @@ import pytest
 from conftest import EM_IMPUTE, WriteJob
 from holed_tables import factor_table
 from prefect import get_client
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.exceptions import ObjectNotFound
 from servers import PrefectServer
 
@@ -58,7 +59,12 @@ def test_a_cron_schedule_fires_by_itself(
     write_job: WriteJob,
 ) -> None:
     rows = pd.DataFrame({"x": range(30), "y": [None, *(2.0 * i + i % 3 for i in range(1, 30))]})
-    write_job(rows.to_csv(index=False), schedule={"cron": "* * * * *", "timezone": "UTC"})
+    CustomWebhookNotificationBlock(name="served", url="http://127.0.0.1:9").save("served")
+    write_job(
+        rows.to_csv(index=False),
+        schedule={"cron": "* * * * *", "timezone": "UTC"},
+        notify={"webhook": {"block": "served"}, "on": ["refused"]},
+    )
     target, server = Path("out/filled.csv"), serve()
     _when(lambda: target.exists() or server.poll() is not None)
     assert target.exists(), LOG.read_text()
@@ -70,6 +76,8 @@ def test_a_cron_schedule_fires_by_itself(
     assert flow_run["name"].startswith("test, ")
     assert flow_run["name"].endswith(":00")
     assert {"em_impute", "test"} <= set(flow_run["tags"])
+    automations = prefect_server.ask("automations/filter", {})
+    assert "em_impute: test was refused" in {one["name"] for one in automations}
 
 
 def test_sigterm_during_a_run(
