@@ -17,6 +17,7 @@ from prefect.server.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from servers import PrefectServer
 
+from em_impute.flows.automations import LOST, LOST_BEFORE
 from em_impute.flows.deployments import deploy_jobs
 from em_impute.job import CannotRun, Job, load_job
 
@@ -95,7 +96,7 @@ def test_deploying_again_leaves_the_automations_alone(prefect_server: PrefectSer
 
     def automations() -> dict[str, Any]:
         found = prefect_server.ask("automations/filter", {})
-        return {one["name"]: one for one in found if one["name"].startswith("em_impute: ")}
+        return {one["name"]: one for one in found if one["name"] in (LOST, LOST_BEFORE)}
 
     deploy(job("again"))
     before = automations()
