@@ -60,6 +60,13 @@ def test_a_job_cannot_be_changed() -> None:
         load(MINIMAL).name = "other"  # type: ignore[misc]
 
 
+def test_a_job_does_not_run_after_itself() -> None:
+    assert load(f"{MINIMAL}after: before").after == "before"
+    assert complaints(f"{MINIMAL}after: air") == [
+        "4:8: after: expected the name of another job; this one would never end"
+    ]
+
+
 # --- A job elsewhere than in its file ----------------------------------------------------------
 
 
