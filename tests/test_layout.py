@@ -125,6 +125,7 @@ DOORS = {
     },
     "em_impute.runs.lineage.events": {"em_impute.runs.lineage.sending": "inside"},
     "deltalake": {"em_impute.tables.lakehouse": "inside"},
+    "pyiceberg": {"em_impute.tables.lakehouse": "inside"},
     "rich": {"em_impute.cli.terminal": "top"},
     "em_impute.cli.terminal": {"em_impute.cli.run": "top", "em_impute.cli.main": "inside"},
     # What these bring along, the command that needs it waits for, and no other.

@@ -25,7 +25,7 @@ DESCRIPTIONS = (
     "em_impute/tables/groups.py",
     "em_impute/tables/progress.py",
     "em_impute/tables/databases/published_rows.py",
-    "em_impute/tables/lakehouse/delta_rows.py",
+    "em_impute/tables/lakehouse/published_rows.py",
     "em_impute/tables/sql/dbt.py",
     "em_impute/tables/sql/select.py",
     "em_impute/tables/columns/unfilled.py",

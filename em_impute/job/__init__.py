@@ -4,7 +4,7 @@ A key of a section is a field of the section's class, and what its value may be 
 
 - `source`: the table to read; `target`: the table to write. What both share is in `table_file`
   (where they have a `path`), `database` (where they have a `url`) and `lakehouse` (where their
-  `format` is `delta`).
+  `format` is `delta` or `iceberg`).
 - `columns`: the part of each column.
 - `options`: `model`, `imputation`, `self_test`, `report` and `keep_runs`.
 - `checks`: the expectations of Great Expectations.
@@ -51,9 +51,22 @@ from em_impute.job.options import (
 )
 from em_impute.job.reading import load_job, parse_job
 from em_impute.job.schedule import Schedule
-from em_impute.job.source import CsvOptions, DatabaseSource, DeltaSource, FileSource, Source
+from em_impute.job.source import (
+    CsvOptions,
+    DatabaseSource,
+    DeltaSource,
+    FileSource,
+    IcebergSource,
+    Source,
+)
 from em_impute.job.state import State
-from em_impute.job.target import DatabaseTarget, DeltaTarget, FileTarget, Target
+from em_impute.job.target import (
+    DatabaseTarget,
+    DeltaTarget,
+    FileTarget,
+    IcebergTarget,
+    Target,
+)
 
 __all__ = [
     "BATCH_ROWS",
@@ -80,6 +93,8 @@ __all__ = [
     "FileTarget",
     "FromBlock",
     "FromEnvironment",
+    "IcebergSource",
+    "IcebergTarget",
     "Imputation",
     "Job",
     "JobError",

@@ -36,8 +36,8 @@ from em_impute.job.mistakes import (
 )
 from em_impute.job.options import LIMIT_KINDS
 from em_impute.job.schedule import Schedule
-from em_impute.job.source import DatabaseSource, DeltaSource, FileSource
-from em_impute.job.target import DatabaseTarget, DeltaTarget, FileTarget
+from em_impute.job.source import DatabaseSource, DeltaSource, FileSource, IcebergSource
+from em_impute.job.target import DatabaseTarget, DeltaTarget, FileTarget, IcebergTarget
 from em_impute.job.types import Section
 
 # Far above any job; reading a file of this size takes seconds, and the time grows with the size.
@@ -102,8 +102,18 @@ _KINDS = {
 
 # In pydantic's paths the kind of a source or target stands after its key.
 _KINDS_OF_TABLE: dict[str, dict[str, type[Section]]] = {
-    "source": {"file": FileSource, "database": DatabaseSource, "delta": DeltaSource},
-    "target": {"file": FileTarget, "database": DatabaseTarget, "delta": DeltaTarget},
+    "source": {
+        "file": FileSource,
+        "database": DatabaseSource,
+        "delta": DeltaSource,
+        "iceberg": IcebergSource,
+    },
+    "target": {
+        "file": FileTarget,
+        "database": DatabaseTarget,
+        "delta": DeltaTarget,
+        "iceberg": IcebergTarget,
+    },
 }
 
 

@@ -23,7 +23,7 @@ from pydantic import (
 
 from em_impute.job.database import Database, TableName
 from em_impute.job.dates import with_known_dates
-from em_impute.job.lakehouse import DeltaTable, kind_of_table
+from em_impute.job.lakehouse import DeltaTable, IcebergTable, kind_of_table
 from em_impute.job.table_file import Location, TableFile
 from em_impute.job.types import Count, Section, SomeNames
 
@@ -191,9 +191,22 @@ class DeltaSource(DeltaTable):
     missing: MissingSpellings = _MISSING
 
 
+class IcebergSource(IcebergTable):
+    """The Iceberg table to read, at one snapshot of it."""
+
+    version: Count | None = Field(
+        None,
+        ge=0,
+        description="The id of the snapshot to read; default: the current one when the run begins.",
+        examples=[6505842283650261963],
+    )
+    missing: MissingSpellings = _MISSING
+
+
 Source = Annotated[
     Annotated[FileSource, Tag("file")]
     | Annotated[DatabaseSource, Tag("database")]
-    | Annotated[DeltaSource, Tag("delta")],
+    | Annotated[DeltaSource, Tag("delta")]
+    | Annotated[IcebergSource, Tag("iceberg")],
     Discriminator(kind_of_table),
 ]

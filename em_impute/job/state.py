@@ -19,7 +19,7 @@ from pydantic import (
 
 from em_impute.job.dates import is_dated
 from em_impute.job.options import Imputation
-from em_impute.job.source import DatabaseSource, DeltaSource, FileSource
+from em_impute.job.source import DatabaseSource, DeltaSource, FileSource, IcebergSource
 from em_impute.job.table_file import Location
 from em_impute.job.target import DeltaTarget, FileTarget, overlap
 from em_impute.job.types import Section
@@ -101,12 +101,16 @@ def require_room(state: State, source: object, target: object) -> None:
 
 def require_partitions(source: object) -> None:
     """Raise a ValueError if the source has nothing by which its rows can be told from others'."""
-    if isinstance(source, DatabaseSource | DeltaSource) and not is_dated(source):
-        place = (
-            "path, such as lake/{date}"
-            if isinstance(source, DeltaSource)
-            else "query, such as select * from sales where day = date '{date}'"
-        )
+    match source:
+        case DatabaseSource():
+            place = "query, such as select * from sales where day = date '{date}'"
+        case DeltaSource():
+            place = "path, such as lake/{date}"
+        case IcebergSource():
+            place = "table, such as sales.of_{date:%Y%m%d}"
+        case _:
+            return
+    if not is_dated(source):
         raise ValueError(
             "the source has the same name on each date, so that the rows of one night cannot be "
             f"told from those of another; write {{date}} in its {place}"

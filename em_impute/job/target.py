@@ -9,9 +9,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from em_impute.job.database import Database, TableName
-from em_impute.job.lakehouse import DeltaTable, kind_of_table
+from em_impute.job.lakehouse import DeltaTable, IcebergTable, kind_of_table
 from em_impute.job.legible import quoted_if_odd
-from em_impute.job.source import DatabaseSource, DeltaSource, FileSource
+from em_impute.job.source import DatabaseSource, DeltaSource, FileSource, IcebergSource
 from em_impute.job.table_file import Format, Location, TableFile
 from em_impute.job.types import Count, Names, Number
 
@@ -152,10 +152,29 @@ class DeltaTarget(DeltaTable):
     scores: Scores = False
 
 
+class IcebergTarget(IcebergTable):
+    """The Iceberg table to write, in one snapshot, when all else has gone well."""
+
+    mode: Mode = Field(
+        "replace",
+        description="replace: the new rows alone are in the new snapshot; append: rows are added; "
+        "upsert: rows with the same columns.key are replaced, the others added.",
+    )
+    partition_by: Names = Field(
+        (),
+        description="Columns by which the table is partitioned, as they are (identity), when it "
+        "is made.",
+        examples=[["month"]],
+    )
+    clusters: Clusters = False
+    scores: Scores = False
+
+
 Target = Annotated[
     Annotated[FileTarget, Tag("file")]
     | Annotated[DatabaseTarget, Tag("database")]
-    | Annotated[DeltaTarget, Tag("delta")],
+    | Annotated[DeltaTarget, Tag("delta")]
+    | Annotated[IcebergTarget, Tag("iceberg")],
     Discriminator(kind_of_table),
 ]
 
@@ -171,6 +190,12 @@ def require_another_target(source: object, target: Target) -> None:
                 )
         case DatabaseSource() as source, DatabaseTarget():
             if (source.url, source.table) == (target.url, target.table):
+                raise ValueError(
+                    "this is the source's own table, which would be overwritten; "
+                    "choose another table"
+                )
+        case IcebergSource(), IcebergTarget():
+            if (source.catalog, source.table) == (target.catalog, target.table):
                 raise ValueError(
                     "this is the source's own table, which would be overwritten; "
                     "choose another table"

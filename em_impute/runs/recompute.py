@@ -23,7 +23,16 @@ from pydantic import ValidationError
 from em_impute.checks.invariants import Rows, side_by_side
 from em_impute.gaussian import EMResult, GaussianModel, PatternSummary
 from em_impute.gaussian.filling import load_model
-from em_impute.job import CannotRun, DatabaseTarget, DeltaSource, DeltaTarget, FileTarget, Job
+from em_impute.job import (
+    CannotRun,
+    DatabaseTarget,
+    DeltaSource,
+    DeltaTarget,
+    FileTarget,
+    IcebergSource,
+    IcebergTarget,
+    Job,
+)
 from em_impute.job.confinement import OutsideError
 from em_impute.runs import steps
 from em_impute.runs.manifest import installed_versions, read_manifest, this_machine
@@ -96,7 +105,7 @@ def verify(path: Path) -> Verification:
         verification = _compare(folder, again, staged, job, recorded)
         if isinstance(job.target, DatabaseTarget):
             return _with_database(verification, staged, job.target, recorded["run"])
-        if isinstance(job.target, DeltaTarget):
+        if isinstance(job.target, DeltaTarget | IcebergTarget):
             version = recorded["target"].get("version")
             return _with_version(verification, staged, job.target, version)
     return Verification(
@@ -130,9 +139,12 @@ def _with(verification: Verification, found: Comparison) -> Verification:
 
 
 def _with_version(
-    verification: Verification, staged: Staged, target: DeltaTarget, version: int | None
+    verification: Verification,
+    staged: Staged,
+    target: DeltaTarget | IcebergTarget,
+    version: int | None,
 ) -> Verification:
-    from em_impute.tables.lakehouse.delta_rows import compare
+    from em_impute.tables.lakehouse.published_rows import compare
 
     return _with(verification, compare(staged, target, version))
 
@@ -140,7 +152,7 @@ def _with_version(
 def as_read(job: Job, recorded: Mapping[str, Any]) -> Job:
     """The job with its source at the version that the run has read, by its manifest."""
     version = recorded["source"].get("version")
-    if version is None or not isinstance(job.source, DeltaSource):
+    if version is None or not isinstance(job.source, DeltaSource | IcebergSource):
         return job
     source = job.source.model_copy(update={"version": version})
     return job.model_copy(update={"source": source})

@@ -13,10 +13,17 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from em_impute.job import BATCH_ROWS, DatabaseSource, DeltaSource, FileSource, Source
+from em_impute.job import (
+    BATCH_ROWS,
+    DatabaseSource,
+    DeltaSource,
+    FileSource,
+    IcebergSource,
+    Source,
+)
 from em_impute.tables import spelling
 from em_impute.tables.databases import source as databases
-from em_impute.tables.lakehouse import delta_source
+from em_impute.tables.lakehouse import delta_source, iceberg_source
 from em_impute.tables.progress import rows_passed
 from em_impute.tables.reading.folders import OpenSource, open_files
 from em_impute.tables.reading.kinds import check_names
@@ -136,8 +143,9 @@ def _opened(source: Source, work: Path, batch_rows: int, purpose: Purpose) -> It
             schema, batches = databases.open_source(source, batch_rows, purpose.scanned)
             check_names(source, schema.names)
             yield OpenSource(schema, batches)
-        case DeltaSource():
-            read = delta_source.open_source(source)
+        case DeltaSource() | IcebergSource():
+            lake = delta_source if isinstance(source, DeltaSource) else iceberg_source
+            read = lake.open_source(source)
             check_names(source, read.schema.names)
             yield OpenSource(read.schema, read.batches, version=read.version)
 

@@ -1,7 +1,7 @@
 """The target of a job, whichever kind it is: can it be written, publish there, what does it hold.
 
 The table of files is published by `writing.file_target`, that of a database by `databases.target`,
-that of a lakehouse by `lakehouse.delta_target`.
+that of a lakehouse by `lakehouse.delta_target` or `lakehouse.iceberg_target`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from em_impute.job import DatabaseTarget, DeltaTarget, Target
+from em_impute.job import DatabaseTarget, DeltaTarget, IcebergTarget, Target
 from em_impute.tables.databases import target as databases
-from em_impute.tables.lakehouse import delta_target
+from em_impute.tables.lakehouse import delta_target, iceberg_target
 from em_impute.tables.writing import file_target, partitions, places
 from em_impute.tables.writing.formats import check_types
 from em_impute.tables.writing.publications import Standing
@@ -33,6 +33,8 @@ def check_target(target: Target) -> None:
             databases.check_target(target)
         case DeltaTarget():
             delta_target.check_target(target)
+        case IcebergTarget():
+            iceberg_target.check_target(target)
         case _:
             places.check(target)
 
@@ -58,6 +60,8 @@ def check_schema(schema: pa.Schema, target: Target, key: Sequence[str] = ()) -> 
             databases.check_schema(schema, target, key)
         case DeltaTarget():
             delta_target.check_schema(schema, target)
+        case IcebergTarget():
+            iceberg_target.check_schema(schema, target)
         case _:
             partitions.check_columns(schema, target.partition_by or ())
 
@@ -70,6 +74,8 @@ def version(target: Target) -> int | None:
     TargetError, OSError
         If it cannot be asked.
     """
+    if isinstance(target, IcebergTarget):
+        return iceberg_target.version(target)
     return delta_target.version(target) if isinstance(target, DeltaTarget) else None
 
 
@@ -103,6 +109,8 @@ def publish(staged: Staged, target: Target, run_id: str) -> Published:
         return databases.publish(staged, target, run_id, staged.key)
     if isinstance(target, DeltaTarget):
         return delta_target.publish(staged, target, run_id)
+    if isinstance(target, IcebergTarget):
+        return iceberg_target.publish(staged, target, run_id)
     return file_target.publish(staged, target, run_id)
 
 
@@ -118,6 +126,8 @@ def find_published(target: Target, run_id: str) -> Published | None:
         return databases.find_published(target, run_id)
     if isinstance(target, DeltaTarget):
         return delta_target.find_published(target, run_id)
+    if isinstance(target, IcebergTarget):
+        return iceberg_target.find_published(target, run_id)
     return file_target.find_published(target, run_id)
 
 
@@ -141,6 +151,8 @@ def standing(target: Target, name: str, sha256: str) -> Standing:
         return databases.standing(target, name)
     if isinstance(target, DeltaTarget):
         return delta_target.standing(target, name)
+    if isinstance(target, IcebergTarget):
+        return iceberg_target.standing(target, name)
     return file_target.standing(target, name, sha256)
 
 
@@ -150,4 +162,6 @@ def in_doubt(target: Target, name: str) -> str:
         return databases.in_doubt(target, name)
     if isinstance(target, DeltaTarget):
         return delta_target.in_doubt(target, name)
+    if isinstance(target, IcebergTarget):
+        return iceberg_target.in_doubt(target, name)
     return file_target.in_doubt(target, name)

@@ -13,6 +13,8 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +24,7 @@ from databases import read
 from deltalake import DeltaTable, write_deltalake
 from every_kind import assert_same
 from postgres_server import GUARDED, PASSWORD, PostgresServer
+from pyiceberg.catalog.sql import SqlCatalog
 from test_docs import blocks
 
 from em_impute.job import DatabaseSource, EngineOptions, load_job
@@ -123,7 +126,7 @@ def test_delta_to_delta(
     result = em_impute("run", job)
     assert result.exit_code == 0, result.output
     assert "44 missing cells were filled" in result.output
-    [code] = blocks((ROOT / "docs" / "lakehouse.md").read_text(), "python")
+    code, _ = blocks((ROOT / "docs" / "lakehouse.md").read_text(), "python")
     capsys.readouterr()
     exec(code, {})
     assert capsys.readouterr().out.splitlines() == re.findall(r"# (.*)", code)
@@ -150,6 +153,59 @@ def test_delta_to_delta(
         verified = em_impute("verify", runs / manifest["run"])
         assert verified.exit_code == 0, verified.output
         assert f"Version {target} of the Delta table lake/filled holds" in verified.output
+
+
+def test_iceberg_to_iceberg(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A refused table makes no snapshot, and of each run verify travels to its own."""
+    monkeypatch.chdir(tmp_path)
+    Path("lake").mkdir()
+    air = pa_csv.read_csv(ROOT / "data" / "airquality.csv")
+    catalog = SqlCatalog(
+        "lake", uri="sqlite:///lake/catalog.db", warehouse=str(Path.cwd() / "lake")
+    )
+    catalog.create_namespace("nyc")
+    source = catalog.create_table("nyc.air", air.schema)
+    source.append(air)
+    job, runs = ROOT / "configs" / "iceberg.yaml", tmp_path / "runs" / "airquality_iceberg"
+    result = em_impute("run", job)
+    assert result.exit_code == 0, result.output
+    assert "44 missing cells were filled" in result.output
+    _, code = blocks((ROOT / "docs" / "lakehouse.md").read_text(), "python")
+    capsys.readouterr()
+    exec(code, {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"# (.*)", code)
+
+    def with_ozone(factor: float) -> pa.Table:
+        ozone = pc.cast(pc.round(pc.multiply(air["Ozone"], factor)), pa.int64())
+        return air.set_column(0, "Ozone", ozone)
+
+    source.overwrite(with_ozone(100))
+    assert em_impute("run", job).exit_code == 1
+    assert len(catalog.load_table("nyc.filled").snapshots()) == 1
+
+    source.overwrite(with_ozone(0.5))
+    assert em_impute("run", job).exit_code == 0
+    filled = catalog.load_table("nyc.filled")
+    assert [field.name for field in filled.spec().fields] == ["Month"]
+    table = filled.scan().to_pandas().sort_values(["Month", "Day"], ignore_index=True)
+    assert table.notna().all(axis=None)
+    shown = air["Ozone"].is_valid().to_numpy()
+    assert (table.Ozone[shown] == with_ozone(0.5)["Ozone"].to_pandas()[shown]).all()
+    first, refused, last = sorted(
+        (json.loads(path.read_text()) for path in runs.glob("*/manifest.json")),
+        key=itemgetter("finished"),
+    )
+    assert refused["target"] is None
+    snapshots = [snapshot.snapshot_id for snapshot in filled.snapshots()]
+    for manifest, at in zip((first, last), snapshots, strict=True):
+        assert manifest["target"]["version"] == at
+        verified = em_impute("verify", runs / manifest["run"])
+        assert verified.exit_code == 0, verified.output
+        assert f"Snapshot {at} of the Iceberg table lake.nyc.filled holds" in verified.output
+    read = [manifest["source"]["version"] for manifest in (first, last)]
+    assert set(read) < {snapshot.snapshot_id for snapshot in source.snapshots()}
 
 
 def test_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def job_at(name: str) -> Job:
         changed["imputation"] = {"method": "multiple", "draws": 2}
     if name in IN_DATABASES:
         changed["source"] = {"path": "table.parquet"}
-    if name == "lakehouse.yaml":
+    if name in ("lakehouse.yaml", "iceberg.yaml"):
         changed["source"] = {"path": "data/airquality.csv"}
     job = Job.model_validate(job.model_dump(mode="json") | changed)
     return job.at(date(1973, 5, 1)) if job.is_dated else job

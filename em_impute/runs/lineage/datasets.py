@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 from em_impute.job import (
     DatabaseSource,
     DatabaseTarget,
+    IcebergSource,
+    IcebergTarget,
     Job,
     Source,
     Target,
@@ -66,6 +68,8 @@ def target_of(job: Job) -> Name:
 def _name(place: Source | Target, query: str) -> Name:
     if isinstance(place, DatabaseSource | DatabaseTarget):
         return _name_in_database(place, query)
+    if isinstance(place, IcebergSource | IcebergTarget):
+        return Name(f"iceberg://{place.catalog.name}", place.table)
     return _name_of_url(place.path) if isinstance(place.path, str) else _name_of(place.path)
 
 

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from em_impute.job import CannotRun, DeltaSource, DeltaTarget
+from em_impute.job import DeltaSource, DeltaTarget
 from em_impute.job.confinement import OutsideError, check_url, confined
-from em_impute.tables.snapshot import SourceError
-from em_impute.tables.writing.staged import TargetError
+from em_impute.tables.lakehouse.versions import capitalised, fault
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-Place = DeltaSource | DeltaTarget
+DeltaPlace = DeltaSource | DeltaTarget
 
 LOG = "_delta_log"
 # A store that does not answer is given up after so long; Prefect tries the step again.
@@ -35,20 +34,8 @@ _BEYOND = {
 }
 
 
-def fault(place: Place, reason: str) -> CannotRun:
-    """What is raised where a table cannot be read or written; the reason is without a full stop."""
-    if isinstance(place, DeltaSource):
-        return SourceError(f"{capitalised(place)} cannot be read: {reason}.")
-    return TargetError(f"{capitalised(place)} cannot be written: {reason}.")
-
-
-def capitalised(place: Place) -> str:
-    """How a sentence about a table begins."""
-    return f"{place}"[0].upper() + f"{place}"[1:]
-
-
 @contextmanager
-def explained(place: Place) -> Iterator[None]:
+def explained(place: DeltaPlace) -> Iterator[None]:
     """Say in a sentence, without its words, what the library says of a table.
 
     Raises
@@ -93,7 +80,7 @@ def explained(place: Place) -> Iterator[None]:
         ) from None
 
 
-def find(place: Place, version: int | None = None) -> DeltaTable | None:
+def find(place: DeltaPlace, version: int | None = None) -> DeltaTable | None:
     """Open a table at a version, by default its newest; None if there is no table.
 
     Raises
@@ -117,7 +104,7 @@ def find(place: Place, version: int | None = None) -> DeltaTable | None:
     return table
 
 
-def where(place: Place) -> tuple[str, dict[str, str] | None]:
+def where(place: DeltaPlace) -> tuple[str, dict[str, str] | None]:
     """The address of a table for the library, and the options of its store.
 
     Raises
@@ -140,7 +127,7 @@ def where(place: Place) -> tuple[str, dict[str, str] | None]:
     return place.path.partition("?")[0], {**_PATIENCE, **options}
 
 
-def _check_features(place: Place, table: DeltaTable) -> None:
+def _check_features(place: DeltaPlace, table: DeltaTable) -> None:
     """Refuse a table whose cells the library would not read as they are."""
     features = set(table.protocol().reader_features or ())
     if table.metadata().configuration.get(_MAPPED, "none") != "none":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -13,28 +12,12 @@ import pyarrow.dataset as pa_dataset
 
 from em_impute.job import BATCH_ROWS, DeltaSource
 from em_impute.job.confinement import confined
-from em_impute.tables.lakehouse.delta import Place, explained, fault, find
+from em_impute.tables.lakehouse.delta import DeltaPlace, explained, find
+from em_impute.tables.lakehouse.versions import Version, fault
 from em_impute.tables.reading.arrow_files import check_sound
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of a table.
-
-    Attributes
-    ----------
-    version : int
-    schema : Schema
-    batches : iterator of RecordBatch
-        Streamed, in an order that is the same each time.
-    """
-
-    version: int
-    schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
 
 
 def open_source(source: DeltaSource) -> Version:
@@ -53,7 +36,7 @@ def open_source(source: DeltaSource) -> Version:
     return opened(table, source)
 
 
-def opened(table: DeltaTable, place: Place, without: Collection[str] = ()) -> Version:
+def opened(table: DeltaTable, place: DeltaPlace, without: Collection[str] = ()) -> Version:
     """The rows of a table that is at a version.
 
     Parameters
@@ -83,7 +66,7 @@ def files_of(table: DeltaTable) -> frozenset[str]:
     return frozenset(file.path for file in table.to_pyarrow_dataset().get_fragments())
 
 
-def _read(place: Place, dataset: pa_dataset.FileSystemDataset) -> Iterator[pa.RecordBatch]:
+def _read(place: DeltaPlace, dataset: pa_dataset.FileSystemDataset) -> Iterator[pa.RecordBatch]:
     with explained(place):
         for file in dataset.files if isinstance(place.path, Path) else ():
             confined(place.path / file)  # a link in the table may lead elsewhere

@@ -7,22 +7,22 @@ comes again finds it there and commits nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from em_impute.job import DeltaTarget
-from em_impute.tables.lakehouse.delta import LOG, capitalised, explained, fault, find, where
-from em_impute.tables.reading.arrow_files import stream_file
+from em_impute.tables.lakehouse import commits
+from em_impute.tables.lakehouse.commits import ROWS, RUN, SHA256, Rows, in_types
+from em_impute.tables.lakehouse.delta import LOG, explained, find, where
+from em_impute.tables.lakehouse.delta_source import files_of, opened
+from em_impute.tables.lakehouse.versions import NO_TABLE, Brought, capitalised, fault
 from em_impute.tables.snapshot import read_schema
 from em_impute.tables.whole_files import reason
-from em_impute.tables.writing import merging, partitions, publications
-from em_impute.tables.writing.counterparts import counterpart
-from em_impute.tables.writing.formats import restored
-from em_impute.tables.writing.locks import TargetBusyError
+from em_impute.tables.writing import merging, publications
 from em_impute.tables.writing.places import check_writable
 from em_impute.tables.writing.publications import Standing
 from em_impute.tables.writing.staged import Published, Staged, TargetError
@@ -30,17 +30,12 @@ from em_impute.tables.writing.staged import Published, Staged, TargetError
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable, WriterProperties
 
-NO_TABLE = -1
-"""The version of a table that is not there."""
-
-# The keys of a commit's metadata, and what the name of its transaction begins with.
-_RUN, _ROWS, _SHA256 = "em_impute.run", "em_impute.rows", "em_impute.sha256"
 # Commits after which a table has the same rows as before.
 _UPKEEP = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "ADD CONSTRAINT"}
 # Rows of a group; the library's own have a million.
 _GROUP = 131_072
-# So often a commit is tried that others come before.
-_TRIES = 10
+# A run looks for its own commit among so many of the newest.
+_LATEST = 10
 
 
 def version(target: DeltaTarget) -> int:
@@ -92,31 +87,21 @@ def check_schema(schema: pa.Schema, target: DeltaTarget) -> None:
     MergeError
         If the table that is there, to which rows are to be added, has other columns.
     """
-    homeless = [field for field in schema if counterpart(field.type, "delta") is None]
-    if homeless:
-        columns = ", ".join(f"{field.name!r} of type {field.type}" for field in homeless)
-        raise fault(target, f"Delta Lake cannot hold {columns}; convert in the source")
-    partitions.check_columns(schema, target.partition_by)
+    commits.check_columns(schema, target)
     table = find(target)
     if table is not None:
-        _check_fits(table, target, _schema(schema))
+        _check_fits(table, target, in_types(schema, target))
 
 
 def _check_fits(table: DeltaTable, target: DeltaTarget, schema: pa.Schema) -> None:
     """Refuse a table that is there with other partitions, or other columns to add to."""
-    by = tuple(table.metadata().partition_columns)
-    if target.partition_by and target.partition_by != by:
-        raise fault(
-            target,
-            f"it is partitioned by {', '.join(by) or 'nothing'}, and target.partition_by is "
-            f"{', '.join(target.partition_by)}; name the same columns, or another table",
-        )
+    by = table.metadata().partition_columns
+    commits.check_partitions(by, target)
     if target.mode != "replace":
-        there = pa.schema(table.schema().to_arrow())
-        plain = [(field.name, counterpart(field.type, "delta")) for field in there]
-        merging.check_same_columns(pa.schema(plain), schema, str(target.path))
-    elif absent := [name for name in by if name not in schema.names]:
-        raise fault(target, f"it is partitioned by {absent[0]!r}, which the new table has not")
+        there = in_types(pa.schema(table.schema().to_arrow()), target)
+        merging.check_same_columns(there, schema, str(target.path))
+    else:
+        commits.check_partitions_stay(by, target, schema)
 
 
 # --- Publishing --------------------------------------------------------------------------------
@@ -143,24 +128,22 @@ def publish(staged: Staged, target: DeltaTarget, run_id: str) -> Published:
     OSError
         If its store does not answer.
     """
+    return commits.once(partial(_attempt, staged, target, run_id), target)
+
+
+def _attempt(staged: Staged, target: DeltaTarget, run_id: str) -> Published | None:
     from deltalake.exceptions import CommitFailedError
 
-    for _ in range(_TRIES):
-        table = find(target)
-        if found := _found(table, target, run_id):
-            return found
-        if not staged.path.exists():
-            raise fault(target, f"the staged file {staged.path} is gone; run the job again")
-        _check_as_audited(table, staged, target)
-        _check_not_overtaken(table, target, run_id)
-        try:
-            return _commit(table, staged, target, run_id)
-        except CommitFailedError:
-            continue  # another commit came first; perhaps it was this run's, by another worker
-    raise TargetBusyError(
-        f"Others committed to {target} each time that this run was about to, {_TRIES} times; run "
-        "the job again when they have finished."
-    )
+    table = find(target)
+    if found := _found(table, target, run_id):
+        return found
+    commits.check_staged(staged, target)
+    _check_as_audited(table, staged, target)
+    _check_not_overtaken(table, target, run_id)
+    try:
+        return _commit(table, staged, target, run_id)
+    except CommitFailedError:
+        return None  # another commit came first; perhaps it was this run's, by another worker
 
 
 def _check_as_audited(table: DeltaTable | None, staged: Staged, target: DeltaTarget) -> None:
@@ -168,27 +151,23 @@ def _check_as_audited(table: DeltaTable | None, staged: Staged, target: DeltaTar
     now = NO_TABLE if table is None else table.version()
     if staged.onto in (None, now) or target.mode == "append":
         return
-    commits = [] if table is None else table.history(max(now - staged.onto, 1))
-    operations = {commit.get("operation") for commit in commits if commit["version"] > staged.onto}
+    history = [] if table is None else table.history(max(now - staged.onto, 1))
+    operations = {commit.get("operation") for commit in history if commit["version"] > staged.onto}
     if now < staged.onto or not operations <= _UPKEEP:
-        was, is_ = (f"at version {at}" if at >= 0 else "not there" for at in (staged.onto, now))
-        raise TargetError(
-            f"{capitalised(target)} was changed by another program while this run was filling: it "
-            f"was {was}, and is {is_}. Nothing was published; run the job again."
-        )
+        raise commits.moved(target, staged.onto, now)
 
 
 def _check_not_overtaken(table: DeltaTable | None, target: DeltaTarget, run_id: str) -> None:
     if table is None or publications.data_date(run_id) is None:
         return
-    latest = next((commit[_RUN] for commit in table.history() if _RUN in commit), None)
+    latest = next((commit[RUN] for commit in table.history() if RUN in commit), None)
     publications.check_not_overtaken(run_id, [latest] if latest else [], str(target))
 
 
 def _commit(
     table: DeltaTable | None, staged: Staged, target: DeltaTarget, run_id: str
 ) -> Published:
-    schema = _schema(read_schema(staged.path))
+    schema = in_types(read_schema(staged.path), target)
     if target.mode == "upsert":
         merging.check_keys(staged)
     if table is not None:
@@ -207,8 +186,8 @@ def _commit(
             raise
     staged.path.unlink(missing_ok=True)
     now = find(target)
-    commits = now.history(_TRIES) if now else []
-    at = next((commit["version"] for commit in commits if commit.get(_RUN) == run_id), None)
+    latest = now.history(_LATEST) if now else []
+    at = next((commit["version"] for commit in latest if commit.get(RUN) == run_id), None)
     return Published(str(target), staged.rows, staged.sha256, version=at)
 
 
@@ -289,7 +268,7 @@ def _properties(staged: Staged, run_id: str) -> CommitProperties:
     from deltalake import CommitProperties, Transaction
 
     return CommitProperties(
-        custom_metadata={_RUN: run_id, _ROWS: str(staged.rows), _SHA256: staged.sha256},
+        custom_metadata=commits.properties_of(staged, run_id),
         # The library would put its commit on top of others'; of those it has to be looked at first.
         max_commit_retries=0,
         app_transactions=[Transaction(_application(run_id), 1)],
@@ -298,49 +277,6 @@ def _properties(staged: Staged, run_id: str) -> CommitProperties:
 
 def _application(run_id: str) -> str:
     return f"em_impute/{run_id}"
-
-
-def _schema(schema: pa.Schema) -> pa.Schema:
-    """The columns of a table in the types that Delta Lake has."""
-    return pa.schema([(field.name, counterpart(field.type, "delta")) for field in schema])
-
-
-@dataclass
-class Rows:
-    """The staged rows in the types of Delta Lake, streamed; `fault` is what came up meanwhile."""
-
-    staged: Staged
-    target: DeltaTarget
-    fault: Exception | None = None
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns of these rows."""
-        return _schema(read_schema(self.staged.path))
-
-    def reader(self) -> pa.RecordBatchReader:
-        """What the library streams them from."""
-        return pa.RecordBatchReader.from_batches(self.schema, self._batches())
-
-    def _batches(self) -> Iterator[pa.RecordBatch]:
-        name, schema = "", self.schema
-        try:
-            for batch in stream_file(self.staged.path, self.staged.format):
-                columns = []
-                for name, type_ in zip(schema.names, schema.types, strict=True):
-                    columns.append(restored(_decoded(batch.column(name)), type_))
-                yield pa.RecordBatch.from_arrays(columns, schema=schema)
-        except pa.ArrowException:
-            self.fault = fault(
-                self.target,
-                f"Delta Lake cannot hold every cell of {name!r}, such as a time of nanoseconds; "
-                "convert in the source",
-            )
-            raise self.fault from None
-
-
-def _decoded(cells: pa.Array) -> pa.Array:
-    return cells.dictionary_decode() if pa.types.is_dictionary(cells.type) else cells
 
 
 # --- What was published ------------------------------------------------------------------------
@@ -364,7 +300,7 @@ def _found(table: DeltaTable | None, target: DeltaTarget, run_id: str) -> Publis
     if state != "held" and not (state == "replaced" and target.mode == "replace"):
         return None
     known: Mapping[str, Any] = commit or {}
-    rows, sha256 = int(known.get(_ROWS, 0)), str(known.get(_SHA256, ""))
+    rows, sha256 = int(known.get(ROWS, 0)), str(known.get(SHA256, ""))
     return Published(str(target), rows, sha256, before=True, version=known.get("version"))
 
 
@@ -390,7 +326,7 @@ def _standing(table: DeltaTable | None, name: str) -> tuple[Standing, Mapping[st
     for commit in table.history():
         if restored_to is not None and commit["version"] > restored_to:
             continue
-        if commit.get(_RUN) == name:
+        if commit.get(RUN) == name:
             return state, commit
         operation = str(commit.get("operation"))
         parameters = commit.get("operationParameters", {})
@@ -412,3 +348,20 @@ def in_doubt(target: DeltaTarget, name: str) -> str:
         "by RESTORE TABLE ... TO VERSION AS OF, which says which they are, and run the job again. "
         "`mode: upsert` would replace them."
     )
+
+
+def brought(target: DeltaTarget, version: int) -> Brought | None:
+    """The rows that the commit of a version has brought; None if the table is not there any more.
+
+    Raises
+    ------
+    TargetError, OSError
+    """
+    table = find(target, version)
+    before = find(target, version - 1) if version else None
+    newest = find(target)
+    if table is None or newest is None:
+        return None
+    with explained(target):
+        old = files_of(before) if before else frozenset[str]()
+    return Brought(opened(table, target, without=old).batches, newest.version())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from em_impute.job import DatabaseSource, DeltaSource
+from em_impute.job import DatabaseSource, DeltaSource, IcebergSource
 from em_impute.tables.reading.files import SourceFile
 from em_impute.tables.snapshot import SourceError
 
@@ -96,7 +96,9 @@ def check_is_text(file: SourceFile, file_format: str, quote: bytes = b'"') -> in
 # --- Do the columns agree? ---------------------------------------------------------------------
 
 
-def check_names(file: SourceFile | DatabaseSource | DeltaSource, names: Sequence[str]) -> None:
+def check_names(
+    file: SourceFile | DatabaseSource | DeltaSource | IcebergSource, names: Sequence[str]
+) -> None:
     """Refuse a table without columns, or with columns that cannot be told apart."""
     if not names:
         raise SourceError(f"{file} has no columns.")

@@ -16,7 +16,7 @@ from pyarrow import types
 def counterpart(type_: pa.DataType, kind: str) -> pa.DataType | None:
     """The type that stands for one of Arrow's; None if none does.
 
-    `kind` is "csv", "jsonl", "postgresql", "sqlite" or "delta".
+    `kind` is "csv", "jsonl", "postgresql", "sqlite", "delta" or "iceberg".
     """
     if types.is_dictionary(type_):
         return counterpart(type_.value_type, kind)
@@ -36,6 +36,7 @@ class _Row(NamedTuple):
     postgresql: Any
     sqlite: Any
     delta: Any
+    iceberg: Any
 
 
 def _same(type_: pa.DataType) -> pa.DataType:
@@ -54,15 +55,15 @@ def _utc(type_: pa.DataType) -> pa.DataType:
     return pa.timestamp(type_.unit, "UTC") if type_.tz else type_
 
 
-def _microseconds(type_: pa.DataType) -> pa.DataType:
+def _micros(type_: pa.DataType) -> pa.DataType:
     return pa.timestamp("us", type_.tz) if type_.unit == "ns" else type_
 
 
-def _plain_list(type_: pa.DataType) -> pa.DataType | None:
+def _list(type_: pa.DataType) -> pa.DataType | None:
     return type_ if counterpart(type_.value_type, "jsonl") == type_.value_type else None
 
 
-def _plain_struct(type_: pa.DataType) -> pa.DataType | None:
+def _struct(type_: pa.DataType) -> pa.DataType | None:
     return type_ if all(counterpart(f.type, "jsonl") == f.type for f in type_) else None
 
 
@@ -88,32 +89,49 @@ def _fields(type_: pa.DataType) -> pa.DataType | None:
     return type_ if all(counterpart(f.type, "delta") == f.type for f in type_) else None
 
 
+def _whole(type_: pa.DataType) -> pa.DataType:
+    """Iceberg's whole numbers have a sign, and 32 or 64 bits."""
+    bits = type_.bit_width if types.is_signed_integer(type_) else 2 * type_.bit_width
+    return pa.int32() if bits <= 32 else pa.int64()
+
+
+def _elements(type_: pa.DataType) -> pa.DataType | None:
+    item = counterpart(type_.value_type, "iceberg")
+    return None if item is None else pa.list_(item)
+
+
+def _members(type_: pa.DataType) -> pa.DataType | None:
+    found = [(field.name, counterpart(field.type, "iceberg")) for field in type_]
+    return pa.struct(found) if all(member for _, member in found) else None
+
+
 _TEXT, _INT, _FLOAT, _BYTES = pa.string(), pa.int64(), pa.float64(), pa.binary()
 _SINGLE, _WIDE, _DATE = pa.float32(), pa.decimal128(20, 0), pa.date32()
+_TIME, _SPAN = pa.time64("us"), pa.duration("us")
 # The first row that is true of a type counts. Of a time of day Arrow reads none in JSON.
 _TABLE = (
-    # Arrow                        CSV           JSON lines     PostgreSQL         SQLite  Delta
-    _Row(types.is_null,            _same,        _same,         _same,             _same,  _TEXT),
-    _Row(types.is_boolean,         _same,        _same,         _same,             _INT,   _same),
-    _Row(types.is_uint64,          _same,        _same,         _WIDE,             _INT,   _WIDE),
-    _Row(types.is_integer,         _same,        _same,         _same,             _INT,   _signed),
-    _Row(types.is_float16,         pa.float32(), pa.float32(),  _same,             _FLOAT, _SINGLE),
-    _Row(types.is_floating,        _same,        _same,         _same,             _FLOAT, _same),
-    _Row(types.is_decimal,         _narrow,      _narrow_text,  _same,             _TEXT,  _narrow),
-    _Row(types.is_string,          _same,        _same,         _same,             _TEXT,  _same),
-    _Row(types.is_large_string,    _same,        _TEXT,         _same,             _TEXT,  _TEXT),
-    _Row(types.is_string_view,     _TEXT,        _TEXT,         _same,             _TEXT,  _TEXT),
-    _Row(types.is_binary,          None,         None,          _same,             _BYTES, _same),
-    _Row(types.is_large_binary,    None,         None,          _same,             _BYTES, _BYTES),
-    _Row(types.is_date32,          _same,        _TEXT,         _same,             _TEXT,  _same),
-    _Row(types.is_date64,          _same,        _TEXT,         pa.date32(),       _TEXT,  _DATE),
-    _Row(types.is_time32,          _same,        None,          _same,             _TEXT,  None),
-    _Row(types.is_time64,          _same,        None,          pa.time64("us"),   _TEXT,  None),
-    _Row(types.is_timestamp,       _utc,         _TEXT,         _microseconds,     _TEXT,  _moment),
-    _Row(types.is_duration,        _same,        _INT,          pa.duration("us"), None,   None),
-    _Row(types.is_list,            None,         _plain_list,   _array,            None,   _listed),
-    _Row(types.is_large_list,      None,         None,          _array,            None,   None),
-    _Row(types.is_struct,          None,         _plain_struct, None,              None,   _fields),
-    _Row(types.is_nested,          None,         None,          None,              None,   None),
-    _Row(types.is_run_end_encoded, None,         None,          None,              None,   None),
+    # Arrow                        CSV      JSON lines    Postgres SQLite  Delta    Iceberg
+    _Row(types.is_null,            _same,   _same,        _same,   _same,  _TEXT,   _TEXT),
+    _Row(types.is_boolean,         _same,   _same,        _same,   _INT,   _same,   _same),
+    _Row(types.is_uint64,          _same,   _same,        _WIDE,   _INT,   _WIDE,   _WIDE),
+    _Row(types.is_integer,         _same,   _same,        _same,   _INT,   _signed, _whole),
+    _Row(types.is_float16,         _SINGLE, _SINGLE,      _same,   _FLOAT, _SINGLE, _SINGLE),
+    _Row(types.is_floating,        _same,   _same,        _same,   _FLOAT, _same,   _same),
+    _Row(types.is_decimal,         _narrow, _narrow_text, _same,   _TEXT,  _narrow, _narrow),
+    _Row(types.is_string,          _same,   _same,        _same,   _TEXT,  _same,   _same),
+    _Row(types.is_large_string,    _same,   _TEXT,        _same,   _TEXT,  _TEXT,   _TEXT),
+    _Row(types.is_string_view,     _TEXT,   _TEXT,        _same,   _TEXT,  _TEXT,   _TEXT),
+    _Row(types.is_binary,          None,    None,         _same,   _BYTES, _same,   _same),
+    _Row(types.is_large_binary,    None,    None,         _same,   _BYTES, _BYTES,  _BYTES),
+    _Row(types.is_date32,          _same,   _TEXT,        _same,   _TEXT,  _same,   _same),
+    _Row(types.is_date64,          _same,   _TEXT,        _DATE,   _TEXT,  _DATE,   _DATE),
+    _Row(types.is_time32,          _same,   None,         _same,   _TEXT,  None,    _TIME),
+    _Row(types.is_time64,          _same,   None,         _TIME,   _TEXT,  None,    _TIME),
+    _Row(types.is_timestamp,       _utc,    _TEXT,        _micros, _TEXT,  _moment, _moment),
+    _Row(types.is_duration,        _same,   _INT,         _SPAN,   None,   None,    None),
+    _Row(types.is_list,            None,    _list,        _array,  None,   _listed, _elements),
+    _Row(types.is_large_list,      None,    None,         _array,  None,   None,    _elements),
+    _Row(types.is_struct,          None,    _struct,      None,    None,   _fields, _members),
+    _Row(types.is_nested,          None,    None,         None,    None,   None,    None),
+    _Row(types.is_run_end_encoded, None,    None,         None,    None,   None,    None),
 )  # fmt: skip

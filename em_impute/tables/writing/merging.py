@@ -136,22 +136,22 @@ def upsert(old: Streamed, new: Streamed, key: Sequence[str]) -> Iterator[pa.Reco
     MergeError
         If a key is missing in a new row, or stands in two.
     """
-    keys = _KeyIndex(key, new())
+    keys = KeyIndex(key, new())
     return unified(lambda: chain(keys.others(old()), new()))
 
 
-def check_keys(staged: Staged) -> None:
-    """Make sure that every staged row has a key, and that none has another one's.
+def check_keys(staged: Staged) -> KeyIndex:
+    """The keys of a staged table; every row has one, and none has another one's.
 
     Raises
     ------
     MergeError
         If a key is missing in a row, or stands in two.
     """
-    _KeyIndex(staged.key, stream_file(staged.path, staged.format))
+    return KeyIndex(staged.key, stream_file(staged.path, staged.format))
 
 
-class _KeyIndex:
+class KeyIndex:
     """The keys of a new table, all of them in memory: what its rows replace.
 
     Parameters

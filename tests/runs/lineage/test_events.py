@@ -23,6 +23,7 @@ from jsonschema import Draft202012Validator
 from openlineage.client import generated
 from openlineage.client.event_v2 import RunEvent
 from openlineage.client.generated.base import BaseFacet
+from pyiceberg.catalog.sql import SqlCatalog
 from receivers import Event, Receiver, receiving
 
 from em_impute.job import Job
@@ -213,6 +214,19 @@ def test_versions_of_delta_tables(receiver: Receiver, write_job: WriteJob) -> No
     assert source["facets"]["version"]["datasetVersion"] == "0"
     assert target["facets"]["version"]["datasetVersion"] == "0"
     assert target["name"] == str(Path("lake/out").absolute())
+
+
+def test_snapshots_of_iceberg_tables(receiver: Receiver, write_job: WriteJob) -> None:
+    Path("lake").mkdir()
+    place = {"uri": "sqlite:///lake/catalog.db", "warehouse": "lake"}
+    target = {"table": "nyc.filled", "format": "iceberg", "catalog": {"name": "lake", **place}}
+    done = run_directly(write_job(**AIR | {"target": target}))
+    assert done.exit_code == 0, done.output
+    [written] = receiver.events[-1]["outputs"]
+    with SqlCatalog("lake", uri=place["uri"]) as catalog:
+        snapshot = catalog.load_table("nyc.filled").current_snapshot()
+    assert written["facets"]["version"]["datasetVersion"] == str(snapshot.snapshot_id)
+    assert (written["namespace"], written["name"]) == ("iceberg://lake", "nyc.filled")
 
 
 def test_the_checks_have_their_severities(receiver: Receiver, write_job: WriteJob) -> None:

@@ -18,22 +18,16 @@ from deltalake import DeltaTable
 
 from em_impute.job import DeltaTarget
 from em_impute.tables.lakehouse import delta_target
-from em_impute.tables.lakehouse.delta_rows import compare
-from em_impute.tables.lakehouse.delta_target import NO_TABLE, publish, standing
+from em_impute.tables.lakehouse.delta_target import publish, standing
+from em_impute.tables.lakehouse.published_rows import compare
+from em_impute.tables.lakehouse.versions import NO_TABLE
 from em_impute.tables.targets import check_schema, check_target, find_published, version
 from em_impute.tables.writing.locks import TargetBusyError
 from em_impute.tables.writing.merging import MergeError
 from em_impute.tables.writing.publications import OvertakenError
-from em_impute.tables.writing.staged import Staged, TargetError
+from em_impute.tables.writing.staged import TargetError
 
-from .conftest import Lake
-
-OLD, NEW = {"k": [1, 2], "x": [0.5, 1.5]}, {"k": [2, 3], "x": [2.5, 3.5]}
-
-
-def keyed(staged: Staged) -> Staged:
-    return replace(staged, key=("k",))
-
+from .conftest import NEW, OLD, Lake, keyed
 
 # --- Modes -------------------------------------------------------------------------------------
 
@@ -270,11 +264,11 @@ staged = Staged(Path(staged), "feather", 6, 0, "sha", Path(staged), (), key=("k"
 def stop(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 if at == "half":
-    batches = delta_target.Rows._batches
+    batches = delta_target.Rows.batches
     def half(rows):
         yield next(batches(rows))
         stop()
-    delta_target.Rows._batches = half
+    delta_target.Rows.batches = half
 else:
     find, calls = delta_target.find, []
     def found(*where):

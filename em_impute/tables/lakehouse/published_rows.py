@@ -1,4 +1,4 @@
-"""Whether a Delta table holds, at the version of a run, the rows that the run has published."""
+"""Whether a table holds, at the version of a run, the rows that the run has published."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from em_impute.job import CannotRun, DeltaTarget
-from em_impute.tables.lakehouse.delta import capitalised, explained, find
-from em_impute.tables.lakehouse.delta_source import files_of, opened
-from em_impute.tables.lakehouse.delta_target import Rows
+from em_impute.tables.lakehouse import delta_target, iceberg_target
+from em_impute.tables.lakehouse.commits import Rows
+from em_impute.tables.lakehouse.versions import Brought, LakeTarget, capitalised, in_words
 from em_impute.tables.row_keys import row_keys
 from em_impute.tables.writing.publications import Comparison
 from em_impute.tables.writing.staged import Staged
 
 
-def compare(staged: Staged, target: DeltaTarget, version: int | None) -> Comparison:
+def compare(staged: Staged, target: LakeTarget, version: int | None) -> Comparison:
     """Compare the rows of a run with those that its commit has brought, by time travel.
 
     Parameters
     ----------
     staged : Staged
         The table of the run.
-    target : DeltaTarget
+    target : DeltaTarget or IcebergTarget
     version : int or None
         That the run has published; None if its manifest does not say.
     """
@@ -32,30 +32,33 @@ def compare(staged: Staged, target: DeltaTarget, version: int | None) -> Compari
     if version is None:
         return Comparison(f"{name}: the run does not know its version, so nothing is compared.")
     try:
-        table = find(target, version)
-        before = find(target, version - 1) if version else None
-        newest = find(target)
-        if table is None or newest is None:
+        found = _brought(target, version)
+        if found is None:
             return Comparison(f"{name} is not there any more.")
-        with explained(target):
-            old = files_of(before) if before else frozenset[str]()
         rows = Rows(staged, target)
         names = [field.name for field in rows.schema if not pa.types.is_struct(field.type)]
         wanted = _counted(rows.reader(), names)
-        there = _counted(opened(table, target, without=old).batches, names)
+        there = _counted(found.batches, names)
     except (CannotRun, OSError) as error:
         return Comparison(f"What it has published cannot be compared: {error}")
-    # MERGE writes files anew, with rows that were there before.
+    shown = in_words(target, version)
+    # An upsert writes files anew, with rows that were there before.
     lacking = sum(max(count - there.get(key, 0), 0) for key, count in wanted.items())
     others = 0 if target.mode == "upsert" else sum(there.values()) - sum(wanted.values())
     if lacking or others:
         return Comparison(
-            f"Version {version} of {target} lacks {lacking:,} of the {staged.rows:,} rows that "
+            f"{shown.capitalize()} of {target} lacks {lacking:,} of the {staged.rows:,} rows that "
             "this run computes.",
             True,
         )
-    now = "" if newest.version() == version else f"; its newest is {newest.version()}"
-    return Comparison(f"Version {version} of {target} holds what this run published{now}.")
+    now = "" if found.newest == version else f"; its newest is {found.newest}"
+    return Comparison(f"{shown.capitalize()} of {target} holds what this run published{now}.")
+
+
+def _brought(target: LakeTarget, version: int) -> Brought | None:
+    if isinstance(target, DeltaTarget):
+        return delta_target.brought(target, version)
+    return iceberg_target.brought(target, version)
 
 
 def _counted(batches: Iterable[pa.RecordBatch], names: list[str]) -> dict[int, int]:
