@@ -39,7 +39,7 @@ field-trial: $(VENV)/installed-dev ## The default job over some 2,300 real table
 	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/field_trial.py $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 # The same seed breaks the same jobs in the same order: make test-faults COUNT=24 SEED=1. It takes an hour.
-# Only some kinds of target: make test-faults ARGS='--only delta --only committed'.
+# Only some kinds of target: make test-faults ARGS='--only delta --only iceberg'.
 test-faults: $(VENV)/installed-dev ## Break runs at random moments, as root: is each table whole?
 	@PYTHONPATH=tests $(BIN)/python tests/faults.py $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
@@ -145,7 +145,7 @@ $(VENV)/shipped.txt: pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m venv --clear $(VENV)/auditors
 	@$(BIN)/python -m venv --clear --without-pip $(VENV)/shipped
 	@$(VENV)/auditors/bin/pip install -qq $(quietly) 'pip-audit>=2.9' 'cyclonedx-bom>=7'
-	@$(install_shipped) '.[postgresql,duckdb,delta,openlineage]'
+	@$(install_shipped) '.[postgresql,duckdb,delta,iceberg,openlineage]'
 	@$(pip_shipped) list $(quietly) --format=freeze --exclude em-impute >$@
 
 $(VENV)/clusters/installed: pyproject.toml | $(BIN)/python

@@ -37,6 +37,7 @@ from conftest import EM_IMPUTE, write_yaml
 from deltalake import DeltaTable
 from holed_tables import factor_table
 from postgres_server import PostgresServer
+from pyiceberg.catalog.sql import SqlCatalog
 from stack import ENDED, PUBLISHED, Stack, descendants, kill
 
 ROWS, COLUMNS = 1_000_000, 12
@@ -46,10 +47,11 @@ PATIENCE = 600.0
 # What a source holds that another program writes while it is read: this much later a version.
 CHANGED = 1000
 DISK = "4g"
-KINDS = ("file", "appended", "folder", "replaced", "inserted", "delta", "committed")
-DATED = ("appended", "inserted", "committed")
 IN_POSTGRESQL = ("replaced", "inserted")
 IN_DELTA = ("delta", "committed")
+IN_ICEBERG = ("iceberg", "snapshots")
+KINDS = ("file", "appended", "folder", *IN_POSTGRESQL, *IN_DELTA, *IN_ICEBERG)
+DATED = ("appended", "inserted", "committed", "snapshots")
 
 
 class Proxy:
@@ -144,6 +146,13 @@ class World:
             frame = DeltaTable(place).to_pandas()
             assert frame[NAMES].notna().all(axis=None)
             return frame[["id", "version"]]
+        if job in IN_ICEBERG:
+            with SqlCatalog("lake", uri=catalog_uri(self.tables.port)) as catalog:
+                if not catalog.table_exists(f"faults.{job}"):
+                    return pd.DataFrame({"id": [], "version": []})
+                frame = catalog.load_table(f"faults.{job}").scan().to_pandas()
+            assert frame[NAMES].notna().all(axis=None)
+            return frame[["id", "version"]]
         path = self.folder / "out" / ("folder/current" if job == "folder" else f"{job}.parquet")
         if not path.exists():
             return pd.DataFrame({"id": [], "version": []})
@@ -172,10 +181,10 @@ class World:
         tables = {
             name
             for (name,) in self.tables.run(listed)
-            if not name.startswith(("source", "pg_", "sql_"))
+            if not name.startswith(("source", "pg_", "sql_", "iceberg_"))
         }
         return sorted(
-            (files - {"file.parquet", "appended.parquet", "folder", *IN_DELTA})
+            (files - {"file.parquet", "appended.parquet", "folder", "warehouse", *IN_DELTA})
             | (tables - {"em_impute_runs", "filled_replaced", "filled_inserted"})
             | set(parts)
         )
@@ -198,6 +207,11 @@ STEPS = {
     "summary.npz": "fitting",
     "snapshot.json": "checking",
 }
+
+
+def catalog_uri(port: int) -> str:
+    """The catalog of the Iceberg tables, in the database of the others."""
+    return f"postgresql+psycopg2://postgres@127.0.0.1:{port}/postgres"
 
 
 def source_table(version: int) -> pa.Table:
@@ -325,6 +339,8 @@ FAULTS: dict[str, tuple[Callable[[World], None], ...]] = {
     "inserted": (*ANYWHERE, crash_tables, cut_network),
     "delta": (*ANYWHERE, fill_targets_disk),
     "committed": (*ANYWHERE, fill_targets_disk),
+    "iceberg": (*ANYWHERE, fill_targets_disk, crash_tables, cut_network),
+    "snapshots": (*ANYWHERE, fill_targets_disk, crash_tables, cut_network),
 }
 
 
@@ -386,6 +402,8 @@ def run_round(world: World, job: str, fault: Callable[[World], None], version: i
 def write_jobs(folder: Path, port: int) -> None:
     """A job for each kind of target."""
     database = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    catalog = {"name": "lake", "uri": catalog_uri(port), "warehouse": "out/warehouse"}
+    iceberg = {"format": "iceberg", "catalog": catalog}
     folders = {
         "file": ({"path": "in/file.parquet"}, {"path": "out/file.parquet"}),
         "appended": (
@@ -408,6 +426,11 @@ def write_jobs(folder: Path, port: int) -> None:
         "committed": (
             {"path": "in/committed-{date}.parquet"},
             {"path": "out/committed", "format": "delta", "mode": "append"},
+        ),
+        "iceberg": ({"path": "in/iceberg.parquet"}, {"table": "faults.iceberg", **iceberg}),
+        "snapshots": (
+            {"path": "in/snapshots-{date}.parquet"},
+            {"table": "faults.snapshots", "mode": "append", **iceberg},
         ),
     }
     for name, (source, target) in folders.items():

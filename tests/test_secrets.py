@@ -83,6 +83,11 @@ def planted(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
         "DB_PERCENT": f"postgresql://planted:pLant3dPassw0rd%ZZ@{place}",
         "DB_SLASH": f"postgresql://planted:x@pLant3dPassw0rd/y@{place}",
         "DB_SURROGATE": f"postgresql://planted:pLant3dPassw0rd\udcff@{place}",
+        "PYICEBERG_CATALOG__NOBODY__URI": f"postgresql://planted:{secret}@127.0.0.1:1/d",
+        "PYICEBERG_CATALOG__WRONG__URI": f"postgresql://planted:{quote(WRONG, safe='')}@{place}",
+        "PYICEBERG_CATALOG__BROKEN__URI": "postgresql:planted:pLant3dPassw0rd",
+        "PYICEBERG_CATALOG__PLANTED__URI": f"postgresql://planted:{secret}@{place}"
+        "?options=-csearch_path%3Dplanted",
         "SERVICE_TOKEN": "pLant3dTok3n",
         "AWS_ENDPOINT_URL": "http://pLant3dTok3n@127.0.0.1:1",
         "AWS_ALLOW_HTTP": "true",
@@ -224,6 +229,49 @@ def runs(port: int) -> dict[str, tuple[dict[str, Any], int, str]]:
             {"target": {"path": "s3://pLant3dUrlK3y:x@lake/filled", "format": "delta"}},
             2,
             "a URL in a job holds no password",
+        ),
+        "an Iceberg table to read whose catalog does not answer": (
+            {"source": {"table": "nyc.air", "format": "iceberg", "catalog": "nobody"}},
+            3,
+            "nobody.nyc.air cannot be reached",
+        ),
+        "an Iceberg table to write there": (
+            {"target": {"table": "nyc.filled", "format": "iceberg", "catalog": "nobody"}},
+            3,
+            "nobody.nyc.filled cannot be reached",
+        ),
+        "an Iceberg table whose catalog refuses the password": (
+            {"target": {"table": "nyc.filled", "format": "iceberg", "catalog": "wrong"}},
+            3,
+            "wrong.nyc.filled cannot be reached",
+        ),
+        "an Iceberg table whose catalog has no address": (
+            {"source": {"table": "nyc.air", "format": "iceberg", "catalog": "broken"}},
+            2,
+            "pyiceberg refuses it",
+        ),
+        "a password in the address of a catalog": (
+            {
+                "target": {
+                    "table": "nyc.filled",
+                    "format": "iceberg",
+                    "catalog": {"uri": "postgresql://planted:pLant3dPassw0rd@h/d"},
+                }
+            },
+            2,
+            "a password must not stand in a job",
+        ),
+        "an Iceberg table of a catalog with a password": (
+            {
+                "target": {
+                    "table": "nyc.filled",
+                    "format": "iceberg",
+                    "catalog": {"name": "planted", "warehouse": "lake"},
+                },
+                "columns": MODEL,
+            },
+            0,
+            "8 missing cells were filled",
         ),
         "a broken URL": ({"source": {"path": "s3://u:pLant3dUrlK3y\u2100@b/a.csv"}}, 2, "a URL"),
         "a password that stands alone": (
