@@ -12,6 +12,7 @@ from em_impute.plugin.tasks import (
     self_test,
     update_state,
 )
+from em_impute.runs.measure import survey_of
 from em_impute.runs.run import (
     EXPECTED,
     Found,
@@ -46,5 +47,6 @@ __all__ = [
     "self_test",
     "settle",
     "stop_if_refused",
+    "survey_of",
     "update_state",
 ]

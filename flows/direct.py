@@ -90,7 +90,7 @@ STEPS = Steps(
     check_input=_step(
         "check input",
         lambda run, table: steps.check_input(
-            run.job, table, run.folder, imputed_before(run.folder.path.parent, run.id), LOG
+            run.job, table, imputed_before(run.folder.path.parent, run.id), LOG, run.folder
         ),
     ),
     fit=_step("fit", lambda run, table: steps.fit(run.job, table, run.folder, LOG)),
@@ -107,7 +107,7 @@ STEPS = Steps(
     check_output=_step(
         "check output",
         lambda run, table, fitted, staged: steps.check_output(
-            run.job, table, fitted, staged, run.folder, LOG
+            run.job, table, fitted, staged, LOG, run.folder
         ),
     ),
     publish=_step("publish", lambda run, staged: steps.publish(run, staged, LOG)),

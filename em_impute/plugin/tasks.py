@@ -181,7 +181,7 @@ def load(run: Run) -> Loaded:
 def check_input(run: Run, snapshot: Loaded) -> Checked:
     """Check the table as it was read: preconditions of ours, then the job's own checks."""
     before = imputed_before(run.folder.path.parent, run.id)
-    return steps.check_input(run.job, snapshot, run.folder, before, get_run_logger())
+    return steps.check_input(run.job, snapshot, before, get_run_logger(), run.folder)
 
 
 @_step("fit")
@@ -239,7 +239,7 @@ def check_output(run: Run, snapshot: Loaded, fitted: Fitted, staged: Staged) -> 
     fitted : Fitted
     staged : Staged
     """
-    return steps.check_output(run.job, snapshot, fitted, staged, run.folder, get_run_logger())
+    return steps.check_output(run.job, snapshot, fitted, staged, get_run_logger(), run.folder)
 
 
 @_step("publish", **_AGAIN)

@@ -7,21 +7,20 @@ verify` those that compute the table again. What a step knows goes to its `log`,
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
-
-import pandas as pd
-import pyarrow as pa
 
 from em_impute import checks
 from em_impute.checks import Checked, CheckResult
 from em_impute.gaussian import EMResult, GaussianModel, Status
 from em_impute.gaussian.families import FactorFit, MixtureFit
 from em_impute.gaussian.filling import FittedModel
-from em_impute.job import FAMILIES, CannotRun, Job
+from em_impute.job import FAMILIES, CannotRun, Job, Stage
+from em_impute.runs.frame import frame_of
 from em_impute.runs.kept import is_overtaken
 from em_impute.runs.passes import passes_of
 from em_impute.runs.run import Loaded, Run
@@ -33,13 +32,11 @@ from em_impute.tables import fill as filling
 from em_impute.tables import groups, progress, spelling, summarise, targets
 from em_impute.tables.columns import doubts
 from em_impute.tables.columns import roles as columns
-from em_impute.tables.columns.encoding import decimals_as_floats
 from em_impute.tables.columns.stored import save_roles
 from em_impute.tables.columns.unfilled import find_unfilled, unfilled_in_words
 from em_impute.tables.groups import Fitted
 from em_impute.tables.imputations import Drawn, draw_models
 from em_impute.tables.run_folder import RunFolder
-from em_impute.tables.sample import sample_rows
 from em_impute.tables.snapshot import (
     Snapshot,
     read_schema,
@@ -166,9 +163,9 @@ def preconditions(
 def check_input(
     job: Job,
     table: Loaded,
-    folder: RunFolder,
     imputed_before: Collection[str] = (),
     log: Log = SILENT,
+    folder: RunFolder | None = None,
 ) -> Checked:
     """Check the table as it was read: preconditions of ours, then the job's own checks.
 
@@ -176,11 +173,11 @@ def check_input(
     ----------
     job : Job
     table : Loaded
-    folder : RunFolder
-        Where the results of a project's suites are left, if the job wants them.
     imputed_before : collection of str
         The columns that the job's last run that published has filled.
     log : Logger
+    folder : RunFolder, optional
+        Where the results of a project's suites are left, if the job wants them.
 
     Raises
     ------
@@ -188,12 +185,12 @@ def check_input(
         If a check, a limit of the self-test or the target does not go with the table.
     """
     found = preconditions(job, table, imputed_before)
-    own, theirs = job.checks.input, checks.take(job, "input", folder.validation("input"))
+    own, theirs = job.checks.input, checks.take(job, "input", _results_of("input", folder))
     schema = read_schema(table.path)
     needed = checks.columns_needed(own, schema.names, theirs)
     batches = map(spelling.as_read, read_spelled(table.path, needed))
     option, most = job.most_checked
-    frame = _frame(schema, batches, needed, table.at_hand.rows, most)
+    frame = frame_of(schema, batches, needed, table.at_hand.rows, most)
     return _logged(checks.check_input(frame, own, found, table.rows, option, theirs), log)
 
 
@@ -398,7 +395,12 @@ def self_test(
 
 
 def check_output(
-    job: Job, table: Loaded, fitted: Fitted, staged: Staged, folder: RunFolder, log: Log = SILENT
+    job: Job,
+    table: Loaded,
+    fitted: Fitted,
+    staged: Staged,
+    log: Log = SILENT,
+    folder: RunFolder | None = None,
 ) -> Checked:
     """Check the staged table: nothing but the holes has changed, then the job's own checks.
 
@@ -408,18 +410,18 @@ def check_output(
     table : Loaded
     fitted : Fitted
     staged : Staged
-    folder : RunFolder
-        Where the results of a project's suites are left, if the job wants them.
     log : Logger
+    folder : RunFolder, optional
+        Where the results of a project's suites are left, if the job wants them.
     """
     passes = passes_of(job)
     invariants = passes.compare(table, fitted, staged)
-    own, theirs = checks.output_checks(job, fitted.roles.impute, folder.validation("output"))
+    own, theirs = checks.output_checks(job, fitted.roles.impute, _results_of("output", folder))
     names = filling.filled_schema(table, fitted.roles).names
     needed = checks.columns_needed(own, names, theirs)
     schema, batches, rows = passes.filled(table, fitted, staged, needed)
     option, most = job.most_checked
-    frame = _frame(schema, batches, needed, rows, most)
+    frame = frame_of(schema, batches, needed, rows, most)
     return _logged(checks.check_output(frame, own, invariants, staged.rows, option, theirs), log)
 
 
@@ -469,20 +471,8 @@ def update_state(job: Job, fitted: Fitted | None, log: Log = SILENT) -> str:
     return warning
 
 
-def _frame(
-    schema: pa.Schema,
-    batches: Iterable[pa.RecordBatch],
-    names: Sequence[str],
-    rows: int,
-    most: int,
-) -> pd.DataFrame:
-    """Some columns as Great Expectations takes them, of at most so many rows."""
-    selected = pa.schema([schema.field(name) for name in names])
-    parts = (batch.select(list(names)) for batch in batches)
-    sample = sample_rows(parts, rows, most) if names else ()
-    table = decimals_as_floats(pa.Table.from_batches(sample, selected))
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
+def _results_of(stage: Stage, folder: RunFolder | None) -> Path | None:
+    return folder.validation(stage) if folder else None
 
 
 def _logged(checked: Checked, log: Log) -> Checked:
