@@ -28,12 +28,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.cases import Case, at_random
 from em_impute import fit_gaussian
 from em_impute.flows.direct import run_directly
 from em_impute.job import load_job
 from em_impute.runs.run import Run
 
-COLUMNS, FACTORS, MISSING = 10, 3, 0.1
+COLUMNS, MISSING = 10, 0.1
 FEW = 10_000
 # The goals: seconds and ratio of the steps; seconds beyond an empty flow, and of a direct run.
 MOST_SECONDS, MOST_RATIO, MOST_BEYOND, MOST_DIRECT = 6.0, 2.5, 4.0, 6.0
@@ -58,10 +59,7 @@ def main() -> None:
 
 def make(rows: int) -> None:
     """Write a table with a tenth of its cells missing."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(rows, FACTORS)) @ rng.normal(size=(FACTORS, COLUMNS))
-    X += 0.7 * rng.normal(size=(rows, COLUMNS)) + 5
-    X[rng.random(X.shape) < MISSING] = np.nan
+    _, X = Case("", "", rows, COLUMNS, at_random(MISSING)).make()
     columns = {f"x{j}": pa.array(X[:, j], from_pandas=True) for j in range(COLUMNS)}
     pq.write_table(pa.table(columns), "in.parquet")
 

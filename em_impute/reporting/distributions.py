@@ -33,7 +33,6 @@ def describe_distributions(
     columns: Sequence[str],
     observed: Portions,
     imputed: Portions,
-    digests: tuple[Mapping[str, Digest], Mapping[str, Digest]] | None = None,
     logged: Collection[str] = (),
 ) -> tuple[Distribution, ...]:
     """Count observed and imputed cells of each column on shared bins.
@@ -42,9 +41,7 @@ def describe_distributions(
     ----------
     columns : sequence of str
     observed, imputed : callable
-        Give the cells: to be counted and, without `digests`, for the bins.
-    digests : pair of mappings of str to Digest, optional
-        The digests of both, where they are known.
+        Give the cells, twice: for the bins, and to be counted.
     logged : collection of str
         Columns whose bins are equally wide on a logarithmic scale, if all cells are above 0.
 
@@ -53,7 +50,7 @@ def describe_distributions(
     ValueError
         If a column has no cell of either kind.
     """
-    seen, filled = digests or (digest(observed(), columns), digest(imputed(), columns))
+    seen, filled = digest(observed(), columns), digest(imputed(), columns)
     histograms = Histograms(columns, seen, filled, logged)
     for cells in observed():
         histograms.add_observed(cells)

@@ -119,12 +119,13 @@ class CountedLevels:
     def __init__(self, snapshot: Snapshot, roles: Roles) -> None:
         encodings = {
             name: encoding
-            for name in sorted(roles.impute, key=lambda name: -snapshot.profile(name).missing)
+            for name in roles.impute
             if isinstance(encoding := roles.encoding(name), Nominal | Ordinal)
             and encoding.dimensions
-            and snapshot.profile(name).missing
         }
-        self.watched = list(encodings)[:MAX_DISTRIBUTIONS]
+        missing = {name: snapshot.profile(name).missing for name in encodings}
+        ranked = sorted(filter(missing.get, missing), key=lambda name: -missing[name])
+        self.watched = ranked[:MAX_DISTRIBUTIONS]
         self._encodings = encodings
         self.found = {n: np.zeros(len(encodings[n].levels), dtype=np.int64) for n in self.watched}
 
@@ -244,7 +245,11 @@ class CountedCells:
             self.watched,
             observed,
             {name: digest.cells for name, digest in imputed.items()},
-            [name for name in transformed_columns(roles) if _is_logged(roles, name)],
+            [
+                e.column
+                for e in roles.encodings
+                if isinstance(e, Numeric) and e.transform.name == "log"
+            ],
         )
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -257,8 +262,3 @@ class CountedCells:
         for cells in _imputed_cells(self._staged, self.watched):
             self._histograms.add_imputed({name: values for name, (values, _) in cells.items()})
         return self._histograms.distributions()
-
-
-def _is_logged(roles: Roles, name: str) -> bool:
-    encoding = roles.encoding(name)
-    return isinstance(encoding, Numeric) and encoding.transform.name == "log"

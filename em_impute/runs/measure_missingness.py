@@ -93,13 +93,16 @@ class OwnMeans:
     Parameters
     ----------
     roles : Roles
-    counted : missingness.Counted or None
-        Of its patterns the most frequent are shown.
+    count : callable
+        Returns the patterns, of which the most frequent are shown; None if there are none. Called
+        where there are such columns.
     """
 
-    def __init__(self, roles: Roles, counted: missingness.Counted | None) -> None:
-        self._names = transformed_columns(roles) if counted else []
-        if counted is None or not self._names:
+    def __init__(self, roles: Roles, count: Callable[[], missingness.Counted | None]) -> None:
+        names = transformed_columns(roles)
+        counted = count() if names else None
+        self._names = names if counted else []
+        if counted is None:
             return
         self._roles, self._columns = roles, counted.columns
         self._patterns = counted.patterns[missingness.most_frequent(counted)]

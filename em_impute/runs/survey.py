@@ -144,7 +144,7 @@ class FirstPass(Pass):
         self.digests = Guarded(lambda: ObservedDigests(snapshot, roles))
         self.kurtosis = Guarded(lambda: Kurtosis(roles, model))
         self.levels = Guarded(lambda: CountedLevels(snapshot, roles))
-        self.means = Guarded(lambda: OwnMeans(roles, known.counted()))
+        self.means = Guarded(lambda: OwnMeans(roles, known.counted))
         self.looks = Guarded(lambda: Looks(numbers_of(roles) if known.is_compared() else ()))
         self.choosing = None
         if options and is_tested(at_hand, fitted, options):
@@ -212,9 +212,12 @@ class Survey:
         """Return what looks on in the second pass; None if there was no first one."""
         if self._first is None or not self._first.is_whole or self._staged is None:
             return None
+        return self._look_again().add
+
+    def _look_again(self) -> Pass:
         self._counted = Guarded(self._counting)
         self._second = Pass(self._snapshot, self._counted)
-        return self._second.add
+        return self._second
 
     def _counting(self) -> CountedCells:
         digests = self.first.digests.found
@@ -240,7 +243,6 @@ class Survey:
     def distributions(self) -> tuple[Distribution, ...]:
         """The histograms of the columns with the most imputed cells."""
         if self._counted is None or self._second is None or not self._second.is_whole:
-            self._counted = Guarded(self._counting)
-            self._second = Pass(self._snapshot, self._counted)
-            self._second.read()
+            self._look_again().read()
+        assert self._counted is not None
         return self._counted.found
