@@ -42,14 +42,15 @@ def main(engine: str, source: str, folder: str) -> None:
         table = steps.load(job, run)
         begin = time.perf_counter()
         fitted = steps.fit(job, table, run)
-        middle = time.perf_counter()
+        middle, after_fit = time.perf_counter(), peak_megabytes()
         staged = steps.fill(job, table, fitted, run)
         end = time.perf_counter()
         digest = hashlib.sha256(run.model.read_bytes() + staged.sha256.encode()).hexdigest()[:8]
         if engine == "sql":
             digest = "equal_to_rounding"  # its digest is that of a sample
         peaks = client.run(peak_megabytes).values() if client else [0.0]
-    print(middle - begin, end - middle, f"{peak_megabytes():.0f}", f"{max(peaks):.0f}", digest)
+    memory = (f"{peak:.0f}" for peak in (after_fit, peak_megabytes(), max(peaks)))
+    print(middle - begin, end - middle, *memory, digest)
 
 
 def in_duckdb(source: str, folder: str) -> dict[str, dict[str, str]]:

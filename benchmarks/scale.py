@@ -3,9 +3,10 @@
     python -m benchmarks.scale patterns            how many patterns of missing cells there are
     python -m benchmarks.scale engines [ROWS]      the same job here, by Dask, 2 and 4 workers, and
                                                    by SQL in DuckDB
+    python -m benchmarks.scale far [ROWS]          here and by Dask, a table that does not condense
     python -m benchmarks.scale constants           what the cost model of docs/scale.md is made of
 
-`make bench-scale` runs all three, the second with 10,000,000 x 20.
+`make bench-scale` runs all but `far`, the second with 10,000,000 x 20.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,8 @@ SHARES = (0.05, 0.1, 0.2)
 BLOCK = 5
 ENGINES = ("local", "2 workers", "4 workers", "sql")
 ENGINE_COLUMNS, ENGINE_SHARE, BATCH = 20, 0.1, 500_000
+# Nearly every row has a pattern of its own.
+FAR_COLUMNS, FAR_SHARE = 50, 0.2
 
 
 def holes(n: int, p: int, share: float, clustered: bool, seed: int = 1) -> Bools:
@@ -117,46 +120,59 @@ CONSTANTS_HEAD = [
 ]
 
 
-def engines(rows: int) -> Iterator[list[object]]:
+def engines(
+    rows: int,
+    names: Sequence[str] = ENGINES,
+    columns: int = ENGINE_COLUMNS,
+    share: float = ENGINE_SHARE,
+) -> Iterator[list[object]]:
     """Fit and fill of one Parquet file, in DuckDB its rows, each engine in its own process."""
     with tempfile.TemporaryDirectory() as name:
         source = Path(name, "table.parquet")
-        write(source, rows)
-        for engine in ENGINES:
+        write(source, rows, columns, share)
+        for engine in names:
             command = [sys.executable, "-m", "benchmarks.one_engine", engine, str(source), name]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
-                yield [engine, done.stderr.splitlines()[-1], *[""] * 5]
+                yield [engine, f"{rows:,}", done.stderr.splitlines()[-1], *[""] * 6]
                 continue
-            fit, fill, own, others, answer = done.stdout.splitlines()[-1].split()
+            fit, fill, *memory, answer = done.stdout.splitlines()[-1].split()
             yield [
                 engine,
+                f"{rows:,}",
                 f"{float(fit):.1f}",
                 f"{float(fill):.1f}",
                 f"{rows / (float(fit) + float(fill)):,.0f}",
-                own,
-                others,
+                *memory,
                 answer,
             ]
 
 
 ENGINES_HEAD = [
     "engine",
+    "rows",
     "fit, s",
     "fill, s",
     "rows a second",
+    "peak of the run after the fit, MB",
     "peak of the run, MB",
     "peak of a worker, MB",
     "digest of model and table",
 ]
 
 
-def write(path: Path, rows: int) -> None:
+def far(rows: int) -> Iterator[list[object]]:
+    """The same of tables that do not condense, of which two have so many rows at most."""
+    for n in (rows // 2, rows):
+        yield from engines(n, ("local", "2 workers"), FAR_COLUMNS, FAR_SHARE)
+
+
+def write(path: Path, rows: int, columns: int, share: float) -> None:
     """Write the table in batches."""
-    names = [f"x{j}" for j in range(ENGINE_COLUMNS)]
+    names = [f"x{j}" for j in range(columns)]
     with pq.ParquetWriter(path, pa.schema([(name, pa.float64()) for name in names])) as writer:
         for k, first in enumerate(range(0, rows, BATCH)):
-            X = table(min(BATCH, rows - first), ENGINE_COLUMNS, ENGINE_SHARE, seed=k)
+            X = table(min(BATCH, rows - first), columns, share, seed=k)
             writer.write_table(pa.table(dict(zip(names, X.T, strict=True))))
 
 
@@ -168,9 +184,8 @@ def main(part: str, *options: str) -> None:
         show("Constants of the cost model", CONSTANTS_HEAD, constants())
     else:
         rows = int(options[0].replace(",", "")) if options else 1_000_000
-        show(
-            f"Fit and fill of {rows:,} x {ENGINE_COLUMNS}, 10% missing", ENGINES_HEAD, engines(rows)
-        )
+        made, p = (engines, ENGINE_COLUMNS) if part == "engines" else (far, FAR_COLUMNS)
+        show(f"Fit and fill of {rows:,} x {p}", ENGINES_HEAD, made(rows))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ estimates, and ArviZ for chains, when asked for them. In the order in which data
     table, cells                    what users hand in, as floats with NaN where missing
     patterns                        `PatternSummary`: all that EM needs from the rows
       distinct, condense, stored    its patterns, its weighted rows, its file
+      observed                      the part of it that is always small
+      divided                       one in blocks that lie elsewhere (`DividedSummary`)
     fit                             `fit_gaussian`
       em                            the loop: evaluate, propose, accept or fall back, stop
         e_step, kernels, blocks     expected moments, and their compiled loops
@@ -47,11 +49,13 @@ Words that are used for one thing each:
 
 from em_impute.gaussian.aleksic import AleksicTest, aleksic_mcar_test
 from em_impute.gaussian.conditional import Conditional
+from em_impute.gaussian.divided import DividedSummary
 from em_impute.gaussian.estimates import Regression
 from em_impute.gaussian.fit import fit_gaussian
 from em_impute.gaussian.information import MissingInformation
 from em_impute.gaussian.little import LittleTest, little_mcar_test
 from em_impute.gaussian.model import GaussianModel
+from em_impute.gaussian.observed import Observed
 from em_impute.gaussian.patterns import PatternSummary
 from em_impute.gaussian.posterior import Mixing
 from em_impute.gaussian.result import EMResult, Missingness, Starts
@@ -61,6 +65,7 @@ __all__ = [
     "AleksicTest",
     "Conditional",
     "ConvergenceWarning",
+    "DividedSummary",
     "EMResult",
     "GaussianModel",
     "Iteration",
@@ -68,6 +73,7 @@ __all__ = [
     "MissingInformation",
     "Missingness",
     "Mixing",
+    "Observed",
     "PatternSummary",
     "Regression",
     "Starts",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
+from operator import add
 from typing import Any, Self
 
 import numpy as np
@@ -102,7 +103,7 @@ class WeightedRows:
             )
             for first, last in _cuts(starts, max(1, PART_NUMBERS // max(1, rows.shape[1])))
         )
-        pairs = _total(spread(_pairs, parts, patterns.size))
+        pairs = reduce(np.add, spread(_pairs, parts, patterns.size))
         cells = pairs.diagonal()
         return cls(
             n=float(counts.sum()),
@@ -115,6 +116,10 @@ class WeightedRows:
     def map(self, function: Callable[[Part], Any]) -> list[Any]:
         """What `function` returns for the parts; on several cores."""
         return spread(function, self.parts, self.size)
+
+    def total(self, function: Callable[[Part], tuple[Any, ...]]) -> tuple[Any, ...]:
+        """The sums over the parts of each number or array that `function` returns for one."""
+        return added(self.map(function))
 
     @property
     def size(self) -> int:
@@ -137,13 +142,14 @@ class WeightedRows:
 
     def pair_means(self) -> Floats:
         """Mean product of each two columns over the rows that show both; 0 where none does."""
-        products = self.map(lambda part: part.rows.T @ part.rows)
-        means: Floats = _total(products) / np.maximum(self.pairs, 1.0)
+        (products,) = self.total(lambda part: (part.rows.T @ part.rows,))
+        means: Floats = products / np.maximum(self.pairs, 1.0)
         return means
 
 
-def _total(arrays: Iterable[Floats]) -> Floats:
-    return reduce(np.add, arrays)
+def added(found: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """The sums of what stands in the same place, in the order in which it comes."""
+    return tuple(reduce(add, each) for each in zip(*found, strict=True))
 
 
 def _pairs(part: Part) -> Floats:
@@ -224,15 +230,14 @@ def e_step(data: WeightedRows, mean: Floats, covariance: Floats) -> ExpectedMome
             )  # fmt: skip
             return part.weights @ X, X.T @ X + cross, deviance
 
-        totals, crosses, deviances = zip(*data.map(expect), strict=True)
-        deviance = sum(deviances)
+        total, cross, deviance = data.total(expect)
     if math.isnan(deviance):
         raise np.linalg.LinAlgError("A block of the covariance is not positive definite.")
     deviance += data.n_cells * math.log(2 * math.pi)
     return ExpectedMoments(
         n=data.n,
-        total=_total(totals),
-        cross=_total(crosses),
+        total=total,
+        cross=cross,
         loglik=-0.5 * deviance - data.log_jacobian,
         smallest_eigenvalue=float(eigenvalues[0]),
     )

@@ -17,9 +17,10 @@ import numpy as np
 
 from em_impute.gaussian.acceleration import METHODS
 from em_impute.gaussian.completion import undetermined
+from em_impute.gaussian.divided import DividedSummary, rows_of
 from em_impute.gaussian.e_step import WeightedRows
 from em_impute.gaussian.em import climb
-from em_impute.gaussian.maximum import is_saddle
+from em_impute.gaussian.maximum import is_saddle, missing_information
 from em_impute.gaussian.model import GaussianModel, require_model
 from em_impute.gaussian.parameters import Parameters, Standardisation
 from em_impute.gaussian.patterns import PatternSummary
@@ -33,6 +34,7 @@ from em_impute.gaussian.threads import at_most, one_blas_thread
 
 # How often the caller of a long fit gets a model to go on from.
 CHECKPOINT_SECONDS = 5.0
+SUMMARIES = (PatternSummary, DividedSummary)
 NO_TIME_TO_LOOK = (
     "The time limit was over before it was seen whether the fit ended at a maximum of the "
     "likelihood or at a saddle point."
@@ -40,7 +42,7 @@ NO_TIME_TO_LOOK = (
 
 
 def fit_gaussian(
-    data: PatternSummary | Any,
+    data: PatternSummary | DividedSummary | Any,
     *,
     tol: float = 1e-6,
     max_iter: int = 1000,
@@ -120,8 +122,9 @@ def fit_gaussian(
     _require_callables(on_iteration=on_iteration, on_checkpoint=on_checkpoint)
     deadline = None if time_limit is None else time.monotonic() + time_limit
     with at_most(n_jobs), one_blas_thread():
-        summary = data if isinstance(data, PatternSummary) else PatternSummary.from_array(data)
-        scaling = Standardisation.of(summary)
+        summary = data if isinstance(data, SUMMARIES) else PatternSummary.from_array(data)
+        seen = summary.observed if isinstance(summary, DividedSummary) else summary
+        scaling = Standardisation.of(seen)
         keep = unheard if on_checkpoint is None else _checkpoints(scaling, on_checkpoint)
         options = Options(tol, max_iter, acceleration, deadline, on_iteration or unheard, keep)
         result = _fitted(summary, scaling, options, start, prior_rows, n_starts)
@@ -131,7 +134,7 @@ def fit_gaussian(
 
 
 def _fitted(
-    summary: PatternSummary,
+    summary: PatternSummary | DividedSummary,
     scaling: Standardisation,
     options: Options,
     start: GaussianModel | None,
@@ -141,7 +144,7 @@ def _fitted(
     """The fit, in the standardised columns that vary, and the result on the original scale."""
     if not len(scaling.varying):
         return _all_constant(scaling, summary)
-    rows = WeightedRows.of(summary, scaling.varying, scaling.centre, scaling.scale)
+    rows = rows_of(summary, scaling)
     ending, relations, decisions, starts = _highest(
         rows,
         observed_moments(rows) if start is None else with_spread(scaling.standardise(start)),
@@ -161,7 +164,7 @@ def _fitted(
     parameters = ending.point.parameters
     if relations:
         parameters = make_exact(parameters, relations, scaling)
-    return EMResult(
+    result = EMResult(
         model=scaling.model(parameters),
         status=ending.status,
         message=ending.sentence(scaling, options),
@@ -174,8 +177,14 @@ def _fitted(
         missingness=Missingness.of(summary),
         starts=starts,
         point=ending.point,
-        data=summary,
+        data=summary if isinstance(summary, PatternSummary) else None,
     )
+    if result.data is None and result.is_at_rest and result.missingness.n_missing:
+        # Later nobody can ask the rows any more.
+        vars(result)["missing_information"] = missing_information(
+            rows, ending.point, ending.prior_rows, scaling.varying_names
+        )
+    return result
 
 
 def _checkpoints(
@@ -193,7 +202,7 @@ def _checkpoints(
     return keep
 
 
-def _all_constant(scaling: Standardisation, summary: PatternSummary) -> EMResult:
+def _all_constant(scaling: Standardisation, summary: PatternSummary | DividedSummary) -> EMResult:
     return EMResult(
         model=scaling.model((np.zeros(0), np.zeros((0, 0)))),
         status=Status.CONVERGED,
@@ -205,7 +214,7 @@ def _all_constant(scaling: Standardisation, summary: PatternSummary) -> EMResult
         trace=(),
         decisions=scaling.decisions,
         missingness=Missingness.of(summary),
-        data=summary,
+        data=summary if isinstance(summary, PatternSummary) else None,
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from em_impute.gaussian.arrays import Floats, Ints
 from em_impute.gaussian.linalg import cholesky_factor, correlation_of
 from em_impute.gaussian.model import GaussianModel
+from em_impute.gaussian.observed import Observed
 from em_impute.gaussian.patterns import PatternSummary, too_large
 from em_impute.gaussian.table import listed
 
@@ -120,7 +121,7 @@ class Standardisation:
     scale: Floats
 
     @classmethod
-    def of(cls, summary: PatternSummary) -> Self:
+    def of(cls, summary: PatternSummary | Observed) -> Self:
         """The columns of `summary`.
 
         Raises

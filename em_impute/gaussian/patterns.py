@@ -268,6 +268,11 @@ class PatternSummary:
         return int(self.counts.sum())
 
     @property
+    def n_weighted_rows(self) -> int:
+        """Weighted rows that stand for them."""
+        return len(self._condensed.rows)
+
+    @property
     def n_columns(self) -> int:
         """Columns of the table."""
         return len(self.columns)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from em_impute.gaussian.arrays import Floats, Ints
-from em_impute.gaussian.e_step import WeightedRows
+from em_impute.gaussian.e_step import Part, WeightedRows
 from em_impute.gaussian.linalg import correlation_of
 from em_impute.gaussian.parameters import Parameters, Standardisation
 
@@ -167,17 +167,26 @@ def _suspects(covariance: Floats) -> Iterator[tuple[Ints, Floats]]:
 
 def _rows_that_show(rows: WeightedRows, columns: Ints) -> _Shown:
     """What the rows say of these columns that show all of them."""
-    parts, n, k = [], 0.0, len(columns)
-    for part in rows.parts:
+
+    def shown(part: Part) -> tuple[Floats, Floats, float]:
         mine = part.patterns[:, columns].all(axis=1)
         chosen = np.repeat(mine, np.diff(part.starts))
-        parts.append((part.rows[chosen][:, columns], part.weights[chosen]))
-        n += part.counts[mine].sum()
-    mean = sum((weights @ z for z, weights in parts), np.zeros(k)) / (n or 1.0)
-    factor = np.zeros((0, k))
-    for z, weights in parts:
-        centred = z - np.multiply.outer(weights, mean)
-        factor = np.asarray(np.linalg.qr(np.concatenate([factor, centred]), mode="r"))
+        return part.rows[chosen][:, columns], part.weights[chosen], float(part.counts[mine].sum())
+
+    def sums(part: Part) -> tuple[Floats, float]:
+        z, weights, n = shown(part)
+        return weights @ z, n
+
+    total, n = rows.total(sums)
+    mean = total / (n or 1.0)
+
+    def factor_of(part: Part) -> Floats:
+        z, weights, _ = shown(part)
+        return np.asarray(np.linalg.qr(z - np.multiply.outer(weights, mean), mode="r"))
+
+    factor = np.zeros((0, len(columns)))
+    for more in rows.map(factor_of):
+        factor = np.asarray(np.linalg.qr(np.concatenate([factor, more]), mode="r"))
     return _Shown(factor, mean, n)
 
 

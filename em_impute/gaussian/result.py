@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from em_impute.gaussian.divided import DividedSummary
 from em_impute.gaussian.e_step import WeightedRows
 from em_impute.gaussian.estimates import Regression, estimates, regression
 from em_impute.gaussian.information import MissingInformation
@@ -46,8 +47,12 @@ class Missingness:
     frequent: tuple[tuple[int, tuple[str, ...]], ...]
 
     @classmethod
-    def of(cls, summary: PatternSummary) -> Self:
-        """What `summary` shows."""
+    def of(cls, summary: PatternSummary | DividedSummary) -> Self:
+        """What `summary` shows; of a divided one only the numbers of rows and cells."""
+        if isinstance(summary, DividedSummary):
+            seen = summary.observed
+            missing = seen.n_rows * len(seen.columns) - int(seen.observed_counts.sum())
+            return cls(seen.n_rows, missing, 0, ())
         order = np.argsort(-summary.counts, kind="stable")[:MOST_PATTERNS]
         return cls(
             n_rows=summary.n_rows,
@@ -144,8 +149,7 @@ class EMResult:
         """
         if not self.missingness.n_missing or not self.model.covariance.any():
             return MissingInformation(0.0)
-        ended = self.status in (Status.CONVERGED, Status.SADDLE)
-        if not ended or self.data is None or self.point is None:
+        if not self.is_at_rest or self.data is None or self.point is None:
             return MissingInformation(np.nan)
         scaling = Standardisation.of(self.data)
         rows = WeightedRows.of(self.data, scaling.varying, scaling.centre, scaling.scale)
@@ -165,6 +169,11 @@ class EMResult:
     def remarks(self) -> tuple[str, ...]:
         """The message and the decisions, each once."""
         return tuple(dict.fromkeys([self.message, *self.decisions]))
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the fit ended where EM goes no further: at a maximum, or at a saddle point."""
+        return self.status in (Status.CONVERGED, Status.SADDLE)
 
     @property
     def converged(self) -> bool:
@@ -274,12 +283,13 @@ def data_of(result: EMResult) -> PatternSummary:
     Raises
     ------
     ValueError
-        If the result is a copy, which comes without it.
+        If the result came without it.
     """
     if result.data is None:
         raise ValueError(
-            "This result is a copy that came without the data that it was fitted to; fit the "
-            "model again, and ask that result."
+            "This result came without the data that it was fitted to, as copies do, and fits whose "
+            "rows stayed on Dask's workers; fit the model again here (in a job: `engine: local`), "
+            "and ask that result."
         )
     return result.data
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from em_impute.gaussian import PatternSummary
+from em_impute.gaussian import Observed, PatternSummary
 from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.filling import FillingModel
 from em_impute.reporting.records import Column, ImputedCells, Role
@@ -20,7 +20,7 @@ def describe_columns(
     missing: Mapping[str, int],
     rows: int,
     *,
-    summary: PatternSummary | None = None,
+    summary: PatternSummary | Observed | None = None,
     model: FillingModel | None = None,
     imputed: Mapping[str, Moments] | None = None,
 ) -> tuple[Column, ...]:
@@ -113,7 +113,7 @@ def digest(portions: Iterable[Mapping[str, Floats]], columns: Iterable[str]) -> 
     return digests
 
 
-def _observed_moments(summary: PatternSummary) -> dict[str, Moments]:
+def _observed_moments(summary: PatternSummary | Observed) -> dict[str, Moments]:
     return {
         name: Moments(int(count), finite(mean), finite(sd))
         for name, count, mean, sd in zip(

@@ -82,6 +82,11 @@ def _fitted(run: Path) -> tuple[PatternSummary, GaussianModel, float]:
         )
     if fit.status != "converged":
         raise CannotRun(f"Standard errors are those of a maximum. {fit.message}")
+    if folder.observed.exists():
+        raise CannotRun(
+            "The rows of this run's model stayed on Dask's workers, so there are no standard "
+            "errors; fit to a sample of the rows, or with fewer columns, for these."
+        )
     try:
         return PatternSummary.load(folder.summary), GaussianModel.load(folder.model), fit.prior_rows
     except (OSError, ValueError) as error:

@@ -16,10 +16,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from em_impute.gaussian import (
-    EMResult,
-    PatternSummary,
-)
+from em_impute.gaussian import EMResult, Observed, PatternSummary
 from em_impute.gaussian.families import FactorFit
 from em_impute.gaussian.filling import FittedModel
 from em_impute.job import CannotRun
@@ -52,6 +49,7 @@ from em_impute.runs.measure_columns import (
 from em_impute.runs.measure_components import measure_components
 from em_impute.runs.measure_drift import measure_drift, published_before
 from em_impute.runs.measure_missingness import count_missing, mcar_tests, measure_patterns
+from em_impute.runs.model_rows import kept_summary
 from em_impute.runs.run import Found, Loaded, Run
 from em_impute.runs.survey import FirstPass, Known, Survey
 from em_impute.tables.columns.numbers import Numeric
@@ -182,16 +180,24 @@ class _Measured:
     @cached_property
     def summary(self) -> PatternSummary | None:
         def load() -> PatternSummary | None:
-            return PatternSummary.load(self.run.folder.summary) if self.result else None
+            folder = self.run.folder
+            return kept_summary(folder.summary, folder) if self.result else None
 
         return self._parts.make("pattern summary", load, None)
+
+    @cached_property
+    def observed(self) -> PatternSummary | Observed | None:
+        """What is known of the observed cells of the table's own rows, all of which may be far."""
+        at = self.run.folder.observed
+        return Observed.load(at) if self.result and at.exists() else self.table_summary
 
     @cached_property
     def table_summary(self) -> PatternSummary | None:
         """That of the run's own table, of which the model's rows may be a part."""
 
         def load() -> PatternSummary | None:
-            return PatternSummary.load(self.run.folder.table_summary) if self.result else None
+            folder = self.run.folder
+            return kept_summary(folder.table_summary, folder) if self.result else None
 
         if self.fitted is None or self.fitted.gathered is None:
             return self.summary
@@ -245,14 +251,14 @@ class _Measured:
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        def measure(roles: Roles | None, summary: PatternSummary | None) -> Columns:
+        def measure(roles: Roles | None, summary: PatternSummary | Observed | None) -> Columns:
             described = measure_columns(
                 self.found, roles, summary, *self.digests, lambda: self.seen.kurtosis.found
             )
             return kept("columns", with_left(described, self.unfilled))
 
         plain = partial(self._parts.make, "names of the columns", partial(measure, None, None), ())
-        measured = partial(measure, self.roles, self.table_summary)
+        measured = partial(measure, self.roles, self.observed)
         columns: Columns | None = self._parts.make("section columns", measured, None)
         return plain() if columns is None else columns
 
@@ -291,7 +297,7 @@ SECTIONS: dict[str, Section] = {
     "groups": lambda m: describe_groups(
         [_group(fit) for fit in m.fitted.group_fits] if m.fitted else []
     ),
-    "correlations": lambda m: _estimated_correlations(m.result, m.summary, m.roles),
+    "correlations": lambda m: _estimated_correlations(m.result, m.summary or m.observed, m.roles),
     "components": lambda m: measure_components(m.snapshot, m.roles, m.result),
     "factors": lambda m: _factors(m.result, m.run.job.model.rotation),
     "means": lambda m: describe_means(m.means),
@@ -321,8 +327,9 @@ def survey_of(run: Run, snapshot: Snapshot, fitted: Fitted) -> Survey:
 
     def counted() -> missingness.Counted | None:
         path = run.folder.table_summary if fitted.gathered else run.folder.summary
-        summary = PatternSummary.load(path) if fitted.result else None
-        return count_missing(snapshot, fitted.roles, summary) if summary else None
+        if fitted.result is None:
+            return None
+        return count_missing(snapshot, fitted.roles, kept_summary(path, run.folder))
 
     known = Known(counted, lambda: bool(published_before(run)))
     return Survey(snapshot, fitted, known, run.job.self_test)
@@ -381,7 +388,7 @@ def _group(fit: GroupFit) -> GroupRow:
 
 
 def _estimated_correlations(
-    result: FittedModel | None, summary: PatternSummary | None, roles: Roles | None
+    result: FittedModel | None, summary: PatternSummary | Observed | None, roles: Roles | None
 ) -> matrices.Correlations | None:
     if result is None or summary is None or roles is None:
         return None

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from em_impute.gaussian import PatternSummary
+from em_impute.gaussian import Observed, PatternSummary
 from em_impute.gaussian.arrays import Ints
 from em_impute.gaussian.filling import FillingModel
 from em_impute.reporting.columns import ImputedDigest, describe_columns
@@ -30,7 +30,7 @@ from em_impute.tables.snapshot import Snapshot
 def measure_columns(
     found: Found,
     roles: Roles | None,
-    summary: PatternSummary | None,
+    summary: PatternSummary | Observed | None,
     observed: Mapping[str, Digest],
     imputed: Mapping[str, ImputedDigest],
     kurtosis: Callable[[], Mapping[str, float]],
@@ -42,7 +42,7 @@ def measure_columns(
     found : Found
     roles : Roles or None
         None describes what is missing, and no more.
-    summary : PatternSummary or None
+    summary : PatternSummary, Observed or None
     observed : mapping of str to Digest
         What `ObservedDigests` has found.
     imputed : mapping of str to ImputedDigest

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from em_impute import checks
 from em_impute.checks import CheckResult
-from em_impute.gaussian import GaussianModel, PatternSummary
+from em_impute.gaussian import DividedSummary, GaussianModel, PatternSummary
 from em_impute.job import CannotRun, DatabaseSource, DatabaseTarget, Job, split_table
 from em_impute.job.legible import one_line
 from em_impute.runs.run import Loaded
@@ -68,8 +68,10 @@ class Passes(ABC):
         """Cells that do not fit what the job says of their column."""
 
     @abstractmethod
-    def summarise(self, table: Loaded, log: Log) -> PatternSummary:
-        """Sum up the columns of the model."""
+    def summarise(
+        self, table: Loaded, log: Log
+    ) -> AbstractContextManager[PatternSummary | DividedSummary]:
+        """Sum up the columns of the model; a divided summary can be asked inside."""
 
     @abstractmethod
     def resample(self, table: Loaded, m: int) -> list[PatternSummary]:
@@ -115,11 +117,14 @@ class OverSnapshot(Passes):
     def misfits(self, table: Loaded) -> tuple[Misfits, ...]:
         return find_misfits(table, table.roles, self.job.columns)
 
-    def summarise(self, table: Loaded, log: Log) -> PatternSummary:
+    @contextmanager
+    def summarise(self, table: Loaded, log: Log) -> Iterator[PatternSummary | DividedSummary]:
         with engines.opened(self.job.engine) as workers:
-            if workers is not None:
-                log.info("The table is summed up by %s workers of Dask.", len(workers))
-            return summarise.summarise(table, table.roles, workers)
+            if workers is None:
+                yield summarise.summarise(table, table.roles)
+                return
+            log.info("The table is summed up by %s workers of Dask.", len(workers))
+            yield summarise.summarise_by(workers, table, table.roles)
 
     def resample(self, table: Loaded, m: int) -> list[PatternSummary]:
         with engines.opened(self.job.engine) as workers:
@@ -207,7 +212,8 @@ class InDatabase(Passes):
         with opened(self._source, sparing=True) as session:
             return whole_table(session, self.job).misfits(table.roles, self.job)
 
-    def summarise(self, table: Loaded, log: Log) -> PatternSummary:
+    @contextmanager
+    def summarise(self, table: Loaded, log: Log) -> Iterator[PatternSummary]:
         with opened(self._source, sparing=True) as session:
             summary, note = whole_table(session, self.job).summarise(table.roles)
         log.info("The table was summed up in its database.")
@@ -217,7 +223,7 @@ class InDatabase(Passes):
         at = {name: table.roles.at(name) for name in table.roles.impute}
         first = {name: place.start for name, place in at.items() if place.start < place.stop}
         self._require_as_read(table, summary.n_rows, {n: int(missing[d]) for n, d in first.items()})
-        return summary
+        yield summary
 
     def resample(self, table: Loaded, m: int) -> list[PatternSummary]:
         raise NotImplementedError  # a job that may ask for it has another engine

@@ -16,12 +16,13 @@ from typing import Any
 
 from em_impute import checks
 from em_impute.checks import Checked, CheckResult
-from em_impute.gaussian import EMResult, GaussianModel, Status
+from em_impute.gaussian import DividedSummary, EMResult, GaussianModel, PatternSummary, Status
 from em_impute.gaussian.families import FactorFit, MixtureFit
 from em_impute.gaussian.filling import FittedModel
 from em_impute.job import FAMILIES, CannotRun, Job, Stage
 from em_impute.runs.frame import frame_of
 from em_impute.runs.kept import is_overtaken
+from em_impute.runs.model_rows import keep_summary, notes_on_rows
 from em_impute.runs.passes import passes_of
 from em_impute.runs.run import Loaded, Run
 from em_impute.runs.survey import Survey
@@ -226,18 +227,14 @@ def fit(
         log.info("No column is to be imputed, so no model is fitted.")
         drawn = _drawn(job, table, None, {}, log)
         return Fitted(roles, None, decisions=told, drawn=drawn, gathered=gathered)
-    rows = rows or ModelRows(passes_of(job).summarise(table, log), None)
-    rows.summary.save(folder.summary)
-    log.info(
-        "Fitting %s columns; their cells are missing in %s patterns.",
-        len(roles.dimensions),
-        f"{len(rows.summary.patterns):,}",
-    )
-    if folder.checkpoint.exists():
-        log.info("Going on from where the fit was interrupted.")
-    with shown as ended:
-        result = _fit_model(job, table, rows, folder)
-        ended(result)
+    summed_up = nullcontext(rows.summary) if rows else passes_of(job).summarise(table, log)
+    with summed_up as summary:
+        log.info("Fitting %s columns; %s", len(roles.dimensions), keep_summary(summary, folder))
+        if folder.checkpoint.exists():
+            log.info("Going on from where the fit was interrupted.")
+        with shown as ended:
+            result = _fit_model(job, table, summary, rows.start if rows else None, folder)
+            ended(result)
     result.model.save(folder.model)
     save_roles(roles, read_schema(table.path), folder.columns)
     models, decisions, fits = groups.fit_groups(table, roles, job.model)
@@ -250,7 +247,7 @@ def fit(
     log.log(logging.INFO if result.converged else logging.WARNING, result.message)
     own = [fit.result for fit in fits if fit.own_model]
     drawn = _drawn(job, table, result, dict(zip(models, own, strict=True)), log)
-    notes = tuple(_notes(job, table, result))
+    notes = (*notes_on_rows(folder), *_notes(job, table, result))
     return Fitted(roles, result, models, (*told, *decisions), fits, drawn, gathered, notes)
 
 
@@ -283,20 +280,24 @@ def _notes(job: Job, table: Loaded, result: FittedModel) -> Iterator[str]:
         )
 
 
-def _fit_model(job: Job, table: Loaded, rows: ModelRows, folder: RunFolder) -> FittedModel:
+def _fit_model(
+    job: Job,
+    table: Loaded,
+    summary: PatternSummary | DividedSummary,
+    begin: GaussianModel | None,
+    folder: RunFolder,
+) -> FittedModel:
     if job.model.is_of_rows:
         return _fit_rows(job, table)
 
     def fitted(start: GaussianModel | None) -> EMResult:
         on_iteration = progress.iterations(job.model.tol)
-        return summarise.fit_model(
-            rows.summary, job.model, on_iteration, folder.checkpoint, start=start
-        )
+        return summarise.fit_model(summary, job.model, on_iteration, folder.checkpoint, start=start)
 
-    result = fitted(rows.start)
+    result = fitted(begin)
     # An earlier night's model is a good place to begin, but none to fail from.
     failed = result.status in (Status.SINGULAR, Status.SADDLE)
-    return fitted(None) if failed and rows.start else result
+    return fitted(None) if failed and begin else result
 
 
 def _fit_rows(job: Job, table: Loaded) -> FittedModel:

@@ -1,14 +1,15 @@
 """Where the passes over a snapshot are carried out: here, or part by part on Dask's workers.
 
 A part is a run of batches of the snapshot, which workers read for themselves: only the function and
-what it returns travel. The parts are the same for any number of workers, and so is the answer.
+what it returns travel, or what it returns is kept where it is, and asked. The parts are the same
+for any number of workers, and so is the answer.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -50,7 +51,7 @@ class Workers:
 
     def map(
         self, function: Callable[[Part], Result], snapshot: Snapshot, parts: Sequence[Part]
-    ) -> Iterator[Result]:
+    ) -> Generator[Result]:
         """What `function` returns for each part of a snapshot, in their order.
 
         A part whose worker dies is worked on again by another one.
@@ -68,15 +69,51 @@ class Workers:
         WorkersLostError
             If several workers have died of one part, or none is left.
         """
+        self._require_sight(snapshot.path.absolute())
+        results = self.results(self.begun(function, parts))
+        with closing(results):
+            for done, (result, part) in enumerate(zip(results, parts, strict=True), start=1):
+                yield result
+                rows_passed(part.first_row + part.rows, done / len(parts))
+
+    def keep(
+        self,
+        function: Callable[[Sequence[Part]], Any],
+        snapshot: Snapshot,
+        blocks: Sequence[Sequence[Part]],
+    ) -> Kept:
+        """What `function` returns for each block of parts, left on the workers.
+
+        What a worker holds when it dies is made again by another one.
+
+        Parameters
+        ----------
+        function : callable
+        snapshot : Snapshot
+        blocks : sequence of sequence of Part
+
+        Raises
+        ------
+        EngineError
+            If a worker does not see the snapshot.
+        """
+        self._require_sight(snapshot.path.absolute())
+        return Kept(self, self.begun(function, blocks))
+
+    def begun(
+        self, function: Callable[[Any], Result], items: Sequence[Any]
+    ) -> list[Future[Result]]:
+        """The future results of `function`, each on a worker; items may be future ones."""
+        return self.client.map(partial(_alone, function), items, pure=False)
+
+    def results(self, futures: Sequence[Future[Result]]) -> Generator[Result]:
+        """Yield the results in their order, each of which its worker then lets go."""
         from distributed import KilledWorker
 
-        self._require_sight(snapshot.path.absolute())
-        futures = self.client.map(partial(_alone, function), parts, pure=False)
         try:
-            for done, (future, part) in enumerate(zip(futures, parts, strict=True), start=1):
+            for future in futures:
                 yield self._awaited(future)
                 future.release()
-                rows_passed(part.first_row + part.rows, done / len(parts))
         except KilledWorker:
             raise WorkersLostError(
                 "A part of the table could not be worked on: several of Dask's workers died of "
@@ -87,7 +124,7 @@ class Workers:
             self.client.cancel(futures)
 
     def _awaited(self, future: Future[Result]) -> Result:
-        """What a part's function returns, as long as there are workers that may still do it."""
+        """What a function returns, as long as there are workers that may still carry it out."""
         while True:
             try:
                 return future.result(timeout=PATIENCE)
@@ -112,6 +149,25 @@ class Workers:
                     "has to be on a disk that all workers see under the same path; name it by "
                     "--runs or EM_IMPUTE_RUNS."
                 )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Objects that lie on workers, in their order."""
+
+    workers: Workers
+    futures: Sequence[Future[Any]]
+
+    def map(self, function: Callable[[Any], Result]) -> list[Result]:
+        """What `function` returns for each, brought here."""
+        return list(self.workers.results(self.workers.begun(function, self.futures)))
+
+    def turned(self, function: Callable[[Any], Any]) -> Kept:
+        """What `function` returns for each, left where it is; the objects themselves are let go."""
+        turned = Kept(self.workers, self.workers.begun(function, self.futures))
+        for future in self.futures:
+            future.release()
+        return turned
 
 
 @contextmanager

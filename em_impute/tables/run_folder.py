@@ -61,6 +61,11 @@ class RunFolder:
         return self.path / "summary.npz"
 
     @property
+    def observed(self) -> Path:
+        """What is kept of that summary where its rows stayed on the workers of a cluster."""
+        return self.path / "observed.npz"
+
+    @property
     def model(self) -> Path:
         """The fitted mean and covariance."""
         return self.path / "model.json"

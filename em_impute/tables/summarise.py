@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from em_impute.gaussian import (
     ConvergenceWarning,
+    DividedSummary,
     EMResult,
     GaussianModel,
     Iteration,
@@ -32,28 +34,55 @@ from em_impute.tables.whole_files import written_whole
 
 # Every update goes through the whole summary, so batches are put together up to so many cells.
 GATHERED_CELLS = 2**22
+# A summary of more numbers, 134 MB of them, stays on the workers that made it.
+MOST_NUMBERS = 2**24
+# There it is in blocks of about this share of it, so that all of them have work.
+SHARE_OF_BLOCKS = 4
 
 _Rows = TypeVar("_Rows", Floats, pa.RecordBatch)
 
 
-def summarise(snapshot: Snapshot, roles: Roles, workers: Workers | None = None) -> PatternSummary:
+def summarise(snapshot: Snapshot, roles: Roles) -> PatternSummary:
     """Sum up the model's columns of a snapshot per missingness pattern: all that EM needs.
 
     Parameters
     ----------
     snapshot : Snapshot
     roles : Roles
-    workers : Workers, optional
-        Who does it, a part each; by default it is done here, with the same bits.
     """
-    parts = parts_of(snapshot, len(roles.dimensions))
-    if workers is None:
-        summaries: Iterable[PatternSummary] = map(
-            partial(_sum_up_part, snapshot.path, roles), parts
-        )
-    else:
-        of_part = partial(_sum_up_part, snapshot.path.absolute(), roles)
-        summaries = workers.map(of_part, snapshot, parts)
+    return _sum_up_block(snapshot.path, roles, parts_of(snapshot, len(roles.dimensions)))
+
+
+def summarise_by(
+    workers: Workers, snapshot: Snapshot, roles: Roles
+) -> PatternSummary | DividedSummary:
+    """The same by workers, a part each, with the same bits.
+
+    A summary with more than `MOST_NUMBERS` stays on the workers, in blocks of a share of the parts
+    that brought it there.
+
+    Parameters
+    ----------
+    workers : Workers
+    snapshot : Snapshot
+    roles : Roles
+    """
+    parts, path = parts_of(snapshot, len(roles.dimensions)), snapshot.path.absolute()
+    total = PatternSummary(roles.dimensions)
+    with closing(workers.map(partial(_sum_up_part, path, roles), snapshot, parts)) as summaries:
+        for step, summary in enumerate(summaries, start=1):
+            total += summary
+            if total.n_weighted_rows * total.n_columns > MOST_NUMBERS:
+                each = max(1, step // SHARE_OF_BLOCKS)
+                blocks = [parts[first : first + each] for first in range(0, len(parts), each)]
+                break
+        else:
+            return total
+    return DividedSummary(workers.keep(partial(_sum_up_block, path, roles), snapshot, blocks))
+
+
+def _sum_up_block(path: Path | pa.Buffer, roles: Roles, parts: Sequence[Part]) -> PatternSummary:
+    summaries = map(partial(_sum_up_part, path, roles), parts)
     return sum(summaries, start=PatternSummary(roles.dimensions))
 
 
@@ -171,7 +200,7 @@ def _gathered(matrices: Iterable[Floats]) -> Iterator[Floats]:
 
 
 def fit_model(
-    summary: PatternSummary,
+    summary: PatternSummary | DividedSummary,
     options: ModelOptions,
     on_iteration: Callable[[Iteration], None] | None = None,
     checkpoint: Path | None = None,
@@ -186,7 +215,7 @@ def fit_model(
 
     Parameters
     ----------
-    summary : PatternSummary
+    summary : PatternSummary or DividedSummary
     options : ModelOptions
     on_iteration : callable, optional
         Called with each `Iteration`.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
@@ -14,12 +17,16 @@ from typing import Any
 import cloudpickle
 import dask
 import distributed
+import numpy as np
 import pandas as pd
 import pytest
+from command_line import em_impute, run_directly
 from conftest import ROOT
 
+from em_impute.gaussian import DividedSummary, GaussianModel, Iteration
 from em_impute.job import EngineOptions, Job
 from em_impute.runs import steps
+from em_impute.runs.model_rows import FAR_ROWS
 from em_impute.runs.run import Loaded
 from em_impute.tables import engines, summarise
 from em_impute.tables.engines import EngineError, WorkersLostError, opened
@@ -147,7 +154,8 @@ def assert_refused(said: str) -> None:
 
 def summed_up(table: Loaded) -> Any:
     with opened(DASK) as workers:
-        return summarise.summarise(table, table.roles, workers)
+        assert workers is not None
+        return summarise.summarise_by(workers, table, table.roles)
 
 
 def dies_once(folder: Path, function: Any, snapshot: Path, roles: Any, part: Part) -> Any:
@@ -182,6 +190,72 @@ def test_a_worker_that_dies_changes_nothing(
             summed_up(table)
 
 
+@pytest.fixture
+def few_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little fits into the run's memory, so that rows stay on the workers."""
+    monkeypatch.setattr(summarise, "MOST_NUMBERS", 80)
+
+
+@pytest.mark.usefixtures("small_parts", "scheduler", "few_numbers", "pictures_left_out")
+def test_rows_that_stay_on_the_workers(write_job: Callable[..., Path]) -> None:
+    table = pd.read_csv(ROOT / "data/airquality.csv").to_csv(index=False)
+    about = {"name": "far_rows", "batch_rows": 25, "imputation": {"method": "draw"}}
+    assert not run_directly(write_job(table, **about), "--runs", "near").exit_code
+    near = pd.read_csv("out/filled.csv")
+    done = run_directly(write_job(**about, engine="dask"), "--runs", "far")
+    assert not done.exit_code, done.output
+    assert re.search(r"\d+ weighted rows stay on the workers, in \d+ blocks", done.output)
+    pd.testing.assert_frame_equal(pd.read_csv("out/filled.csv"), near, rtol=1e-8)
+    [of_near], [run] = Path("near/far_rows").glob("2*"), Path("far/far_rows").glob("2*")
+    assert not (run / "summary.npz").exists()
+    [expected, found] = (json.loads((at / "report.json").read_text()) for at in (of_near, run))
+    for column, ours in zip(expected["columns"], found["columns"], strict=True):
+        assert ours["observed"] == pytest.approx(column["observed"], rel=1e-9)
+    assert found["patterns"]["total_patterns"] == expected["patterns"]["total_patterns"]
+    assert found["fit"]["worst_fraction"] == pytest.approx(
+        expected["fit"]["worst_fraction"], abs=1e-3
+    )
+    assert FAR_ROWS in found["decisions"]
+    assert not found["mcar_tests"]
+    assert not found["means"]
+    assert em_impute("verify", run).exit_code == 0
+    refused = em_impute("estimates", run)
+    assert refused.exit_code == 2
+    assert "stayed on Dask's workers" in refused.output
+
+
+@pytest.mark.usefixtures("small_parts", "few_numbers")
+def test_a_worker_that_dies_during_the_fit_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = a_job(JOBS["draws by factors"] | {"model": {}})
+    table, _ = loaded(job, tmp_path / "run")
+    killed: list[int] = []
+
+    def fitted(workers: engines.Workers, dies_at: int | None) -> GaussianModel:
+        def look(iteration: Iteration) -> None:
+            if iteration.number == dies_at:
+                held = workers.client.has_what()
+                holder = max(held, key=lambda worker: len(held[worker]))
+                killed.append(len(held[holder]))
+                os.kill(workers.client.run(os.getpid)[holder], signal.SIGKILL)
+
+        summary = summarise.summarise_by(workers, table, table.roles)
+        assert isinstance(summary, DividedSummary)
+        assert summary.n_blocks > 1
+        return summarise.fit_model(summary, job.model, look).model
+
+    with cluster_of_two() as address:
+        monkeypatch.setenv(engines.ADDRESS, address)
+        with opened(DASK) as workers:
+            assert workers is not None
+            expected = fitted(workers, None)
+            found = fitted(workers, 2)
+    assert killed > [0]
+    np.testing.assert_array_equal(found.mean, expected.mean)
+    np.testing.assert_array_equal(found.covariance, expected.covariance)
+
+
 @pytest.mark.usefixtures("small_parts")
 def test_no_worker_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table, _ = loaded(a_job(JOBS["two imputations, levels and groups"]), tmp_path / "run")
@@ -200,7 +274,7 @@ def test_no_worker_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             lambda *_: client.retire_workers([worker], close_workers=True),
         )
         with pytest.raises(WorkersLostError, match="none of Dask's workers is left"):
-            summarise.summarise(table, table.roles, workers)
+            summarise.summarise_by(workers, table, table.roles)
 
 
 @pytest.mark.usefixtures("scheduler")
