@@ -128,7 +128,9 @@ class Condensed:
         return cls(patterns, counts, rows, weights, owner, counts.astype(np.float64))
 
     def moved(self, by: Floats) -> Self:
-        """The weighted rows of the same table less `by`."""
+        """The weighted rows of the same table less `by`; a copy only where that moves them."""
+        if not by.any():
+            return self
         moved = self.rows - np.outer(self.weights, by)
         rows = np.where(self.patterns[self.pattern_of_row], moved, 0.0)
         return replace(self, rows=rows)
