@@ -23,7 +23,6 @@ COPY --from=build /opt/em_impute /opt/em_impute
 ENV PATH=/opt/em_impute/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     NUMBA_CACHE_DIR=/tmp/numba \
-    MPLCONFIGDIR=/tmp/matplotlib \
     PREFECT_HOME=/tmp/prefect \
     PREFECT_SERVER_UI_STATIC_DIRECTORY=/tmp/prefect_ui \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \

@@ -1,4 +1,4 @@
-"""Draw docs/personality.png: the factors of configs/factors.yaml, as its report shows them.
+"""Draw docs/personality.svg: the factors of configs/factors.yaml, as its report shows them.
 
 ``python docs/personality.py`` writes it again.
 """
@@ -26,5 +26,6 @@ def fitted() -> FactorFit:
 
 
 if __name__ == "__main__":
-    figure = plots.loadings(describe_factors(fitted(), "varimax"))
-    figure.savefig(ROOT / "docs" / "personality.png", dpi=160, bbox_inches="tight")
+    drawing = plots.loadings(describe_factors(fitted(), "varimax"))
+    path = ROOT / "docs" / "personality.svg"
+    path.write_text(drawing.alone("Correlations of five factors with 25 questions."))

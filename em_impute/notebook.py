@@ -1,6 +1,6 @@
 """What a notebook draws of a fit and a table, on matplotlib axes.
 
-The pictures are those of the report, drawn by the same functions from the same numbers.
+The pictures look like those of the report, and are made from the same numbers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from em_impute.gaussian import EMResult, PatternSummary
 from em_impute.gaussian.arrays import Floats
 from em_impute.gaussian.cells import NotExact, NotNumbers, numbers_of
 from em_impute.gaussian.table import columns_of, default_names, listed
-from em_impute.reporting import missingness, plots, style
+from em_impute.reporting import missingness, style
 from em_impute.reporting.distributions import describe_distributions
 from em_impute.reporting.fit import describe_fit
+from em_impute.reporting.on_axes import draw_distribution, draw_loglik, draw_missingness, drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def plot_trace(result: EMResult, ax: Axes | None = None) -> Axes:
         raise TypeError(f"Expected the result of a fit, got {type(result).__name__}.")
     with matplotlib.rc_context(style.STYLE):
         ax = ax or _new_axes()
-        plots.draw_loglik(ax, describe_fit(result))
+        draw_loglik(ax, describe_fit(result))
         ax.set_xlabel("iteration (evaluation of the EM map)")
     return ax
 
@@ -81,7 +82,7 @@ def plot_missingness(data: Any, ax: Axes | None = None) -> Axes:
         raise ValueError("No cell is missing, so there is nothing to draw.")
     with matplotlib.rc_context(style.STYLE):
         ax = ax or _new_axes()
-        plots.draw_missingness(ax, shown)
+        draw_missingness(ax, shown)
         observed = Patch(color=style.GREY, alpha=style.OBSERVED_ALPHA, label="observed")
         keys = [observed, Patch(color=style.SHADED, label="missing")]
         ax.legend(handles=keys, loc="upper right", bbox_to_anchor=(1, 0), ncols=2, frameon=False)
@@ -145,8 +146,8 @@ def plot_imputed(
     with matplotlib.rc_context(style.STYLE):
         axes = _new_grid(len(shown))
         for ax, item in zip(axes, shown, strict=True):
-            plots.draw_distribution(ax, item)
-            ax.set_title(style.label(item.column))
+            draw_distribution(ax, item)
+            ax.set_title(drawable(item.column))
         keys = [
             Patch(color=style.GREY, label="observed"),
             Patch(color=style.IMPUTED, label="imputed"),

@@ -132,13 +132,10 @@ DOORS = {
     "em_impute.cli.check": {"em_impute.cli.main": "inside"},
     "em_impute.cli.run": {"em_impute.cli.main": "inside"},
     "matplotlib": {
-        "em_impute.reporting.component_plots": "top",
-        "em_impute.reporting.plots": "top",
-        "em_impute.reporting.self_test_plots": "top",
-        "em_impute.reporting.style": "top",
-        "em_impute.reporting.svg": "top",
         "em_impute.notebook": "top",
+        "em_impute.reporting.on_axes": "top",
     },
+    "em_impute.reporting.on_axes": {"em_impute.notebook": "top"},
     "em_impute.notebook": {"em_impute": "inside"},
     # A table of numbers needs nothing of what jobs need.
     "em_impute.column_options": {
@@ -361,7 +358,15 @@ def test_gaussian_needs_only_numpy_scipy_and_a_compiler() -> None:
 
 PAGES = [
     f"em_impute.reporting.{name}"
-    for name in ("plots", "self_test_plots", "pictures", "render", "index")
+    for name in (
+        "plots",
+        "self_test_plots",
+        "component_plots",
+        "on_axes",
+        "pictures",
+        "render",
+        "index",
+    )
 ]
 
 

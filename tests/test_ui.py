@@ -207,7 +207,7 @@ def test_a_run_is_understood_in_the_ui(
     page.get_by_role("link", name=left[f"{key}-report"]["id"][:8]).first.click()
     expect(page.get_by_role("heading", name=f"{name}: {case.outcome}")).to_be_visible()
     expect(page.get_by_text(case.verdict).first).to_be_visible()
-    pictures = page.locator("img[src^='data:image/png']")
+    pictures = page.locator("img[src^='data:image/svg+xml']")
     expect(pictures).to_have_count(case.pictures)
     for picture in pictures.all():
         assert picture.evaluate("image => image.naturalWidth") > 0

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -51,7 +51,6 @@ class Parts:
 
     def __init__(self) -> None:
         self.failures: tuple[Failure, ...] = ()
-        self._made: dict[str, Any] = {}
 
     def make(
         self, part: str, make: Callable[[], T], otherwise: D, pauses: Sequence[float] = ()
@@ -76,20 +75,6 @@ class Parts:
                     break
                 time.sleep(pause)
         return otherwise
-
-    def once(self, part: str, make: Callable[[], T]) -> T:
-        """Return what `make` returned when this part was first made.
-
-        Parameters
-        ----------
-        part : str
-            What is made, for the page and for the artifact alike.
-        make : callable
-        """
-        if part not in self._made:
-            self._made[part] = make()
-        made: T = self._made[part]
-        return made
 
     def _note(self, failure: Failure) -> None:
         if failure.part not in {known.part for known in self.failures}:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -18,7 +17,7 @@ from em_impute.reporting.means import Means
 from em_impute.reporting.missingness import Patterns
 from em_impute.reporting.parts import Parts
 from em_impute.reporting.records import Distribution, Fit, LevelCounts, Report
-from em_impute.reporting.svg import as_png, as_svg
+from em_impute.reporting.svg import Drawing
 from em_impute.self_test.scores import INTERVALS, NumberScores, SelfTest
 
 # Columns whose distributions the artifact shows.
@@ -65,7 +64,7 @@ class _Picture(NamedTuple):
     """A picture that a report has: under which name, how it is drawn, and what it is in words."""
 
     name: str
-    draw: Callable[[], Any]
+    draw: Callable[[], Drawing]
     words: Callable[[], str]
 
 
@@ -77,12 +76,11 @@ class _Drawn(dict[str, Markup]):
 
 
 def of_page(report: Report, parts: Parts) -> dict[str, Markup]:
-    """The pictures of the page, as SVG elements with ids of their own."""
+    """The pictures of the page, as SVG elements."""
 
     def drawn(picture: _Picture) -> Markup:
-        # matplotlib escaped the names that it drew, and the elements were parsed and written as
-        # XML.
-        return Markup(as_svg(_figure(picture, parts), picture.name, picture.words()))
+        # The words in it have been escaped.
+        return Markup(picture.draw().on_page(picture.words()))
 
     note = Markup('<p class="alarm">This picture could not be drawn.</p>')
     return _Drawn(
@@ -95,7 +93,8 @@ def of_artifact(report: Report, parts: Parts) -> dict[str, Markup]:
     """The pictures of the artifact, the most important first."""
 
     def drawn(picture: _Picture) -> Markup:
-        return _embedded(as_png(_figure(picture, parts)), picture.words())
+        words = picture.words()
+        return Markup(f"![{escape_markdown(words)}]({picture.draw().as_image(words)})")
 
     note = Markup("This picture could not be drawn.")
     return {
@@ -104,13 +103,6 @@ def of_artifact(report: Report, parts: Parts) -> dict[str, Markup]:
         )
         for picture in parts.make("artifact's pictures", lambda: list(_of_the_artifact(report)), [])
     }
-
-
-def _figure(picture: _Picture, parts: Parts) -> Any:
-    """The figure, drawn once if the page and the artifact both have it."""
-    if picture.name in IN_THE_PAGE:
-        return parts.once(f"figure {picture.name}", picture.draw)
-    return picture.draw()
 
 
 def _of_the_page(report: Report) -> Iterator[_Picture]:
@@ -229,11 +221,6 @@ def _of_the_self_test(test: SelfTest) -> Iterator[_Picture]:
                 lambda: self_test_plots.calibrations(shown),
                 lambda: "Observed against predicted means of test cells by column.",
             )
-
-
-def _embedded(png: bytes, alt: str) -> Markup:
-    data = base64.b64encode(png).decode()
-    return Markup(f"![{escape_markdown(alt)}](data:image/png;base64,{data})")
 
 
 def _trace_in_words(fit: Fit) -> str:

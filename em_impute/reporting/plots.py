@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
-import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.collections import PolyCollection
-from matplotlib.colors import ListedColormap, Normalize, to_rgb
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
 
 from em_impute.gaussian.arrays import Floats
+from em_impute.reporting.axes import (
+    DASHES,
+    GAP,
+    LETTER,
+    LINE,
+    TICK,
+    Panel,
+    Scale,
+    in_digits,
+    logarithmic_ticks,
+    powers_of_ten,
+    room_below,
+    room_beside,
+    scale_of,
+    ticks,
+)
 from em_impute.reporting.factors import Factors
 from em_impute.reporting.imputations import Trace
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.means import Means
 from em_impute.reporting.missingness import MissingnessMap, Patterns
-from em_impute.reporting.numerals import power_of_ten, significant
+from em_impute.reporting.numerals import significant
 from em_impute.reporting.records import Distribution, Evaluation, Fit, LevelCounts
 from em_impute.reporting.style import (
     ALARM,
     GREY,
     IMPUTED,
     INK,
+    LETTERS,
     OBSERVED_ALPHA,
     OPPOSITE,
     PAPER,
     SHADED,
-    STYLE,
     WIDTH,
-    in_digits,
     label,
-    number_ticks,
-    place_snugly,
+    rgb,
     whole_percent,
 )
+from em_impute.reporting.svg import Box, Drawing, rectangle, text_width, widest
+
+T = TypeVar("T")
 
 DISTANCES = {
     "gaussian": "estimated distance to the maximum (sd / correlation units)",
@@ -53,406 +64,431 @@ MAX_NUMBERED = 10
 MAX_MAP_NAMES = 50
 MAX_LEVELS = 12
 SHADES = 10
-# The corners of a pattern's cell, from its left upper one.
-CELL = np.array([[0.0, 0.0], [0.9, 0.0], [0.9, 0.8], [0.0, 0.8]])
-# Numbers beyond are drawn here: matplotlib adds up what is on an axis.
+# Numbers beyond are drawn here: the height of a bar is a part of their sum.
 FARTHEST = 1e300
+# Points: the usual width, the margin around, the height of a title, and of names in small letters.
+WIDE, MARGIN, TITLE, SMALL = 72.0 * WIDTH, 5.0, 16.0, 8.5
 
 
-@matplotlib.rc_context(STYLE)
-def trace(fit: Fit) -> Figure:
+def trace(fit: Fit) -> Drawing:
     """Draw the log-likelihood and the estimated distance by iteration."""
-    figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    draw_loglik(upper, fit)
-    _draw_distance(lower, fit)
-    lower.set_xlabel("iteration (evaluation of the EM map)")
-    number_ticks(lower.xaxis, 6, whole=True)
-    return figure
+    drawing = Drawing(WIDE, 266.0)
+    last = max((e.number for e in fit.trace), default=1)
+    x = Scale(0, max(last, 1)).wider(0.03)
+    accepted = [e for e in fit.trace if e.step != "rejected" and e.objective is not None]
+    heights = [e.objective for e in accepted if e.objective is not None]
+    distances = [e for e in fit.trace if e.step != "rejected" and e.distance]
+    upper_scale = scale_of(heights or [0.0], 0.2)
+    lower_scale = _scale_of_distances([e.distance or 0.0 for e in distances], fit.tol)
+    above = ticks(upper_scale, 4) if heights else []
+    beneath = powers_of_ten(lower_scale) if distances else []
+    left = MARGIN + max(room_beside(above), room_beside(beneath))
+    foot = drawing.height - room_below(named=True)
+    upper = Panel(drawing, Box(left, TITLE, WIDE - MARGIN, 132.0), x, upper_scale)
+    lower = Panel(drawing, Box(left, 132.0 + 14 + TITLE, WIDE - MARGIN, foot), x, lower_scale)
+    upper.title("penalised log-likelihood" if fit.prior_rows else "log-likelihood")
+    upper.beside(above)
+    upper.below([])
+    if heights:
+        _draw_loglik(upper, fit, accepted, heights)
+    lower.title(DISTANCES[fit.family])
+    lower.beside(beneath)
+    lower.below(ticks(Scale(0, last), 6, whole=True), "iteration (evaluation of the EM map)")
+    if distances:
+        _draw_distances(lower, fit, distances)
+    return drawing
 
 
-@matplotlib.rc_context(STYLE)
-def patterns(patterns: Patterns) -> Figure:
+def _draw_loglik(
+    panel: Panel, fit: Fit, accepted: Sequence[Evaluation], heights: Sequence[float]
+) -> None:
+    _draw_line(panel, accepted, heights)
+    x, y = panel.at(accepted[-1].number, heights[-1])
+    panel.drawing.text((x, y - 6), in_digits(round(heights[-1], 2)), anchor="end")
+    # A rejected step can be far below, or nowhere: it is marked, at the foot of the panel if
+    # need be, and must not flatten the accepted ones.
+    rejected = [e for e in fit.trace if e.step == "rejected"]
+    if not rejected:
+        return
+    floor, top = min(heights), max(heights)
+    at = [
+        (e.number, floor if e.objective is None else min(max(e.objective, floor), top))
+        for e in rejected
+    ]
+    for x, y in (panel.at(*point) for point in at):
+        cross = f"M{x - 2.5:.2f} {y - 2.5:.2f}l5 5m0 -5l-5 5"
+        panel.drawing.stroke(cross, ALARM, 1.0)
+    x, y = panel.at(*at[-1])
+    y += -7 if at[-1][1] == floor else 14
+    panel.drawing.text((x, y), f"{fit.rejected:,} rejected", anchor="middle", colour=ALARM)
+
+
+def _scale_of_distances(distances: Sequence[float], tol: float | None) -> Scale:
+    """Logarithmic, with room above the tolerance for words."""
+    known = [d for d in (*distances, tol) if d]
+    if not known:
+        return Scale(0.1, 1.0, log=True)
+    low, high = min(known), max(max(known), 10 * tol if tol else 0.0)
+    room = (high / low) ** 0.06 if high > low else 2.0
+    return Scale(low / room, high * room, log=True)
+
+
+def _draw_distances(panel: Panel, fit: Fit, points: Sequence[Evaluation]) -> None:
+    _draw_line(panel, points, [e.distance for e in points if e.distance is not None])
+    if fit.tol is not None:
+        panel.level(fit.tol, GREY, DASHES)
+        at = panel.box.left + 3, panel.down(fit.tol) - 3
+        panel.drawing.text(at, f"tolerance: {significant(fit.tol, 6)}", size=SMALL)
+
+
+def _draw_line(panel: Panel, points: Sequence[Evaluation], heights: Sequence[float]) -> None:
+    places = [(float(e.number), height) for e, height in zip(points, heights, strict=True)]
+    panel.line(places, INK, 1.2)
+    if len(places) <= MAX_MARKERS:
+        panel.dots(places, INK, 1.7)
+
+
+def patterns(patterns: Patterns) -> Drawing:
     """Draw patterns by columns, missing cells filled, with the rows of each as bars."""
-    share = min(max(0.09 * len(patterns.columns), 0.4), 0.76)
-    height = 0.2 * len(patterns.rows) + _names_height(patterns.columns, WIDTH * share) + 0.4
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    matrix, bars = figure.subplots(1, 2, sharey=True, width_ratios=(share, 1 - share))
-    _draw_patterns(matrix, patterns)
-    _name_columns(matrix, patterns.columns, WIDTH * share)
-    _draw_counts(bars, patterns)
-    return figure
+    columns, rows = patterns.columns, patterns.rows
+    across = WIDE * min(max(0.09 * len(columns), 0.4), 0.76) - MARGIN
+    names = _names_height(columns, across)
+    drawing = Drawing(WIDE, 14.4 * len(rows) + names + 2 * MARGIN)
+    top, foot = MARGIN + names, drawing.height - MARGIN
+    matrix = Panel(
+        drawing,
+        Box(MARGIN, top, MARGIN + across, foot),
+        Scale(0, len(columns)),
+        Scale(len(rows), 0),
+    )
+    observed = np.array([pattern.observed for pattern in rows])
+    for cells, colour, alpha in ((observed, GREY, OBSERVED_ALPHA), (~observed, IMPUTED, 1.0)):
+        corners = [matrix.at(j + 0.05, i + 0.1) for i, j in np.argwhere(cells)]
+        wide, tall = 0.9 * across / len(columns), 0.8 * (foot - top) / len(rows)
+        drawing.fill("".join(rectangle(*corner, wide, tall) for corner in corners), colour, alpha)
+    _name_columns(matrix, columns)
+    counts = [pattern.count for pattern in rows]
+    bars = Panel(
+        drawing,
+        Box(MARGIN + across + 10, top, WIDE - MARGIN, foot),
+        Scale(0, 2.1 * max(counts, default=1)),
+        Scale(len(rows), 0),
+    )
+    tall = 0.62 * (foot - top) / len(rows)
+    for i, count in enumerate(counts):
+        x, y = bars.at(0, i + 0.19)
+        wide = bars.across(count) - x
+        drawing.fill(rectangle(x, y, wide, tall), GREY, 0.6)
+        words = f"{count:,}  ({count / patterns.total_rows:.1%})"
+        drawing.text((x + wide + 4, y + tall / 2 + LETTER * LETTERS), words)
+    drawing.text((bars.box.left, top - 5), "rows")
+    return drawing
 
 
-@matplotlib.rc_context(STYLE)
-def missingness(item: MissingnessMap) -> Figure:
+def missingness(item: MissingnessMap) -> Drawing:
     """Draw all rows by their patterns, top to bottom, missing cells filled."""
+    rows = f"{item.total_rows:,}"
+    left = MARGIN + max(text_width(rows), LINE * LETTERS) + GAP
     named = len(item.columns) <= MAX_MAP_NAMES
-    height = 2.6 + (_names_height(item.columns, WIDTH) if named else 0.0)
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    draw_missingness(figure.subplots(), item)
-    return figure
+    names = _names_height(item.columns, WIDE - MARGIN - left) if named else 0.0
+    drawing = Drawing(WIDE, 175.0 + names + 2 * MARGIN)
+    box = Box(left, MARGIN + names, WIDE - MARGIN, drawing.height - MARGIN)
+    missing = item.missing()
+    cells = np.full((*missing.shape, 4), (*rgb(GREY), OBSERVED_ALPHA))
+    cells[missing] = (*rgb(SHADED), 1.0)
+    drawing.cells(box, cells)
+    panel = Panel(drawing, box, Scale(0, len(item.columns)), Scale(item.total_rows, 0))
+    if named:
+        _name_columns(panel, item.columns)
+    drawing.text((left - GAP, box.top + 2 * LETTER * LETTERS), "0", anchor="end")
+    drawing.text((left - GAP, box.bottom), rows, anchor="end")
+    middle = left - GAP - 1, (box.top + box.bottom) / 2
+    drawing.text(middle, "rows, by pattern", anchor="middle", upright=True)
+    return drawing
 
 
-@matplotlib.rc_context(STYLE)
-def together(item: Together) -> Figure:
+def together(item: Together) -> Drawing:
     """Draw, for each column, how much of what it misses is missing in the others, too."""
-    blues = [(*to_rgb(SHADED), (shade + 0.5) / SHADES) for shade in range(SHADES)]
     shares = item.shares()
     np.fill_diagonal(shares, np.nan)
-    return _matrix(
-        shares, item.columns, item.columns, ListedColormap(blues), Normalize(0, 1), whole_percent
-    )
+    return _matrix(shares, item.columns, item.columns, (0.0, 1.0), whole_percent)
 
 
-@matplotlib.rc_context(STYLE)
-def correlations(item: Correlations) -> Figure:
+def correlations(item: Correlations) -> Drawing:
     """Draw the correlation matrix below its diagonal."""
     matrix = item.matrix()
     matrix[np.triu_indices(len(matrix))] = np.nan
     return _of_correlations(matrix[1:, :-1], item.columns[1:], item.columns[:-1])
 
 
-@matplotlib.rc_context(STYLE)
-def loadings(item: Factors) -> Figure:
+def loadings(item: Factors) -> Drawing:
     """Draw the correlations of factors with columns."""
     factors = [f"factor {h}" for h in range(1, item.shown + 1)]
     return _of_correlations(item.matrix.T, factors, [one.column for one in item.loads])
 
 
-def _of_correlations(values: Floats, rows: Sequence[str], columns: Sequence[str]) -> Figure:
-    steps = np.linspace(-1, 1, 2 * SHADES + 1)
-    colours = [(*to_rgb(SHADED if r > 0 else OPPOSITE), abs(r)) for r in steps]
-    return _matrix(
-        values,
-        rows,
-        columns,
-        ListedColormap(colours),
-        Normalize(-1, 1),
-        lambda r, _: f"{r:.2f}".replace("-", "\u2212"),
-    )
+def _of_correlations(values: Floats, rows: Sequence[str], columns: Sequence[str]) -> Drawing:
+    return _matrix(values, rows, columns, (-1.0, 1.0), lambda r: f"{r:.2f}".replace("-", "\u2212"))
 
 
-@matplotlib.rc_context(STYLE)
-def means(item: Means) -> Figure:
+def means(item: Means) -> Drawing:
     """Draw estimated means and their intervals, in sd from the means of the observed cells."""
-    figure = Figure(figsize=(WIDTH, 0.26 * len(item.rows) + 0.75), layout="constrained")
-    axes = figure.subplots()
-    axes.axvline(0.0, color=GREY, linewidth=0.8, dashes=(4, 3))
-    for place, row in enumerate(item.rows):
-        low, middle, high = map(row.in_sd, (row.low, row.estimate, row.high))
-        axes.plot([low, high], [place, place], color=IMPUTED, linewidth=1.4, solid_capstyle="butt")
-        axes.plot([middle], [place], "o", color=IMPUTED, markersize=5)
-    places = range(len(item.rows))
-    axes.set_yticks(places, [label(row.column) for row in item.rows])
-    axes.set_ylim(len(item.rows) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("mean of all rows, in sd from the mean of the observed cells")
-    axes.spines["left"].set_visible(False)
-    shares = axes.secondary_yaxis("right")
-    shares.set_yticks(places, [whole_percent(row.fmi) for row in item.rows])
-    shares.tick_params(length=0)
-    shares.spines["right"].set_visible(False)
-    return figure
+    names = [(float(i), label(row.column)) for i, row in enumerate(item.rows)]
+    shares = [whole_percent(row.fmi) for row in item.rows]
+    drawing = Drawing(WIDE, 18.7 * len(item.rows) + MARGIN + room_below(named=True))
+    placed = [tuple(map(row.in_sd, (row.low, row.estimate, row.high))) for row in item.rows]
+    box = Box(
+        MARGIN + room_beside(names),
+        MARGIN,
+        WIDE - MARGIN - widest(shares) - TICK - GAP,
+        drawing.height - room_below(named=True),
+    )
+    x = scale_of([0.0, *(end for ends in placed for end in ends)])
+    panel = Panel(drawing, box, x, Scale(len(item.rows) - 0.5, -0.5))
+    panel.upright(0.0)
+    for i, (low, middle, high) in enumerate(placed):
+        panel.line([(low, i), (high, i)], IMPUTED, 1.4)
+        panel.dots([(middle, i)], IMPUTED, 2.7)
+        at = box.right + TICK + GAP, panel.down(i) + LETTER * LETTERS
+        drawing.text(at, shares[i])
+    panel.names(names)
+    panel.below(ticks(x, 6), "mean of all rows, in sd from the mean of the observed cells")
+    return drawing
 
 
-@matplotlib.rc_context(STYLE)
-def chains(traces: Sequence[Trace]) -> Figure:
+def chains(traces: Sequence[Trace]) -> Drawing:
     """Draw the course of parameters, a line for each chain."""
-    figure = Figure(figsize=(WIDTH, 1.15 * len(traces) + 0.5), layout="constrained")
-    panels = figure.subplots(len(traces), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, item in zip(panels, traces, strict=True):
+    tall = 80.0
+    drawing = Drawing(WIDE, tall * len(traces) + room_below(named=True))
+    scales = [scale_of(v for values in item.chains for v in values) for item in traces]
+    numbered = [ticks(scale, 3) for scale in scales]
+    left = MARGIN + max(map(room_beside, numbered))
+    sweeps = traces[0].sweeps
+    x = Scale(min(sweeps), max(sweeps))
+    for i, (item, scale) in enumerate(zip(traces, scales, strict=True)):
+        box = Box(left, tall * i + TITLE, WIDE - 2 * MARGIN, tall * (i + 1) - 4)
+        panel = Panel(drawing, box, x, scale)
         for values in item.chains:
-            axes.plot(item.sweeps, values, color=IMPUTED, linewidth=0.6, alpha=0.5)
-        axes.set_title(label(item.parameter, LONGEST_TITLE))
-        number_ticks(axes.yaxis, 3)
-    panels[-1].set_xlabel("sweep after the burn-in")
-    number_ticks(panels[-1].xaxis, 6, whole=True)
-    return figure
+            panel.line(zip(item.sweeps, values, strict=True), IMPUTED, 0.6, 0.5)
+        panel.title(label(item.parameter, LONGEST_TITLE))
+        panel.beside(numbered[i])
+        is_last = i == len(traces) - 1
+        numbers = ticks(x, 6, whole=True) if is_last else []
+        panel.below(numbers, "sweep after the burn-in" if is_last else "")
+    return drawing
 
 
-@matplotlib.rc_context(STYLE)
-def distribution(item: Distribution | LevelCounts) -> Figure:
+def distribution(item: Distribution | LevelCounts) -> Drawing:
     """Draw one column's observed cells above its imputed ones."""
-    figure = Figure(figsize=(3.5, _height(item)))
-    draw_distribution(figure.subplots(), item)
-    place_snugly(figure)
-    return figure
+    drawing = Drawing(252.0, _height(item))
+    _draw_distribution(drawing, drawing.whole, item)
+    return drawing
 
 
-@matplotlib.rc_context(STYLE)
-def distributions(items: Sequence[Distribution | LevelCounts], across: int = 2) -> Figure:
+def distributions(items: Sequence[Distribution | LevelCounts], across: int = 2) -> Drawing:
     """Draw `distribution` for several columns on one sheet, titled with their names."""
-    down = math.ceil(len(items) / across)
-    heights = [max(map(_height, items[i * across : (i + 1) * across])) for i in range(down)]
-    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
-    grid = figure.subplots(down, across, squeeze=False, height_ratios=heights).flat
-    for axes, item in zip(grid, items, strict=False):
-        draw_distribution(axes, item)
-        axes.set_title(label(item.column))
-    for axes in list(figure.axes)[len(items) :]:
-        axes.set_axis_off()
-    return figure
+    return sheet(
+        items,
+        across,
+        lambda item: TITLE + _height(item),
+        lambda item: item.column,
+        _draw_distribution,
+    )
 
 
-@matplotlib.rc_context(STYLE)
-def bar(colour: str) -> Figure:
+def sheet(
+    items: Sequence[T],
+    across: int,
+    height: Callable[[T], float],
+    name: Callable[[T], str],
+    draw: Callable[[Drawing, Box, T], object],
+) -> Drawing:
+    """Draw several items in so many columns, each in a box of its own below its name."""
+    rows = [items[start : start + across] for start in range(0, len(items), across)]
+    heights = [max(map(height, row)) for row in rows]
+    drawing, top, wide = Drawing(WIDE, sum(heights)), 0.0, WIDE / across
+    for row, tall in zip(rows, heights, strict=True):
+        for j, item in enumerate(row):
+            left = wide * j
+            drawing.text((left + MARGIN, top + TITLE - 4), label(name(item), int(wide / 7)))
+            draw(drawing, Box(left, top + TITLE, left + wide, top + tall), item)
+        top += tall
+    return drawing
+
+
+def bar(colour: str) -> Drawing:
     """Make a thin bar of one colour, for pages that cannot colour their own text."""
-    return Figure(figsize=(WIDTH, 0.08), facecolor=colour)
-
-
-def draw_missingness(axes: Axes, item: MissingnessMap) -> None:
-    """Draw on axes what `missingness` draws."""
-    cells = np.full((*item.missing().shape, 4), (*to_rgb(GREY), OBSERVED_ALPHA))
-    cells[item.missing()] = (*to_rgb(SHADED), 1.0)
-    axes.imshow(cells, aspect="auto", interpolation="none", extent=(0, cells.shape[1], 1, 0))
-    if len(item.columns) <= MAX_MAP_NAMES:
-        _name_columns(axes, item.columns, WIDTH, offset=0.5)
-    else:
-        axes.set_xticks([])
-    axes.set_yticks([0, 1], ["0", f"{item.total_rows:,}"])
-    axes.set_ylabel("rows, by pattern", labelpad=-8)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-
-
-def draw_loglik(axes: Axes, fit: Fit) -> None:
-    """Draw on axes the log-likelihood by iteration, rejected steps marked."""
-    accepted = [e for e in fit.trace if e.step != "rejected" and e.objective is not None]
-    title = "penalised log-likelihood" if fit.prior_rows else "log-likelihood"
-    axes.set_title(title)
-    if not accepted:
-        return
-    heights = [e.objective for e in accepted if e.objective is not None]
-    _draw_line(axes, accepted, heights)
-    axes.margins(y=0.2)
-    number_ticks(axes.yaxis, 4)
-    axes.annotate(
-        in_digits(round(heights[-1], 2)),
-        (accepted[-1].number, heights[-1]),
-        xytext=(0, 5),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-    )
-    _mark_rejected(axes, fit, floor=min(heights))
-
-
-def _mark_rejected(axes: Axes, fit: Fit, floor: float) -> None:
-    # A rejected step can be far below, or nowhere: it is marked, at the foot of the panel if
-    # need be, and must not flatten the accepted ones.
-    rejected = [e for e in fit.trace if e.step == "rejected"]
-    if not rejected:
-        return
-    heights = [floor if e.objective is None else max(e.objective, floor) for e in rejected]
-    axes.plot([e.number for e in rejected], heights, "x", color=ALARM, markersize=5)
-    axes.annotate(
-        f"{fit.rejected:,} rejected",
-        (rejected[-1].number, heights[-1]),
-        xytext=(0, 6) if heights[-1] == floor else (0, -6),
-        textcoords="offset points",
-        ha="center",
-        va="bottom" if heights[-1] == floor else "top",
-        color=ALARM,
-    )
-
-
-def _draw_distance(axes: Axes, fit: Fit) -> None:
-    points = [e for e in fit.trace if e.step != "rejected" and e.distance]
-    axes.set_title(DISTANCES[fit.family])
-    if not points:
-        return
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(_power_of_ten)
-    axes.minorticks_off()
-    _draw_line(axes, points, [e.distance for e in points if e.distance is not None])
-    if fit.tol is not None:
-        # Room for the words above the line.
-        axes.set_ylim(top=max(axes.get_ylim()[1], 10 * fit.tol))
-        axes.axhline(fit.tol, color=GREY, linewidth=0.8, dashes=(4, 3))
-        axes.annotate(
-            f"tolerance: {significant(fit.tol, 6)}",
-            (0, fit.tol),
-            xycoords=("axes fraction", "data"),
-            xytext=(3, 2),
-            textcoords="offset points",
-            fontsize=8.5,
-        )
-
-
-def _draw_line(axes: Axes, points: Sequence[Evaluation], heights: Sequence[float]) -> None:
-    marker = "o" if len(points) <= MAX_MARKERS else ""
-    axes.plot([e.number for e in points], heights, color=INK, lw=1.2, marker=marker, markersize=3)
-
-
-def _draw_patterns(axes: Axes, patterns: Patterns) -> None:
-    observed = np.array([pattern.observed for pattern in patterns.rows])
-    for cells, colour, alpha in ((observed, GREY, OBSERVED_ALPHA), (~observed, IMPUTED, 1.0)):
-        # Their left upper corners, and from there all four.
-        corners = (np.argwhere(cells)[:, ::-1] - (0.45, 0.4))[:, None] + CELL
-        axes.add_collection(PolyCollection(corners, color=colour, alpha=alpha, lw=0), autolim=False)
-    axes.set_xlim(-0.5, len(patterns.columns) - 0.5)
-    axes.set_ylim(len(patterns.rows) - 0.5, -0.5)
-    axes.set_yticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-
-
-def _draw_counts(axes: Axes, patterns: Patterns) -> None:
-    counts = [pattern.count for pattern in patterns.rows]
-    axes.barh(range(len(counts)), counts, height=0.62, color=GREY, alpha=0.6)
-    for row, count in enumerate(counts):
-        share = f"{count / patterns.total_rows:.1%}"
-        written = axes.annotate(
-            f"{count:,}  ({share})",
-            (count, row),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-        )
-        written.set_in_layout(False)  # as there is room for it in the axes
-    axes.set_xlim(0, 2.1 * max(counts, default=1))
-    axes.set_xticks([0], ["rows"], ha="left")
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    return Drawing(WIDE, 5.8, colour)
 
 
 def _matrix(
     values: Floats,
     rows: Sequence[str],
     columns: Sequence[str],
-    colours: ListedColormap,
-    scale: Normalize,
-    number: Callable[[float, float], str],
-) -> Figure:
+    ends: tuple[float, float],
+    number: Callable[[float], str],
+) -> Drawing:
     """Columns by columns, shaded, with numbers in the cells of a small matrix; NaN is empty."""
-    names = [label(name) for name in rows]
     longer = max(len(rows), len(columns))
-    pitch = max(0.9, min(0.42 * longer, 3.7), 0.16 * longer) / longer
+    pitch = 72.0 * max(0.9, min(0.42 * longer, 3.7), 0.16 * longer) / longer
+    size = min(SMALL, 0.9 * pitch)
+    names = [(i + 0.5, label(name)) for i, name in enumerate(rows)]
+    left = MARGIN + room_beside(names, size)
     across, down = pitch * len(columns), pitch * len(rows)
-    above = _names_height(columns, across)
-    figure = Figure(figsize=(max(WIDTH, across + 2.3), down + above + 0.15), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(values, colours, scale, aspect="equal", interpolation="none")
-    axes.set_anchor("NW")
-    _name_columns(axes, columns, across)
-    axes.set_yticks(range(len(names)), names)
-    axes.tick_params(axis="y", labelsize=min(8.5, 0.9 * 72 * pitch))
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    above = MARGIN + _names_height(columns, across)
+    drawing = Drawing(max(WIDE, left + across + 70), above + down + MARGIN)
+    box = Box(left, above, left + across, above + down)
+    panel = Panel(drawing, box, Scale(0, len(columns)), Scale(len(rows), 0))
+    places = np.argwhere(np.isfinite(values))
+    shaded = defaultdict[tuple[str, float], str](str)
+    for i, j in places:
+        shaded[_shade(values[i, j], ends)] += rectangle(*panel.at(j, i), pitch, pitch)
+    for (colour, alpha), squares in shaded.items():
+        drawing.fill(squares, colour, alpha)
     if longer <= MAX_NUMBERED:
-        for i, j in np.argwhere(np.isfinite(values)):
-            colour = PAPER if values[i, j] > 0.6 else INK
-            text = number(values[i, j], 0)
-            written = axes.text(j, i, text, ha="center", va="center", color=colour, size=7.5)
-            # It is within the axes: the layout need not measure it.
-            written.set_in_layout(False)
-    else:
-        tall = len(names) > MAX_NUMBERED
-        bar = figure.colorbar(
-            ScalarMappable(scale, colours), ax=axes, shrink=0.6 if tall else 1.0, aspect=14
-        )
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(length=0)
-        bar.ax.yaxis.set_major_locator(MaxNLocator(4 if tall else 2))
-        bar.ax.yaxis.set_major_formatter(number)
-    return figure
+        for i, j in places:
+            x, y = panel.at(j + 0.5, i + 0.5)
+            drawing.text(
+                (x, y + LETTER * 7.5),
+                number(values[i, j]),
+                anchor="middle",
+                size=7.5,
+                colour=PAPER if values[i, j] > 0.6 else INK,
+            )
+    panel.names(names, size)
+    _name_columns(panel, columns)
+    if longer > MAX_NUMBERED:
+        _draw_shades(drawing, box, ends, number)
+    return drawing
+
+
+def _shade(value: float, ends: tuple[float, float]) -> tuple[str, float]:
+    """The colour of a number between two ends, and how much of it; in as many steps as are seen."""
+    least = ends[0]
+    step = (
+        min(int(abs(value) * SHADES), SHADES - 1) + 0.5
+        if least == 0
+        else round(abs(value) * SHADES)
+    )
+    return SHADED if value > 0 or least == 0 else OPPOSITE, step / SHADES
+
+
+def _draw_shades(
+    drawing: Drawing, matrix: Box, ends: tuple[float, float], number: Callable[[float], str]
+) -> None:
+    """What the shades of a matrix stand for, beside it."""
+    tall = matrix.height * (0.6 if matrix.height > 150 else 1.0)
+    top = matrix.top + (matrix.height - tall) / 2
+    box = Box(matrix.right + 14, top, matrix.right + 24, top + tall)
+    panel = Panel(drawing, box, Scale(0, 1), Scale(*ends))
+    step = 0.1
+    for k in range(round((ends[1] - ends[0]) / step)):
+        low = ends[0] + k * step
+        colour, alpha = _shade(low + step / 2, ends)
+        high = panel.down(low + step)
+        drawing.fill(rectangle(box.left, high, 10, panel.down(low) - high), colour, alpha)
+    numbers = (ends[0], (ends[0] + ends[1]) / 2, ends[1])
+    for value in numbers:
+        at = box.right + GAP, panel.down(value) + LETTER * SMALL
+        drawing.text(at, number(value), size=SMALL)
 
 
 def _names_height(columns: Sequence[str], width: float) -> float:
-    """Inches that the names of columns take above a picture so wide."""
-    longest = max((len(label(name)) for name in columns), default=0)
-    return 0.08 * longest if _upright(columns, width) else 0.0
+    """Points that the names of columns take above a picture so wide."""
+    names = [label(name) for name in columns]
+    size = _names_size(columns, width)
+    return TICK + GAP + (widest(names, size) if _upright(columns, width) else LINE * size)
+
+
+def _names_size(columns: Sequence[str], width: float) -> float:
+    if not _upright(columns, width):
+        return LETTERS
+    return min(SMALL, 0.9 * width / len(columns))
 
 
 def _upright(columns: Sequence[str], width: float) -> bool:
     """Whether the names are too long to stand next to each other."""
-    lengths = [len(label(name)) for name in columns]
-    room = 14 * width / max(len(columns), 1)
-    return any((a + b) / 2 + 1 > room for a, b in pairwise(lengths))
+    widths = [text_width(label(name)) for name in columns]
+    room = width / max(len(columns), 1)
+    return any((a + b) / 2 + LETTERS / 2 > room for a, b in pairwise(widths))
 
 
-def _name_columns(axes: Axes, columns: Sequence[str], width: float, offset: float = 0.0) -> None:
+def _name_columns(panel: Panel, columns: Sequence[str]) -> None:
     """Write the names above their columns, upright if there is no room, so that all are legible."""
-    axes.xaxis.tick_top()
-    axes.set_xticks(np.arange(len(columns)) + offset, [label(name) for name in columns])
-    if _upright(columns, width):
-        pitch = 72 * width / len(columns)
-        axes.tick_params(axis="x", labelsize=min(8.5, 0.9 * pitch), labelrotation=90)
+    width = panel.box.width
+    size, upright = _names_size(columns, width), _upright(columns, width)
+    for j, name in enumerate(columns):
+        x, y = panel.across(j + 0.5), panel.box.top - GAP
+        if upright:
+            panel.drawing.text((x + LETTER * size, y), label(name), size=size, upright=True)
+        else:
+            panel.drawing.text((x, y), label(name), anchor="middle", size=size)
 
 
 def _height(item: Distribution | LevelCounts) -> float:
     if isinstance(item, Distribution):
-        return 1.75
-    return 0.8 + 0.26 * min(len(item.levels), MAX_LEVELS + 1)
+        return 126.0
+    return 36.0 + 18.7 * min(len(item.levels), MAX_LEVELS + 1)
 
 
-def draw_distribution(axes: Axes, item: Distribution | LevelCounts) -> None:
-    """Draw on axes what `distribution` draws."""
+def _draw_distribution(drawing: Drawing, box: Box, item: Distribution | LevelCounts) -> None:
     if isinstance(item, Distribution):
-        _draw_halves(axes, item)
+        _draw_halves(drawing, box, item)
     else:
-        _draw_levels(axes, item)
+        _draw_levels(drawing, box, item)
 
 
-def _draw_levels(axes: Axes, item: LevelCounts) -> None:
+def _draw_levels(drawing: Drawing, box: Box, item: LevelCounts) -> None:
     order = sorted(range(len(item.levels)), key=lambda i: -item.observed[i])
     shown = sorted(order[:MAX_LEVELS])
     names = [label(item.levels[i], 14) for i in shown]
     if len(order) > MAX_LEVELS:
         names.append(f"{len(order) - MAX_LEVELS} others")
-    for counts, side, colour in ((item.observed, -1, GREY), (item.imputed, 1, IMPUTED)):
-        shares = [counts[i] / max(sum(counts), 1) for i in shown]
+    named = [(float(i), name) for i, name in enumerate(names)]
+    shares = []
+    for counts in (item.observed, item.imputed):
+        shares.append([counts[i] / max(sum(counts), 1) for i in shown])
         if len(order) > MAX_LEVELS:
-            shares.append(1.0 - sum(shares))
-        places = np.arange(len(names)) + 0.19 * side
-        axes.barh(places, shares, height=0.36, color=colour)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(3))
-    axes.xaxis.set_major_formatter(whole_percent)
-    axes.set_xlabel(f"{sum(item.observed):,} observed, {sum(item.imputed):,} imputed")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+            shares[-1].append(1.0 - sum(shares[-1]))
+    x = Scale(0.0, max(map(max, shares)) * 1.05 or 1.0)
+    frame = Box(
+        box.left + MARGIN + room_beside(named),
+        box.top + MARGIN,
+        box.right - 3 * MARGIN,
+        box.bottom - room_below(named=True),
+    )
+    panel = Panel(drawing, frame, x, Scale(len(names) - 0.4, -0.6))
+    tall = panel.down(0.36) - panel.down(0.0)
+    for values, place, colour in zip(shares, (-0.37, 0.01), (GREY, IMPUTED), strict=True):
+        bars = (
+            rectangle(*panel.at(0.0, i + place), panel.across(value) - frame.left, tall)
+            for i, value in enumerate(values)
+        )
+        drawing.fill("".join(bars), colour)
+    panel.names(named)
+    numbers = [(value, whole_percent(value)) for value, _ in ticks(x, 3)]
+    panel.below(numbers, f"{sum(item.observed):,} observed, {sum(item.imputed):,} imputed")
 
 
-def _draw_halves(axes: Axes, item: Distribution) -> None:
+def _draw_halves(drawing: Drawing, box: Box, item: Distribution) -> None:
     # Conditional means crowd together, and there may be few of them: on one density scale they
     # would flatten the observed cells, so each half is scaled to its own peak.
-    halves = ((item.observed, 1, GREY), (item.imputed, -1, IMPUTED))
-    edges = np.clip(item.edges, -FARTHEST, FARTHEST)
-    for counts, side, colour in halves:
-        density = item.density(counts)
-        height = side * density / (density.max() or 1.0)
-        axes.stairs(height, edges, fill=True, color=colour, linewidth=0)
-    axes.axhline(0, color=INK, linewidth=0.7)
-    axes.set_ylim(-1.08, 1.08)
+    edges = np.clip(item.edges, -FARTHEST, FARTHEST).tolist()
+    x = Scale(edges[0], edges[-1], item.log)
+    x = x if item.log else x.wider(0.03)
     labels = f"{sum(item.observed):,} observed", f"{sum(item.imputed):,} imputed"
-    axes.set_yticks([0.5, -0.5], labels)
-    axes.yaxis.get_ticklabels()[1].set_color(IMPUTED)
-    if item.log:
-        _log_ticks(axes, edges[0], edges[-1])
-    else:
-        number_ticks(axes.xaxis, 4, item.whole)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-
-
-def _log_ticks(axes: Axes, low: float, high: float) -> None:
-    """A logarithmic axis with some numbers on it, however many powers of ten it spans."""
-    axes.set_xscale("log")
-    decades = math.log10(high / low)
-    if decades >= 1:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 3 else (1.0, 3.0)))
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(in_digits)
-    axes.minorticks_off()
-
-
-def _power_of_ten(value: float, _position: float = 0) -> str:
-    exponent = math.log10(value)
-    if not math.isclose(exponent, round(exponent), abs_tol=1e-9):
-        return in_digits(value)
-    return f"10{power_of_ten(round(exponent))}" if round(exponent) else "1"
+    numbered = logarithmic_ticks(x) if item.log else ticks(x, 4, item.whole)
+    frame = Box(
+        box.left + MARGIN + widest(labels) + TICK + GAP,
+        box.top + MARGIN,
+        box.right - MARGIN - widest((text for _, text in numbered)) / 2,
+        box.bottom - room_below(),
+    )
+    panel = Panel(drawing, frame, x, Scale(-1.08, 1.08))
+    for counts, side, colour in ((item.observed, 1, GREY), (item.imputed, -1, IMPUTED)):
+        density = item.density(counts)
+        panel.steps(edges, (side * density / (density.max() or 1.0)).tolist(), colour)
+    panel.level(0.0)
+    for place, text, colour in zip((0.5, -0.5), labels, (INK, IMPUTED), strict=True):
+        panel.names([(place, text)], colour=colour)
+    panel.below(numbered)

@@ -2,60 +2,93 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
-from em_impute.reporting.style import (
-    ALARM,
-    GREY,
-    IMPUTED,
-    INK,
-    STYLE,
-    WIDTH,
-    label,
-    number_ticks,
-    place_snugly,
-    whole_percent,
+from em_impute.reporting.axes import (
+    DASHES,
+    LINE,
+    Panel,
+    Scale,
+    room_below,
+    room_beside,
+    scale_of,
+    ticks,
 )
+from em_impute.reporting.plots import MARGIN, TITLE, WIDE, sheet
+from em_impute.reporting.style import ALARM, GREY, IMPUTED, INK, LETTERS, label, whole_percent
+from em_impute.reporting.svg import Box, Drawing, along, widest
 from em_impute.self_test.scores import INTERVALS, NumberScores, SelfTest
 
 MAX_TESTED = 24
+# Small pictures are shown larger than the others: letters, margins and heights in points.
+FINE, CLOSE = 7.0, 3.0
+PIT_HEIGHT, CALIBRATION_HEIGHT, TILE = 72.0, 130.0, 130.0
 
 
-@matplotlib.rc_context(STYLE)
-def errors(test: SelfTest) -> Figure:
+def errors(test: SelfTest) -> Drawing:
     """Draw the errors on test cells relative to those of the baselines, the worst first."""
     known = [scores for scores in test.numbers if scores.rmse_ratio is not None]
     worst = sorted(known, key=lambda scores: -(scores.rmse_ratio or 0.0))[:MAX_TESTED]
-    figure = Figure(figsize=(WIDTH, 0.22 * len(worst) + 0.9), layout="constrained")
-    _draw_errors(figure.subplots(), worst)
-    return figure
+    ratios = [(scores.rmse_ratio or 0.0, float(i)) for i, scores in enumerate(worst)]
+    absolute = [
+        (scores.filled.mae / scores.by_median.mae, float(i))
+        for i, scores in enumerate(worst)
+        if scores.filled.mae is not None and scores.by_median.mae
+    ]
+    names = [(float(i), label(scores.column)) for i, scores in enumerate(worst)]
+    x = Scale(0.0, max(1.15, *(1.05 * ratio for ratio, _ in (*ratios, *absolute))))
+    drawing = Drawing(WIDE, 15.8 * len(worst) + 2 * MARGIN + room_below(named=True))
+    foot = drawing.height - room_below(named=True)
+    box = Box(MARGIN + room_beside(names), MARGIN, WIDE - 2 * MARGIN, foot)
+    panel = Panel(drawing, box, x, Scale(len(worst) - 0.4, -0.6))
+    panel.upright(1.0)
+    for at in absolute:
+        across, down = panel.at(*at)
+        drawing.stroke(along([(across, down - 4.5), (across, down + 4.5)]), INK, 1.0)
+    panel.dots(ratios, IMPUTED, 2.7)
+    panel.names(names)
+    panel.below(ticks(x, 6), "error relative to the baseline (1: no better)")
+    return drawing
 
 
-@matplotlib.rc_context(STYLE)
-def coverage(test: SelfTest) -> Figure:
+def coverage(test: SelfTest) -> Drawing:
     """Draw the share of test cells in their intervals against the expected one."""
-    figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
-    _draw_coverage(figure.subplots(), test)
-    return figure
+    drawing = Drawing(WIDE, 238.0)
+    each = [
+        point
+        for scores in (test.numbers if len(test.numbers) > 1 else ())
+        if scores.coverage.shares
+        for point in zip(INTERVALS, scores.coverage.shares, strict=True)
+    ]
+    overall = list(zip(INTERVALS, test.coverage.shares, strict=True))
+    y = scale_of([0.4, 1.0, *(share for _, share in (*each, *overall))])
+    numbered = [(value, whole_percent(value)) for value, _ in ticks(y, 5) if value <= 1.0]
+    left, foot = MARGIN + LINE * LETTERS + room_beside(numbered), 238.0 - room_below(named=True)
+    panel = Panel(drawing, Box(left, MARGIN, WIDE - MARGIN, foot), Scale(0.4, 1.08), y)
+    drawing.stroke(along([panel.at(0.4, 0.4), panel.at(1.0, 1.0)]), GREY, 0.8, DASHES)
+    panel.dots(each, GREY, 2.0, 0.45)
+    panel.line(overall, IMPUTED, 1.2)
+    panel.dots(overall, IMPUTED, 3.2)
+    for level, share in overall:
+        across, down = panel.at(level, share)
+        below = share <= level + 0.02
+        at = (across + 8, down + 12) if below else (across - 8, down - 5)
+        drawing.text(at, f"{share:.1%}", anchor="start" if below else "end", colour=IMPUTED)
+    panel.beside(numbered)
+    panel.below([(level, whole_percent(level)) for level in INTERVALS], "expected in the interval")
+    middle = MARGIN + LETTERS, (MARGIN + foot) / 2
+    drawing.text(middle, "observed in the interval", anchor="middle", upright=True)
+    return drawing
 
 
-@matplotlib.rc_context(STYLE)
-def pit(scores: NumberScores, misfit: bool) -> Figure:
+def pit(scores: NumberScores, misfit: bool) -> Drawing:
     """Draw the PIT histogram of one column; where the model does not fit it, in alarm."""
-    figure = Figure(figsize=(1.8, 1.0))
-    _draw_pit(figure.subplots(), scores, misfit)
-    place_snugly(figure)
-    return figure
+    drawing = Drawing(TILE, PIT_HEIGHT)
+    _draw_pit(drawing, drawing.whole, scores, misfit)
+    return drawing
 
 
-@matplotlib.rc_context(STYLE)
-def pits(test: SelfTest, most: int = 12) -> Figure:
+def pits(test: SelfTest, most: int = 12) -> Drawing:
     """Draw `pit` for several columns on one sheet, titled with their names.
 
     Parameters
@@ -64,43 +97,31 @@ def pits(test: SelfTest, most: int = 12) -> Figure:
     most : int
         Columns that are drawn, the most uneven ones.
     """
-    figure, panels = _sheet(uneven_first(test, most), 1.2)
-    for axes, scores in panels:
-        _draw_pit(axes, scores, scores.column in test.misfits)
-    return figure
+
+    def draw(drawing: Drawing, box: Box, scores: NumberScores) -> None:
+        _draw_pit(drawing, box, scores, scores.column in test.misfits)
+
+    return _sheet(uneven_first(test, most), PIT_HEIGHT, draw)
 
 
-@matplotlib.rc_context(STYLE)
-def calibration(scores: NumberScores) -> Figure:
+def calibration(scores: NumberScores) -> Drawing:
     """Draw what the test cells of one column are over what they are predicted to be, in bins."""
-    figure = Figure(figsize=(1.8, 1.8))
-    _draw_calibration(figure.subplots(), scores)
-    place_snugly(figure)
-    return figure
+    drawing = Drawing(TILE, CALIBRATION_HEIGHT)
+    _draw_calibration(drawing, drawing.whole, scores)
+    return drawing
 
 
-@matplotlib.rc_context(STYLE)
-def calibrations(shown: Sequence[NumberScores]) -> Figure:
+def calibrations(shown: Sequence[NumberScores]) -> Drawing:
     """Draw `calibration` for several columns on one sheet, titled with their names."""
-    figure, panels = _sheet(shown, 1.8)
-    for axes, scores in panels:
-        _draw_calibration(axes, scores)
-    return figure
+    return _sheet(shown, CALIBRATION_HEIGHT, _draw_calibration)
 
 
 def _sheet(
-    shown: Sequence[NumberScores], height: float, across: int = 3
-) -> tuple[Figure, list[tuple[Axes, NumberScores]]]:
-    """Axes for several columns, titled with their names."""
-    across = min(across, len(shown))
-    down = math.ceil(len(shown) / across)
-    figure = Figure(figsize=(WIDTH, height * down), layout="constrained")
-    grid = list(figure.subplots(down, across, squeeze=False).flat)
-    for axes in grid[len(shown) :]:
-        axes.set_axis_off()
-    for axes, scores in zip(grid, shown, strict=False):
-        axes.set_title(label(scores.column, 16))
-    return figure, list(zip(grid, shown, strict=False))
+    shown: Sequence[NumberScores],
+    height: float,
+    draw: Callable[[Drawing, Box, NumberScores], object],
+) -> Drawing:
+    return sheet(shown, 3, lambda _: TITLE + height, lambda scores: scores.column, draw)
 
 
 def uneven_first(test: SelfTest, most: int = MAX_TESTED) -> list[NumberScores]:
@@ -114,82 +135,36 @@ def calibrated(shown: Sequence[NumberScores]) -> list[NumberScores]:
     return [scores for scores in shown if len(scores.calibration) > 1]
 
 
-def _draw_errors(axes: Axes, worst: Sequence[NumberScores]) -> None:
-    rows = range(len(worst))
-    ratios = [scores.rmse_ratio or 0.0 for scores in worst]
-    absolute = [
-        (row, scores.filled.mae / scores.by_median.mae)
-        for row, scores in enumerate(worst)
-        if scores.filled.mae is not None and scores.by_median.mae
-    ]
-    axes.axvline(1.0, color=GREY, linewidth=0.8, dashes=(4, 3))
-    axes.plot([x for _, x in absolute], [row for row, _ in absolute], "|", color=INK, markersize=9)
-    axes.plot(ratios, rows, "o", color=IMPUTED, markersize=5)
-    axes.set_yticks(rows, [label(scores.column) for scores in worst])
-    axes.set_ylim(len(worst) - 0.4, -0.6)
-    axes.set_xlim(0, max(1.15, *(1.05 * x for x in (*ratios, *(x for _, x in absolute)))))
-    axes.set_xlabel("error relative to the baseline (1: no better)")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-
-
-def _draw_coverage(axes: Axes, test: SelfTest) -> None:
-    axes.plot([0.4, 1.0], [0.4, 1.0], color=GREY, linewidth=0.8, dashes=(4, 3))
-    for scores in test.numbers if len(test.numbers) > 1 else ():
-        if shares := scores.coverage.shares:
-            axes.plot(
-                INTERVALS, shares, "o", color=GREY, alpha=0.45, markersize=4, markeredgewidth=0
-            )
-    overall = test.coverage.shares
-    axes.plot(INTERVALS, overall, "o-", color=IMPUTED, linewidth=1.2, markersize=6)
-    for level, share in zip(INTERVALS, overall, strict=True):
-        below = share <= level + 0.02
-        axes.annotate(
-            f"{share:.1%}",
-            (level, share),
-            xytext=(9, -3) if below else (-9, 3),
-            textcoords="offset points",
-            ha="left" if below else "right",
-            va="top" if below else "bottom",
-            color=IMPUTED,
-        )
-    axes.set_xlim(0.4, 1.08)
-    axes.set_xticks(INTERVALS, [f"{level:.0%}" for level in INTERVALS])
-    axes.yaxis.set_major_formatter(whole_percent)
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel("expected in the interval")
-    axes.set_ylabel("observed in the interval")
-
-
-def _draw_pit(axes: Axes, scores: NumberScores, misfit: bool) -> None:
+def _draw_pit(drawing: Drawing, box: Box, scores: NumberScores, misfit: bool) -> None:
     bins = len(scores.pit)
     heights = [count * bins / scores.spread_cells for count in scores.pit]
-    edges = [i / bins for i in range(bins + 1)]
-    axes.stairs(heights, edges, fill=True, color=ALARM if misfit else GREY, linewidth=0)
-    axes.axhline(1.0, color=INK, linewidth=0.7)
-    axes.set_ylim(0, max(2.0, 1.05 * max(heights)))
-    axes.set_xlim(0, 1)
-    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
+    frame = Box(
+        box.left + MARGIN, box.top + MARGIN, box.right - MARGIN, box.bottom - room_below(LETTERS)
+    )
+    panel = Panel(drawing, frame, Scale(0, 1), Scale(0, max(2.0, 1.05 * max(heights))))
+    panel.steps([i / bins for i in range(bins + 1)], heights, ALARM if misfit else GREY)
+    panel.level(1.0)
+    panel.below([(0, "0"), (0.5, "0.5"), (1, "1")])
 
 
-def _draw_calibration(axes: Axes, scores: NumberScores) -> None:
+def _draw_calibration(drawing: Drawing, box: Box, scores: NumberScores) -> None:
     bins = scores.calibration
+    x = scale_of(end for b in bins for end in (b.predicted, b.observed))
+    y = scale_of(end for b in bins for end in (b.predicted, b.observed, b.low, b.high))
+    numbered, beneath = ticks(y, 3), ticks(x, 3)
+    frame = Box(
+        box.left + CLOSE + room_beside(numbered, FINE),
+        box.top + CLOSE,
+        box.right - CLOSE - widest((text for _, text in beneath), FINE) / 2,
+        box.bottom - room_below(FINE),
+    )
+    panel = Panel(drawing, frame, x, y)
     ends = [end for b in bins for end in (b.predicted, b.observed)]
-    axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color=GREY, linewidth=0.8)
-    predicted = [b.predicted for b in bins]
-    lows, highs = [b.low for b in bins], [b.high for b in bins]
-    axes.vlines(predicted, lows, highs, GREY, alpha=0.45, lw=2.5, capstyle="projecting")
+    panel.line([(min(ends), min(ends)), (max(ends), max(ends))], GREY, 0.8)
+    for b in bins:
+        panel.line([(b.predicted, b.low), (b.predicted, b.high)], GREY, 2.5, 0.45)
     for off, colour in ((False, IMPUTED), (True, ALARM)):
-        shown = [b for b in bins if b.too_few_within is off]
-        axes.plot(
-            [b.predicted for b in shown],
-            [b.observed for b in shown],
-            "o",
-            color=colour,
-            markersize=4,
-        )
-    number_ticks(axes.xaxis, 3)
-    number_ticks(axes.yaxis, 3)
-    axes.tick_params(labelsize=7)
+        shown = [(b.predicted, b.observed) for b in bins if b.too_few_within is off]
+        panel.dots(shown, colour, 2.1)
+    panel.below(beneath, size=FINE)
+    panel.beside(numbered, FINE)

@@ -20,7 +20,6 @@ from em_impute.reporting.missingness import (
     most_frequent,
 )
 from em_impute.reporting.records import Report
-from em_impute.reporting.svg import as_png
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,7 @@ def test_a_column_that_is_missing_throughout_is_in_the_map() -> None:
     shown = describe_map(counted)
     assert shown is not None
     assert (shown.columns, set(shown.lines), len(shown.lines)) == (("b",), {"1"}, 7)
-    as_png(plots.missingness(shown))
+    assert "data:image/png" in plots.missingness(shown).on_page("Map.")
 
 
 def test_a_map_of_very_many_columns_shows_those_with_the_most_missing_cells() -> None:
@@ -108,7 +107,7 @@ def test_a_map_of_very_many_columns_shows_those_with_the_most_missing_cells() ->
     assert len(shown.columns) == MAP_COLUMNS
     least = min(missing_cells(counted)[int(name[1:])] for name in shown.columns)
     assert least >= np.sort(missing_cells(counted))[-MAP_COLUMNS]
-    as_png(plots.missingness(shown))
+    assert "data:image/png" in plots.missingness(shown).on_page("Map.")
 
 
 def test_a_million_patterns_are_counted_without_a_loop_over_them() -> None:
@@ -136,7 +135,7 @@ def test_a_million_patterns_are_counted_without_a_loop_over_them() -> None:
     i, j = (int(name[1:]) for name in together.columns[:2])
     assert together.both[0][1] == counts[~patterns[:, i] & ~patterns[:, j]].sum()
     for figure in (plots.missingness(shown), plots.together(together), plots.patterns(frequent)):
-        as_png(figure)
+        assert figure.on_page("Patterns.")
 
 
 def test_patterns_are_counted_as_pandas_counts_them(

@@ -244,7 +244,7 @@ def test_no_name_has_a_meaning_in_markdown(hostile_tokens: list[Token]) -> None:
     assert not MEANINGS & types
     pictures = [str(t.attrs["src"]) for t in hostile_tokens if t.type == "image"]
     assert len(pictures) == 7
-    assert all(source.startswith("data:image/png") for source in pictures)
+    assert all(source.startswith("data:image/svg+xml") for source in pictures)
     assert {len(row) for row in table_rows(hostile_tokens)} == {2, 4, 5, 6}
 
 
@@ -303,10 +303,10 @@ def test_markdown_leaves_the_last_pictures_out_when_they_are_too_large(
     monkeypatch.setattr(render, "MARKDOWN_BYTES", len(whole.encode()) - 1)
     text = render.markdown(report)
     assert "The picture of what is missing together is left out" in text
-    assert text.count("data:image/png") == 6
+    assert text.count("data:image/svg+xml") == 6
     monkeypatch.setattr(render, "MARKDOWN_BYTES", 100)
     text = render.markdown(report)
-    assert "data:image/png" not in text
+    assert "data:image/svg" not in text
     assert "The picture of the fit is left out" in text
 
 
@@ -400,7 +400,7 @@ def test_fit_without_holes_has_no_distributions(report_on: ReportOn) -> None:
     text = " ".join(page.text)
     assert "Observed against imputed" not in text
     assert "None of the model's columns has a missing cell." in text
-    assert render.markdown(complete).count("data:image/png") == 3
+    assert render.markdown(complete).count("data:image/svg+xml") == 3
 
 
 def test_one_row_reads_well(report_on: ReportOn) -> None:

@@ -31,6 +31,7 @@ from em_impute.flows.order import reported
 from em_impute.job import Job, load_job
 from em_impute.plugin import artifacts, tasks
 from em_impute.reporting import (
+    axes,
     brief,
     columns,
     distributions,
@@ -305,6 +306,7 @@ MODULES = (
     pictures,
     plots,
     self_test_plots,
+    axes,
     style,
     svg,
     artifacts,
