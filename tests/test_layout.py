@@ -127,10 +127,15 @@ DOORS = {
     "deltalake": {"em_impute.tables.lakehouse": "inside"},
     "pyiceberg": {"em_impute.tables.lakehouse": "inside"},
     "rich": {"em_impute.cli.terminal": "top"},
-    "em_impute.cli.terminal": {"em_impute.cli.run": "top", "em_impute.cli.main": "inside"},
+    "em_impute.cli.terminal": {
+        "em_impute.cli.run": "top",
+        "em_impute.cli.ended": "top",
+        "em_impute.cli.main": "inside",
+    },
     # What these bring along, the command that needs it waits for, and no other.
     "em_impute.cli.check": {"em_impute.cli.main": "inside"},
     "em_impute.cli.run": {"em_impute.cli.main": "inside"},
+    "em_impute.cli.ended": {"em_impute.cli.run": "inside"},
     "matplotlib": {
         "em_impute.notebook": "top",
         "em_impute.reporting.on_axes": "top",

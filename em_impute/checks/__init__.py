@@ -13,6 +13,7 @@ shares, column-wide numbers.
 """
 
 from em_impute.checks.before import check_columns, check_rows, output_checks, verify_checks
+from em_impute.checks.great_expectations import make_ready
 from em_impute.checks.invariants import check_invariants, invariant
 from em_impute.checks.preconditions import check_preconditions, doubts, misfits
 from em_impute.checks.project import take
@@ -31,6 +32,7 @@ __all__ = [
     "columns_needed",
     "doubts",
     "invariant",
+    "make_ready",
     "misfits",
     "output_checks",
     "take",

@@ -22,7 +22,7 @@ import pyarrow as pa
 from em_impute.checks import words
 from em_impute.checks.domain import CONDITION_HELP, counts_all_rows, domain_of
 from em_impute.checks.results import CheckResult
-from em_impute.job import Check
+from em_impute.job import Check, Job
 from em_impute.job.legible import one_line
 
 if TYPE_CHECKING:
@@ -231,6 +231,13 @@ def opened(name: str = "table") -> Iterator[BatchDefinition[Any]]:
             yield asset.add_batch_definition_whole_dataframe("rows")
         finally:
             sources.delete("em_impute")
+
+
+def make_ready(job: Job) -> None:
+    """Import GX, which takes seconds, if a job has checks for it."""
+    if job.checks.input or job.checks.output or job.checks.context:
+        with quiet():
+            _context()
 
 
 @contextmanager

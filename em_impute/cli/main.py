@@ -120,7 +120,7 @@ def run(
     from em_impute.cli import run as command
 
     ended = command.run(job, runs, day and day.date(), quiet, as_json, direct)
-    command.show(ended, quiet, as_json)
+    ended.show(quiet, as_json)
     sys.exit(ended.exit_code)
 
 

@@ -1,96 +1,25 @@
-"""`em-impute run`: a job run, in Prefect or without, and how it ended, for people or as JSON."""
+"""`em-impute run`: a job run, in Prefect or without.
+
+What a run needs is imported while Prefect's temporary server starts, which takes as long.
+"""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import click
-
-from em_impute.cli.ending import (
-    CANNOT_RUN,
-    FAILED,
-    INTERRUPTED,
-    PUBLISHED,
-    REFUSED,
-    signal_of,
-)
-from em_impute.cli.server import reach_server
-from em_impute.cli.terminal import COLOURS, run_shown
-from em_impute.job import CannotRun, Job, load_job
-from em_impute.job.legible import legible, legible_lines
-from em_impute.runs.history import run_that_ended, run_without_folder
-from em_impute.runs.run import Outcome, Stop
+from em_impute.cli.ending import signal_of
+from em_impute.cli.server import server_reached
+from em_impute.cli.terminal import run_shown
+from em_impute.job import Job, load_job
 from em_impute.tables.progress import Listener, heard_by
 
-EXIT_CODES = {None: PUBLISHED, "refused": REFUSED, "cannot run": CANNOT_RUN, "failed": FAILED}
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command that ran a job has ended.
-
-    Attributes
-    ----------
-    outcome : Outcome or None
-        What was reported; None of a run that did not begin.
-    ending : object
-        What Prefect gave back: the outcome, or the error that it ended by.
-    """
-
-    outcome: Outcome | None
-    ending: object
-
-    @property
-    def stopped(self) -> Stop | None:
-        """What kind of thing stopped the run."""
-        if self.outcome:
-            return self.outcome.stopped
-        return "cannot run" if isinstance(self.ending, CannotRun) else "failed"
-
-    @property
-    def exit_code(self) -> int:
-        """By what stopped the run, or by the signal that interrupted it."""
-        number = signal_of(self.ending)
-        return 128 + number if number else EXIT_CODES[self.stopped]
-
-    @property
-    def sentence(self) -> str:
-        """What there is to say beside the outcome, or without one; empty if nothing."""
-        ending, outcome = self.ending, self.outcome
-        if signal_of(ending):
-            if outcome and outcome.published:
-                return f"interrupted; the table had been published to {outcome.target} before."
-            return INTERRUPTED
-        if isinstance(ending, CannotRun | OSError) and not outcome:
-            return str(ending)
-        if not isinstance(ending, Exception):
-            return ""
-        kind = type(ending).__name__
-        if outcome:
-            return f"Prefect failed when the run had ended ({kind}); its pages may not show how."
-        return f"the run failed ({kind}); see its log, or run it with PREFECT_LOGGING_LEVEL=DEBUG."
-
-    def to_dict(self) -> dict[str, Any]:
-        """The run as one object, which has the same keys however it ended."""
-        ended = {"stopped_by": self.stopped, "exit_code": self.exit_code}
-        outcome = self.outcome
-        if outcome is None:
-            # An error without a sentence of ours may have come at whatever moment.
-            known = {} if isinstance(self.ending, CannotRun | OSError) else {"published": None}
-            return run_without_folder(self.sentence).to_dict() | known | ended
-        verdict = {
-            "outcome": outcome.verdict.outcome,
-            "verdict": outcome.verdict.sentence,
-            "published": outcome.published,
-        }
-        return run_that_ended(outcome.report.parent, outcome.brief).to_dict() | verdict | ended
+if TYPE_CHECKING:
+    from em_impute.cli.ended import Ended
 
 
 def run(
@@ -122,26 +51,29 @@ def run(
         if not isinstance(error, Exception) and not signal_of(error):
             raise
         ending = error
-    # What was reported is so, whatever became of Prefect then.
-    return Ended(ending if isinstance(ending, Outcome) else heard.outcome, ending)
+    from em_impute.cli.ended import Ended
+
+    return Ended.of(heard.outcome, ending)
 
 
 class _Reported(Listener):
     """Hears how a run has ended, also where Prefect cannot hand it on any more."""
 
-    outcome: Outcome | None = None
+    outcome: object = None
 
     def reported(self, outcome: object) -> None:
         """Take note."""
-        self.outcome = outcome if isinstance(outcome, Outcome) else None
+        self.outcome = outcome
 
 
 def _run(job: Job, runs: Path, day: date | None) -> object:
     """Run a job in Prefect; its outcome, or the error that it ended by."""
-    reach_server()
-    from em_impute.flows.impute import impute
+    with server_reached():
+        from em_impute.checks import make_ready
+        from em_impute.flows.impute import impute
 
-    state = impute(job, runs, day, return_state=True)
+        make_ready(job)
+    state: Any = impute(job, runs, day, return_state=True)
     return state.result(raise_on_failure=False)
 
 
@@ -156,48 +88,3 @@ def _stdout_for_json(as_json: bool) -> Iterator[None]:
     """Keep stdout for the one object, whatever a library prints meanwhile."""
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         yield
-
-
-def show(ended: Ended, quiet: bool, as_json: bool) -> None:
-    """Print how a run has ended.
-
-    Parameters
-    ----------
-    ended : Ended
-    quiet : bool
-        Whether the verdict is all.
-    as_json : bool
-        Whether it is printed as one object.
-    """
-    outcome, sentence = ended.outcome, ended.sentence
-    if as_json:
-        click.echo(json.dumps(ended.to_dict()))
-    elif outcome and quiet:
-        _show_verdict(outcome)
-    elif outcome:
-        _show_outcome(outcome)
-    if sentence and not (as_json and not outcome):
-        click.echo(f"em-impute: {legible_lines(sentence)}", err=True)
-
-
-def _show_verdict(outcome: Outcome) -> None:
-    kind = outcome.verdict.outcome
-    click.echo(
-        f"{click.style(kind.capitalize(), COLOURS[kind])}: {legible(outcome.verdict.sentence)}"
-    )
-
-
-def _show_outcome(outcome: Outcome) -> None:
-    """The run in a few lines."""
-    click.echo()
-    _show_verdict(outcome)
-    lines = {
-        "fit": outcome.fit,
-        "test": outcome.tested,
-        "cells": ", ".join(f"{name} {cells:,}" for name, cells in outcome.cells),
-        "target": "" if outcome.stopped else outcome.target,
-        "report": str(outcome.report),
-    }
-    for name, text in lines.items():
-        if text:
-            click.echo(f"  {name:<8}{legible(text)}")

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 QUIET_SERVER = {"analytics_enabled": "false", "logging_level": "CRITICAL"}
 
 
-def reach_server() -> None:
+def reach_server() -> bool:
     """Make sure that Prefect's server answers, where the profile or the environment names one.
+
+    Returns
+    -------
+    bool
+        Whether they do; without one, Prefect starts one of its own.
 
     Raises
     ------
@@ -27,7 +35,7 @@ def reach_server() -> None:
         for name in ("analytics_enabled", "logging_level"):
             if name not in settings.server.model_fields_set:
                 os.environ.setdefault(f"PREFECT_SERVER_{name.upper()}", QUIET_SERVER[name])
-        return
+        return False
     place = f"The Prefect server at {urlsplit(url).netloc.rpartition('@')[2] or url}"
     try:
         get_client(sync_client=True).raise_for_api_version_mismatch()
@@ -43,3 +51,32 @@ def reach_server() -> None:
             f"{place} does not answer; see that it is running (`prefect server start`) and that "
             "PREFECT_API_URL is its address, or unset that to run without a server."
         ) from None
+    return True
+
+
+@contextmanager
+def server_reached() -> Iterator[None]:
+    """Make sure of it likewise; Prefect's own server starts while something else is done.
+
+    Raises
+    ------
+    ConnectionError
+    """
+    if reach_server():
+        yield
+        return
+    # Not in the thread, where its import would only take turns with other ones.
+    import prefect.server.api.server  # noqa: F401
+
+    starting = threading.Thread(target=_start_server, daemon=True)
+    starting.start()
+    yield
+    starting.join()
+
+
+def _start_server() -> None:
+    """Have a client start the server; why it cannot, whoever needs it next is told again."""
+    from prefect.client.orchestration import get_client
+
+    with suppress(Exception):
+        get_client(sync_client=True)
