@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from math import floor
 from types import MappingProxyType
 from typing import Annotated, Literal, Self, TypeVar, get_args
 
@@ -37,6 +38,8 @@ DRAWS, MOST_NEEDED_DRAWS = 20, 201
 MOST_DRAWS = 1000
 # More cells than this share cannot be hidden from a fit.
 _LARGEST_REFIT_SHARE = 0.5
+# A ratio of errors of so many cells is known to some per cent.
+_ENOUGH_CELLS = 500
 
 
 def _prior_rows(value: object, handler: ValidatorFunctionWrapHandler) -> object:
@@ -317,8 +320,11 @@ class SelfTestOptions(Section):
         description="fill: the cells are hidden when the table is filled, by the fitted model; "
         "refit: they are hidden before a second fit, which fills them; off: no test.",
     )
-    max_share: Number = Field(
-        0.02, gt=0, le=1, description="Largest share of a column's observed cells that is hidden."
+    max_share: Annotated[Number, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="Largest share of a column's observed cells that is hidden; by default 0.02, "
+        "of small tables enough for 500 cells: all that there are, or a tenth with refit.",
+        examples=[0.02, 1.0],
     )
     max_cells: Count = Field(50_000, ge=10, description="Most cells that are hidden.")
     seed: Count = Field(1, ge=0, description="What the choice of the cells begins from.")
@@ -354,6 +360,13 @@ class SelfTestOptions(Section):
         named = {name: getattr(self, name) for name in (*NUMBER_LIMITS, *LEVEL_LIMITS)}
         return {name: limit for name, limit in named.items() if limit is not None}
 
+    def most_cells_of(self, observed: int) -> int:
+        """How many of a column's observed cells are hidden at most."""
+        if self.max_share is not None:
+            return floor(self.max_share * observed + 1e-9)
+        able = observed // 10 if self.method == "refit" else observed
+        return max(observed // 50, min(_ENOUGH_CELLS, able))
+
     @property
     def has_limits(self) -> bool:
         """Whether its outcome can keep a table from being published."""
@@ -365,7 +378,7 @@ class SelfTestOptions(Section):
             raise ValueError(
                 "`method: off` tests nothing, so it has no limits; remove one of the two"
             )
-        if self.method == "refit" and self.max_share > _LARGEST_REFIT_SHARE:
+        if self.method == "refit" and (self.max_share or 0.0) > _LARGEST_REFIT_SHARE:
             raise ValueError(
                 f"with `method: refit` max_share is at most {_LARGEST_REFIT_SHARE:g}, so that the "
                 "second fit has cells left; lower it, or test with `method: fill`"

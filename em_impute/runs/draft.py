@@ -28,8 +28,6 @@ _WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "i
 # Comments begin here, where there is room.
 _COMMENT = 34
 _WIDTH = 100
-# Of fewer rows, the usual share of a column's cells is too few to judge it by.
-_FEW_ROWS = 5_000
 _FILES = {".gz": "", ".zst": "", ".bz2": ""}
 
 
@@ -143,8 +141,6 @@ def _lines(about: Mapping[str, Any], table: Loaded, proposal: Proposal) -> Itera
     if any(not line.lstrip().startswith("#") for line in said):
         yield "columns:"
     yield from said
-    if proposal.impute and table.rows < _FEW_ROWS:
-        yield _commented("self_test: {max_share: 1.0}", "few rows: all observed cells are tested")
     yield "target:"
     yield from _mapping(about["target"])
     yield '# schedule: {cron: "0 3 * * *", timezone: UTC}   # every night, once it is deployed'
@@ -171,12 +167,17 @@ def _columns(proposal: Proposal) -> Iterator[str]:
         yield "  # No column has missing cells that can be filled: as soon as one has, it is."
     if proposal.impute:
         yield from _names("predictors", proposal.predictors, "")
-    for option in ("transform", "bounds", "categories"):
-        yield from _choices(option, getattr(proposal, option))
+    yield from _choices("transform", proposal.transform)
+    if proposal.transform.keys() & proposal.impute.keys():
+        yield _commented("  back_transform: mean", "so that sums are right; the median is lower")
+    yield from _choices("bounds", proposal.bounds)
+    yield from _choices("categories", proposal.categories)
     if proposal.bounds:
         yield _commented("  bounds_violated: keep", "a later cell outside is kept, with a warning")
     if proposal.round:
         yield from _names("round", dict.fromkeys(proposal.round, ""), "whole numbers only")
+    for name, choice in proposal.unbounded.items():
+        yield f"  # Left out, as the error is larger with it: bounds: {_flow({name: choice.value})}"
     for name, reason in proposal.left.items():
         yield f"  # Left as it is: {legible(name)}, {reason}."
     for name, reason in proposal.groups.items():

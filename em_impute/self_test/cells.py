@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import floor
 from zlib import crc32
 
 import numpy as np
@@ -141,7 +140,7 @@ class Choosing:
     """Chooses the cells to hide in one pass that looks only at which cells are missing.
 
     Each column of ``roles.impute`` that has holes gets an equal share of ``options.max_cells``, but
-    at most ``options.max_share`` of its observed cells; what one column cannot use, others get. A
+    at most ``options.most_cells_of`` its observed ones; what one column cannot use, others get. A
     column that would get fewer than `FEWEST_CELLS` is not tested; with too many columns, those with
     the fewest holes are not tested. The rows of all cells hold `MOST_NUMBERS` at most.
 
@@ -156,7 +155,7 @@ class Choosing:
         most_cells = min(options.max_cells, MOST_NUMBERS // max(len(roles.dimensions), 1))
         holed = [p for p in map(snapshot.profile, roles.impute) if p.missing]
         most = {
-            p.name: floor(options.max_share * (snapshot.rows - p.missing) + 1e-9)
+            p.name: options.most_cells_of(snapshot.rows - p.missing)
             for p in holed
             if roles.encoding(p.name).dimensions
         }

@@ -17,7 +17,7 @@ SELF_TEST_EXPECTED = (
 
 def test_the_self_test_is_on_unless_it_is_off() -> None:
     default = load(MINIMAL).self_test
-    assert (default.method, default.max_share, default.max_cells) == ("fill", 0.02, 50_000)
+    assert (default.method, default.max_share, default.max_cells) == ("fill", None, 50_000)
     assert not default.has_limits
     assert load(f"{MINIMAL}self_test: off").self_test.method == "off"
     assert load(f"{MINIMAL}self_test: refit").self_test.method == "refit"
@@ -76,7 +76,11 @@ def test_the_self_test_is_on_unless_it_is_off() -> None:
             "here: method, max_share, max_cells, seed, max_rmse_ratio, min_coverage_95, "
             "max_pit_distance, min_accuracy, min_accuracy_gain",
         ),
-        ("self_test: {max_share: 2}", "4:24: self_test.max_share: expected a number of 1 or less"),
+        (
+            "self_test: {max_share: 2}",
+            "4:24: self_test.max_share: expected a number of 1 or less; for example "
+            "`max_share: 0.02`",
+        ),
         (
             "self_test: {min_coverage_95: 95}",
             "4:30: self_test.min_coverage_95: expected a number below 1; "

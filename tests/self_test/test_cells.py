@@ -355,3 +355,20 @@ def test_snapshot_is_streamed(tmp_path: Path) -> None:
     model = GaussianModel(np.zeros(1), np.eye(1), ("c0",))
     one = predicted(snapshot, roles, hidden, model)["c0"]
     np.testing.assert_array_equal(one.truth, np.arange(0.0, 1000.0, 2))
+
+
+@pytest.mark.parametrize(
+    ("method", "observed", "most"),
+    [
+        ("fill", 9, 9),
+        ("fill", 400, 400),
+        ("fill", 5_000, 500),
+        ("fill", 1_000_000, 20_000),
+        ("refit", 99, 9),
+        ("refit", 2_000, 200),
+        ("refit", 20_000, 500),
+        ("refit", 1_000_000, 20_000),
+    ],
+)
+def test_small_tables_are_tested_too(method: Any, observed: int, most: int) -> None:
+    assert SelfTestOptions(method=method).most_cells_of(observed) == most

@@ -4,7 +4,8 @@
 it; an `encoding`, of `numbers` (perhaps with one of the `transforms`) or of `categories`, takes
 cells into the model and back. Of the table as it was read, `doubts` are what may be meant
 otherwise, `hints` what a column looks like, `misfits` cells beyond limits, and `unfilled` what
-stays missing. `proposals` make of the hints what a first job may say.
+stays missing. `proposals` make of the hints what a first job may say, by `trials` on the
+observed cells; `suggestions` are what of it a job does not say.
 
 What the classes are called:
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from math import inf, isinf
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from em_impute.gaussian.arrays import Floats
-from em_impute.tables.columns.encoding import to_numbers
+from em_impute.job import Logit
 from em_impute.tables.columns.hints import (
     CAMEL_IDENTIFIER,
     FEWEST,
@@ -28,8 +29,9 @@ from em_impute.tables.columns.hints import (
 )
 from em_impute.tables.columns.options import level_counts
 from em_impute.tables.columns.roles import Roles
+from em_impute.tables.columns.transforms import Transform, transform_of
+from em_impute.tables.columns.trials import Predicted, trial_of
 from em_impute.tables.reading.missing import is_blank
-from em_impute.tables.sample import sample_rows
 from em_impute.tables.snapshot import TEXT_TYPES, Snapshot, read_batches, read_schema
 
 # A category of more levels, or of fewer rows for each, is left out of the model.
@@ -39,10 +41,14 @@ ROWS_OF_GROUP, ROWS_OF_GROUP_COLUMN, MOST_GROUPS = 50, 5, 8
 # Names of times in parts, which with others tell rows apart.
 PARTS_OF_TIME = ("year", "yr", "quarter", "month", "week", "day", "date", "hour", "time", "wave")
 MOST_KEY_COLUMNS = 8
-# A logarithm is taken where it loses no more than so much of the share of the variance that the
-# other columns explain, in so many rows, and of a column with at most so large a share of zeros; of
-# the others, those that it goes with most.
-AS_LINEAR, LOOKED_AT, MOST_ZEROS, MOST_RELATED = 0.01, 5_000, 0.05, 20
+# No logarithm is taken of a column with a larger share of zeros.
+MOST_ZEROS = 0.05
+# Errors relative to the mean's that differ by less are the same. A column to fill is transformed if
+# it is filled as well, since its intervals and draws are better; one that predicts, if that helps.
+GAIN = 0.01
+TWO_VALUES = "two values"
+# Bounds are worth an error that is so much larger: what cannot be is not published.
+DEARER = 1.1
 # A normal of this mean, in standard deviations, is hardly ever below 0.
 FAR_FROM_ZERO = 3.0
 
@@ -65,6 +71,8 @@ class Proposal:
     impute, predictors : dict of str to str
         With the reason of those that need one; empty for the others.
     transform, bounds, categories, round : dict of str to Choice
+    unbounded : dict of str to Choice
+        Bounds that would cost too much.
     left : dict of str to str
         Columns that take no part, and why.
     groups : dict of str to str
@@ -78,6 +86,7 @@ class Proposal:
     bounds: dict[str, Choice] = field(default_factory=dict)
     round: dict[str, Choice] = field(default_factory=dict)
     categories: dict[str, Choice] = field(default_factory=dict)
+    unbounded: dict[str, Choice] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
 
@@ -106,12 +115,18 @@ class _Column:
         return self.is_time or any(part in self.name.lower() for part in PARTS_OF_TIME)
 
     @property
+    def may_be_a_trend(self) -> bool:
+        return self.is_part_of_time and (self.is_time or self.look is not None)
+
+    @property
     def may_tell_rows_apart(self) -> bool:
         number = self.look is not None and not (self.look.whole and self.kind != "share")
         return not (self.missing or number or pa.types.is_boolean(self.type))
 
 
-def propose(table: Snapshot, roles: Roles, key: tuple[str, ...] = ()) -> Proposal:
+def propose(
+    table: Snapshot, roles: Roles, key: tuple[str, ...] = (), draws: bool = False
+) -> Proposal:
     """Propose what a job says of a table's columns.
 
     Parameters
@@ -121,6 +136,8 @@ def propose(table: Snapshot, roles: Roles, key: tuple[str, ...] = ()) -> Proposa
         Those of a job that says nothing: every column of numbers is in the model.
     key : tuple of str, optional
         Columns that are known to identify a row; by default they are looked for.
+    draws : bool, optional
+        Whether cells are filled with draws, which reach further than expected values.
     """
     columns = list(_columns(table, roles))
     key = key or _key(table, columns)
@@ -128,7 +145,7 @@ def propose(table: Snapshot, roles: Roles, key: tuple[str, ...] = ()) -> Proposa
     for column in columns:
         if column.name not in key:
             _treat(column, table.rows, made)
-    _keep_what_is_as_linear(table, made)
+    _try_out(table, {column.name: column for column in columns}, made, draws)
     model = len(made.impute) + len(made.predictors)
     made.groups.update(_groups(columns, made, model))
     return made
@@ -252,22 +269,21 @@ def _treat_numbers(column: _Column, made: Proposal) -> None:
             made.round[name] = Choice(None, "")
     else:
         made.predictors[name] = "predicts as a trend" if kind == "time" else ""
-        if kind == "skewed" and np.mean(look.kept == 0) <= MOST_ZEROS:
-            made.transform[name] = _logarithm(look)
+        if kind == "skewed":
+            _shape(name, look, kind, made)
 
 
 def _shape(name: str, look: Look, kind: Kind | None, made: Proposal) -> None:
-    """How a column that is to be filled is transformed, or bounded."""
+    """How the model might see a column, if that fills better."""
     if kind == "skewed" and np.mean(look.kept == 0) <= MOST_ZEROS:
         made.transform[name] = _logarithm(look)
-    elif kind == "share":
-        top = 1 if look.high <= 1 else 100
-        if look.low > 0 and look.high < top:
-            made.transform[name] = Choice({"logit": [0, top]}, f"shares inside of 0 and {top}")
-        else:
-            made.bounds[name] = Choice([0, top], f"shares from 0 to {top}")
-    elif look.low >= 0 and look.count >= FEWEST_OF_SHAPE and _near_zero(look.kept):
-        made.bounds[name] = Choice([0, None], "never below 0, but near it")
+    elif kind == "share" and look.low > 0 and look.high < (top := _top(look)):
+        made.transform[name] = Choice({"logit": [0, top]}, f"shares inside of 0 and {top}")
+
+
+def _top(look: Look) -> int:
+    """The end of a share's scale."""
+    return 1 if look.high <= 1 else 100
 
 
 def _logarithm(look: Look) -> Choice:
@@ -276,54 +292,76 @@ def _logarithm(look: Look) -> Choice:
     return Choice(option, f"never below 0{zeros}, skewness {look.skewness:.1f}")
 
 
-def _keep_what_is_as_linear(table: Snapshot, made: Proposal) -> None:
-    """Take back the logarithms of columns that hang on the others as they are."""
-    logged = [name for name in made.transform if isinstance(made.transform[name].value, str)]
-    if not logged:
-        return
-    names = [n for n in (*made.impute, *made.predictors) if n not in made.categories]
-    schema = read_schema(table.path)
-    names = [n for n in names if not pa.types.is_temporal(schema.field(n).type)]
-    some = sample_rows(read_batches(table.path, names), table.rows, LOOKED_AT)
-    rows = np.concatenate([_numbers(batch, names) for batch in some])
-    columns = _standardised(rows)
-    for name in logged:
-        here, logarithm = names.index(name), made.transform[name].value
-        y = rows[:, here]
-        log_y = np.log(y) if logarithm == "log" else np.log1p(y)
-        if _explained(log_y, columns, here) < _explained(y, columns, here) - AS_LINEAR:
+# --- What the observed cells say ---------------------------------------------------------------
+
+
+def _try_out(table: Snapshot, columns: Mapping[str, _Column], made: Proposal, draws: bool) -> None:
+    """Keep of the transforms what fills well, and bound what would be filled where no cell is."""
+    fill = [name for name in made.impute if name not in made.categories]
+    predictors = [name for name in made.predictors if name not in made.categories]
+    times = [name for name in made.key if len(made.key) == 1 and columns[name].may_be_a_trend]
+    trial = trial_of(table, fill, [*predictors, *times], _transforms(made))
+    for name in list(made.transform):
+        plain = trial.without_transform(name)
+        if plain.error - trial.error < (-GAIN if name in fill else GAIN):
             del made.transform[name]
+            trial = plain
+    for name in times:
+        without = trial.without(name)
+        if without.error - trial.error > GAIN:
+            made.predictors[name] = "the key is a time, and predicts as a trend"
+        else:
+            trial = without
+    for name in fill:
+        _bound(columns[name], trial.predicted(name), made, draws)
 
 
-def _numbers(batch: pa.RecordBatch, names: Sequence[str]) -> Floats:
-    return np.column_stack([to_numbers(batch.column(name)) for name in names])
+def _transforms(made: Proposal) -> dict[str, Transform]:
+    options = {name: choice.value for name, choice in made.transform.items()}
+    return {
+        name: transform_of(value if isinstance(value, str) else Logit.model_validate(value))
+        for name, value in options.items()
+    }
 
 
-def _standardised(rows: Floats) -> Floats:
-    """Columns of mean 0 and variance 1, means for holes."""
-    holes = ~np.isfinite(rows)
-    means = np.where(holes, 0.0, rows).sum(axis=0) / np.maximum((~holes).sum(axis=0), 1)
-    centred: Floats = rows - means
-    centred[holes] = 0.0
-    sd = centred.std(axis=0)
-    centred /= np.where(sd > 0, sd, 1.0)
-    return centred
+def _bound(column: _Column, predicted: Predicted, made: Proposal, draws: bool) -> None:
+    """Bound what is filled, unless the cells between the bounds would be filled much worse."""
+    name, look = column.name, column.look
+    assert look is not None
+    if name in made.transform and made.transform[name].value != "log1p":
+        return
+    ends, reason = _ends(column, look, predicted.filled, draws)
+    if not reason:
+        return
+    choice = Choice([None if isinf(end) else int(end) for end in ends], reason)
+    error = predicted.between(*ends).error
+    if reason == TWO_VALUES or error <= DEARER * predicted.error:
+        made.bounds[name] = choice
+    else:
+        made.unbounded[name] = choice
 
 
-def _explained(y: Floats, columns: Floats, here: int) -> float:
-    """Share of the variance of `y` that a regression explains on the others that go with it."""
-    shown = np.isfinite(y)
-    y = np.where(shown, y - y[shown].mean(), 0.0)
-    related = np.argsort(-np.abs(y @ columns))
-    x = columns[np.ix_(shown, related[related != here][:MOST_RELATED])]
-    x, y = x - x.mean(axis=0), y[shown]
-    fitted = x @ np.linalg.lstsq(x, y, rcond=None)[0]
-    variance = float(y @ y)
-    return 1.0 - float((y - fitted) @ (y - fitted)) / variance if variance else 0.0
+def _ends(
+    column: _Column, look: Look, filled: Floats, draws: bool
+) -> tuple[tuple[float, float], str]:
+    """The bounds of a column, and why it needs them; no reason where it does not."""
+    if column.kind == "share":
+        return (0.0, _top(look)), f"shares from 0 to {_top(look)}"
+    if look.whole and look.high == look.low + 1:
+        return (look.low, look.high), TWO_VALUES
+    reason = ""
+    if look.low >= 0 and look.count >= FEWEST_OF_SHAPE:
+        below = float(np.mean(filled < 0))
+        if below > 0:
+            share = f"{below:.1%}" if below >= 0.001 else "some"
+            reason = f"never below 0, where {share} of its known cells would be filled"
+        elif draws and _near_zero(look):
+            reason = "never below 0, but near it"
+    return (0.0, inf), reason
 
 
-def _near_zero(x: Floats) -> bool:
-    return bool(x.mean() < FAR_FROM_ZERO * x.std())
+def _near_zero(look: Look) -> bool:
+    return bool(look.kept.mean() < FAR_FROM_ZERO * look.kept.std())
 
 
 def _groups(columns: Sequence[_Column], made: Proposal, model: int) -> Iterator[tuple[str, str]]:

@@ -66,7 +66,7 @@ def find_suggestions(table: Snapshot, roles: Roles, job: Job) -> tuple[Suggestio
         plain = assign_roles(table, job.model_copy(update=silent))
     except JobError:
         return ()  # a first job could not be written either
-    proposal = propose(table, plain, said.key)
+    proposal = propose(table, plain, said.key, draws=job.imputation.method != "mean")
     found = list(_of_columns(proposal, roles, said))
     placed = {*(said.impute or ()), *(said.predictors or ()), *said.group_by, *said.categories}
     if proposal.key and not said.key and not placed & {*proposal.key}:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from em_impute.job import FileSource, Job
+from em_impute.job import FileSource, Imputation, Job
 from em_impute.tables.columns.roles import assign_roles
 from em_impute.tables.columns.suggestions import find_suggestions
 from em_impute.tables.snapshot import Snapshot
@@ -34,18 +34,20 @@ def cells() -> dict[str, Any]:
         "version": np.ones(N),
         "day": pa.array(np.datetime64("2026-01-01") + np.arange(N) // 2),
         "score": score,
+        "spent": pa.array(np.maximum(2 * score + rng.normal(size=N), 0), mask=rng.random(N) < 0.1),
     }
 
 
 EVERY = {
     ("customer_id",): {"key": True},
     ("amount",): {"transform": "log"},
-    ("items",): {"bounds": [0, None], "round": True},
+    ("items",): {"round": True},
     ("plan",): {"categories": "nominal"},
     ("region",): {"categories": "nominal"},
     ("member",): {"categories": "nominal"},
     ("version",): {"predictors": False},
     ("day",): {"predictors": True},
+    ("spent",): {"bounds": [0, None]},
 }
 
 
@@ -57,11 +59,11 @@ EVERY = {
         ({"key": ["day"]}, ["day"], {("customer_id",): {"predictors": False}}),
         ({"transform": {"amount": "sqrt"}}, ["amount"], {}),
         ({"bounds": {"amount": [0, None]}}, ["amount"], {}),
-        ({"bounds": {"items": [0, 9]}}, [], {("items",): {"round": True}}),
-        ({"round": ["items"]}, [], {("items",): {"bounds": [0, None]}}),
-        ({"round": True}, [], {("items",): {"bounds": [0, None]}}),
+        ({"bounds": {"spent": [0, 9], "items": [0, 9]}}, ["spent"], {}),
+        ({"round": ["items"]}, ["items"], {}),
+        ({"round": True}, ["items"], {}),
         ({"categories": {"plan": "nominal", "member": ["0", "1"]}}, ["plan", "member"], {}),
-        ({"impute": ["amount"]}, ["plan"], {("items",): None}),
+        ({"impute": ["amount"]}, ["plan", "items", "spent"], {}),
         ({"predictors": ["score", "version"]}, ["region", "version", "day"], {}),
         ({"group_by": ["region"]}, ["region"], {}),
         ({"predictors": ["customer_id"]}, ["customer_id", "region", "version", "day"], {}),
@@ -86,13 +88,25 @@ def test_nothing_is_suggested_of_what_the_job_sets(
 def test_the_sentences(take_table: Take, job: MakeJob) -> None:
     table, made = take_table(pa.table(cells())), job()
     found = find_suggestions(table, assign_roles(table, made), made)
-    assert [one.sentence for one in found[:1] + found[2:4]] == [
+    assert [one.sentence for one in (*found[:1], *found[2:4], found[-1])] == [
         "customer_id: no two rows have the same, and none lacks it; `key: [customer_id]` would "
         "suit.",
-        "items: never below 0, but near it; whole numbers only; `bounds: [0, null]` and "
-        "`round: [items]` would suit.",
+        "items: whole numbers only; `round: [items]` would suit.",
         "plan: 3 levels; `categories: nominal` would suit.",
+        "spent: never below 0, where 20.6% of its known cells would be filled; "
+        "`bounds: [0, null]` would suit.",
     ]
+
+
+def test_draws_reach_further_than_expected_values(take_table: Take, job: MakeJob) -> None:
+    table, made = take_table(pa.table(cells())), job()
+    draws = made.model_copy(update={"imputation": Imputation(method="draw")})
+    (items,) = (
+        one
+        for one in find_suggestions(table, assign_roles(table, draws), draws)
+        if one.columns == ("items",)
+    )
+    assert items.options == {"bounds": [0, None], "round": True}
 
 
 def test_a_table_for_which_no_first_job_can_be_written(take_table: Take, job: MakeJob) -> None:
