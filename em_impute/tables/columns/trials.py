@@ -179,7 +179,8 @@ def trial_of(
     """
     names = [*fill, *predictors]
     size = max(FEWEST_ROWS, min(MOST_ROWS, MOST_CELLS // (len(fill) * len(names) or 1)))
-    parts = [*_numbers(sample_rows(read_batches(table.path, names), table.rows, size), names)]
+    batches = sample_rows(read_batches(table.path, names), table.rows, size)
+    parts = [np.empty((0, len(names))), *(_numbers(batches, names) if names else ())]
     rows = dict(zip(names, np.concatenate(parts).T, strict=True))
     return Trial(rows, tuple(fill), transforms)
 
