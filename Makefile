@@ -118,7 +118,8 @@ quietly     = --disable-pip-version-check
 newest_gx   = $(VENV)/newest-gx
 pip_shipped = $(VENV)/auditors/bin/pip --python $(VENV)/shipped/bin/python
 ifdef UV
-install         = $(UV) pip install --quiet --python $(BIN)/python
+# With byte code, as pip has it: each worker of the tests would compile all that it imports.
+install         = $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python
 install_shipped = $(UV) pip install --quiet --python $(VENV)/shipped/bin/python
 install_newest  = $(UV) pip install --quiet --python $(newest_gx)/bin/python
 else

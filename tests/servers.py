@@ -30,6 +30,9 @@ from prefect.settings import (
 )
 
 DATABASE = "prefect"
+# They look every few seconds for runs that are late, paused or abandoned, of which no test of this
+# server knows; tests/stack.py has them.
+IDLE_SERVICES = ("LATE_RUNS", "PAUSE_EXPIRATIONS", "CLEANUP_RECONCILER", "FOREMAN", "REPOSSESSOR")
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,13 @@ def running_prefect(home: Path) -> Iterator[PrefectServer]:
         "PREFECT_API_URL": f"{url}/api",
         "PREFECT_SERVER_UI_API_URL": f"{url}/api",
     }
+    services = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE_SERVICES}
     with (
         running_postgres() as postgres,
         (home / "server.log").open("w") as log,
         subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
-            env=environment | own_database(postgres),
+            env=environment | services | own_database(postgres),
             stdout=log,
             stderr=log,
         ) as server,

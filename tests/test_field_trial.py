@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from field_trial import run_trial, some_tables
 
-SEED, TABLES = 20261127, 30
+SEED, TABLES = 20261127, 20
 
 
 @pytest.mark.timeout(1200)

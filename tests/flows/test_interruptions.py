@@ -109,11 +109,11 @@ def test_what_a_killed_run_has_left_is_removed_by_the_next_one(
     prefect_server: PrefectServer, slow_job: Path
 ) -> None:
     """But not what a run has that still goes on."""
-    going_on = start(prefect_server, "run", "job.yaml")
+    going_on = start(prefect_server, "run", "--direct", "job.yaml")
     try:
         wait_for(lambda: len(list(Path("runs").glob("slow/*/summary.npz"))) == 1)
         going_on.send_signal(signal.SIGSTOP)
-        killed = start(prefect_server, "run", "job.yaml")
+        killed = start(prefect_server, "run", "--direct", "job.yaml")
         wait_for(lambda: len(list(Path("runs").glob("slow/*/summary.npz"))) == 2)
         killed.kill()
         killed.wait()
@@ -121,7 +121,7 @@ def test_what_a_killed_run_has_left_is_removed_by_the_next_one(
         (of_killed / ".source.abc").mkdir()  # as a kill in the middle of the copying leaves it
         before = {path: left(path) for path in Path("runs/slow").iterdir()}
         assert all("snapshot.arrow" in files for files in before.values())
-        assert start(prefect_server, "run", "job.yaml", "-q").wait(300) == 0
+        assert start(prefect_server, "run", "--direct", "job.yaml", "-q").wait(300) == 0
         now = {path: left(path) for path in before}
         assert sorted(map(bool, now.values())) == [False, True]
         going_on.send_signal(signal.SIGCONT)

@@ -21,8 +21,8 @@ from em_impute.gaussian.inference import (
 from em_impute.gaussian.parameters import Parameters, Standardisation
 
 SETS = (
-    "africa", "airquality", "airquality6", "apple", "boys", "cholesterol", "holzinger",
-    "mammalsleep_nots", "missvals", "nhanes", "norm_mdata",
+    "africa", "airquality", "airquality6", "apple", "boys", "cholesterol", "mammalsleep_nots",
+    "missvals", "nhanes", "norm_mdata",
 )  # fmt: skip
 
 

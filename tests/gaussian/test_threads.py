@@ -114,9 +114,9 @@ show("imputer", EMImputer(sample=True, random_state=1).fit_transform(X[:, :60]))
 
 def test_the_threads_of_blas_do_not_change_a_bit() -> None:
     answers = []
-    for count in ("1", "2", "4"):
+    for count in ("1", "4"):
         there = os.environ | dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), count)
         command = [sys.executable, "-c", EVERYTHING]
         done = subprocess.run(command, env=there, check=True, capture_output=True, text=True)
         answers.append(done.stdout.splitlines())
-    assert answers[0] == answers[1] == answers[2]
+    assert answers[0] == answers[1]

@@ -24,7 +24,7 @@ from em_impute.job import FileSource
 from em_impute.tables.snapshot import SourceError
 from em_impute.tables.sources import take_snapshot
 
-FILES = int(os.environ.get("FUZZ_FILES", "160")) // len(FORMATS)
+FILES = int(os.environ.get("FUZZ_FILES", "80")) // len(FORMATS)
 SEED = int(os.environ.get("FUZZ_SEED", "20261127"))
 CASES = Path(__file__).parent / "damaged"
 
