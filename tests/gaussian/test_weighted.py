@@ -143,6 +143,23 @@ def test_weighted_estimates_are_those_of_em_row_by_row(
     np.testing.assert_allclose(fitted.model.covariance, covariance, atol=1e-8)
 
 
+def test_a_weighted_summary_comes_back_from_its_file(
+    rows: tuple[Floats, Floats], tmp_path: Path
+) -> None:
+    summary = weighted_summary(*rows)
+    summary.save(tmp_path / "summary.npz")
+    again = PatternSummary.load(tmp_path / "summary.npz")
+    for ours, theirs in zip(moments(again), moments(summary), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert again.is_weighted
+    assert again.n_rows == summary.n_rows == 240
+    with np.load(tmp_path / "summary.npz") as file:
+        fields = dict(file)
+    np.savez(tmp_path / "summary.npz", **{**fields, "masses": -fields["masses"]})
+    with pytest.raises(ValueError, match="masses has one that is not above 0"):
+        PatternSummary.load(tmp_path / "summary.npz")
+
+
 @pytest.mark.parametrize("weight", [0.0, -1.0, np.nan, np.inf])
 def test_a_weight_is_above_zero(weight: float) -> None:
     with pytest.raises(ValueError, match="A weight is a number above 0, got"):
