@@ -127,7 +127,7 @@ def refused_before_the_fit(report: Report) -> Report:
 
 @contextmanager
 def pictures_left_out() -> Iterator[None]:
-    """Pictures are not drawn: they take half of a small run, and most tests see something else."""
+    """Pictures are drawn, but the pages that most tests read are without them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(svg.Drawing, "on_page", lambda *_: "<svg></svg>")
         patch.setattr(svg.Drawing, "as_image", lambda *_: "data:image/svg+xml,")
