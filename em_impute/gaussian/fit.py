@@ -155,12 +155,8 @@ def _fitted(
     )
     decisions += undetermined(rows.unseen, scaling.varying_names, ending.prior_rows)
     if ending.status is Status.CONVERGED:
-        saddle = is_saddle(rows, ending.point, ending.prior_rows, lambda: options.out_of_time)
-        if saddle:
-            ending = replace(ending, status=Status.SADDLE)
-            decisions += (ending.sentence(scaling, options),)
-        elif saddle is None:
-            decisions += (NO_TIME_TO_LOOK,)
+        ending, doubts = _looked_at(rows, ending, options, scaling)
+        decisions += doubts
     parameters = ending.point.parameters
     if relations:
         parameters = make_exact(parameters, relations, scaling)
@@ -185,6 +181,17 @@ def _fitted(
             rows, ending.point, ending.prior_rows, scaling.varying_names
         )
     return result
+
+
+def _looked_at(
+    rows: WeightedRows, ending: Ending, options: Options, scaling: Standardisation
+) -> tuple[Ending, tuple[str, ...]]:
+    """The ending, which may be at a saddle point, and what to say of that."""
+    saddle = is_saddle(rows, ending.point, ending.prior_rows, lambda: options.out_of_time)
+    if saddle:
+        ending = replace(ending, status=Status.SADDLE)
+        return ending, (ending.sentence(scaling, options),)
+    return ending, (NO_TIME_TO_LOOK,) if saddle is None else ()
 
 
 def _checkpoints(
