@@ -125,7 +125,8 @@ def _as_init_has_it(table: pd.DataFrame) -> Floats:
         made = draft({"path": str(Path(folder) / "in.parquet")}).proposal
     transforms: dict[str, Any] = {n: c.value for n, c in made.transform.items()}
     bounds: dict[str, Any] = {n: tuple(c.value) for n, c in made.bounds.items()}  # type: ignore[arg-type]
-    imputer = EMImputer(transforms=transforms, bounds=bounds, bounds_violated="keep")
+    options = {"transforms": transforms, "bounds": bounds, "bounds_violated": "keep"}
+    imputer = EMImputer(back_transform="mean", **options)
     return np.asarray(imputer.fit_transform(table), dtype=float)
 
 

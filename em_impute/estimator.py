@@ -52,6 +52,7 @@ COLUMN_OPTIONS = (
 )
 # How the models of groups are fitted, too.
 FIT_OPTIONS = ("tol", "max_iter", "acceleration", "prior_rows", "n_starts", "min_group_rows")
+_WORDS = {"back_transform": ("median", "mean"), "bounds_violated": ("stop", "keep")}
 
 
 class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped scikit-learn
@@ -482,6 +483,9 @@ class EMImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyp
         for name in ("sample", "add_indicator", "keep_empty_features"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
+        for name, allowed in _WORDS.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise ValueError(f"{name}: expected {' or '.join(allowed)}, got {value!r}.")
 
     def _report_empty_features(self) -> None:
         if self._shown.all():

@@ -411,6 +411,8 @@ def test_n_jobs_may_be_none(air: pd.DataFrame) -> None:
         ({"transforms": {"Ozone": object()}}, "transforms.Ozone: expected log"),
         ({"transforms": {"Ozone": {"logit": (0, 100)}}}, "transforms: expected Ozone above 0"),
         ({"back_transform": "mode", "round": True}, "back_transform: expected median or mean"),
+        ({"back_transform": "mode"}, "back_transform: expected median or mean, got 'mode'"),
+        ({"bounds_violated": "go"}, "bounds_violated: expected stop or keep, got 'go'"),
         ({"bounds": {"Ozone": (5, 1)}}, "bounds.Ozone: the lower bound is above the upper one"),
         ({"bounds": {"Ozone": 5}}, r"bounds.Ozone: expected \[low, high\], each a number, or None"),
         ({"bounds": {"Ozone": (10, 100)}}, "bounds: expected observed Ozone between 10 and 100"),

@@ -240,7 +240,7 @@ def _refuse_others(others: Sequence[tuple[str, NotNumbers]]) -> NoReturn:
     raise error(
         f"Expected numeric columns, got others: {[name for name, _ in shown]}{more} "
         f"({', '.join(found.kind for _, found in shown)}). Leave them out (for instance with a "
-        "ColumnTransformer) or turn them into numbers first."
+        "ColumnTransformer), turn them into numbers first, or name them in EMImputer(categories=)."
     )
 
 
