@@ -106,15 +106,6 @@ def write_yaml(path: Path, job: dict[str, Any]) -> None:
         YAML(typ="safe", pure=True).dump(job, file)
 
 
-@pytest.fixture
-def pictures_left_out() -> Iterator[None]:
-    """The report's pictures are not drawn, where a test looks at something else."""
-    from reports import pictures_left_out
-
-    with pictures_left_out():
-        yield
-
-
 WriteJob = Callable[..., Path]
 
 

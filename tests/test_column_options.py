@@ -90,7 +90,6 @@ JOBS = {
 }
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 @pytest.mark.filterwarnings(UNNAMED, "ignore:Of 5 groups")
 @pytest.mark.parametrize("nullable", [False, True])
 @pytest.mark.parametrize("table", JOBS)
@@ -116,7 +115,6 @@ def test_the_cells_are_those_that_the_job_publishes(
     assert int(frame.isna().sum().sum()) > int(filled.isna().sum().sum())
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 def test_more_rows_than_a_job_reads_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -263,7 +263,7 @@ def test_the_pictures_of_the_gallery_are_drawn(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(shown)
 
 
-@pytest.mark.usefixtures("at_the_jobs", "pictures_left_out")
+@pytest.mark.usefixtures("at_the_jobs")
 def test_the_picture_of_the_lineage_is_drawn_from_events(tmp_path: Path) -> None:
     picture = runpy.run_path(str(ROOT / "docs" / "lineage.py"))
     start, complete = picture["emitted"]()
@@ -287,7 +287,7 @@ def test_the_settings_of_the_page_on_lineage_are_openlineages(
     assert kinds == ["file", "http"]
 
 
-@pytest.mark.usefixtures("at_the_jobs", "pictures_left_out")
+@pytest.mark.usefixtures("at_the_jobs")
 def test_the_questions_of_the_page_on_the_history_table_have_answers(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "history-table.md").read_text()
     (tmp_path / "job.yaml").write_text(blocks(page, "yaml")[0])

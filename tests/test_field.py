@@ -35,7 +35,7 @@ FIELD = Path(__file__).parent / "field"
 SCRIPTS = sorted(path.name for path in FIELD.glob("python_*.py"))
 EVOLVED = sorted(path.name for path in (FIELD / "10-parquet-evolution").iterdir() if path.is_dir())
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture

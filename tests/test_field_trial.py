@@ -9,7 +9,7 @@ SEED, TABLES = 20261127, 20
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+@pytest.mark.usefixtures("prefect_server")
 def test_real_tables_end_published_or_refused_with_a_sentence(tmp_path: Path) -> None:
     print(f"SEED={SEED}")
     tally = run_trial(some_tables(SEED, TABLES), SEED, tmp_path, in_prefect=10)

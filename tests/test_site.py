@@ -212,7 +212,7 @@ def test_whole_jobs_load(page: Path, tmp_path: Path) -> None:
             load_job(tmp_path / f"{i}.yaml")
 
 
-@pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("page", ["gates", "categories"])
 def test_the_jobs_of_how_to_pages_publish(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -225,7 +225,6 @@ def test_the_jobs_of_how_to_pages_publish(
     assert done.exit_code == 0, done.output
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 def test_the_lines_of_the_first_page_fill_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytest
 from click.testing import CliRunner, Result
 from conftest import WriteJob
 from servers import PrefectServer
 
 from em_impute.cli import main as cli
-
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
 
 
 def em_impute(*arguments: object) -> Result:

@@ -33,7 +33,7 @@ from em_impute.tables import targets
 from em_impute.tables.run_folder import open_run_folder
 from em_impute.tables.whole_files import sha256
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 def test_quickstart_publishes_the_reference_answer(

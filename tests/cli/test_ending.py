@@ -8,7 +8,7 @@ import pytest
 from command_line import GOOD, OLD, em_impute
 from conftest import WriteJob
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 def test_an_interrupted_run_has_an_exit_code_of_its_own(

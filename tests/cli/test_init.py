@@ -9,8 +9,6 @@ import pytest
 from command_line import em_impute
 from conftest import ROOT
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

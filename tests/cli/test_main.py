@@ -16,8 +16,6 @@ from conftest import EM_IMPUTE, WriteJob
 from em_impute import __version__
 from em_impute.cli.main import main
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 
 def test_a_run_is_verified(write_job: WriteJob, tmp_path: Path) -> None:
     """Equal: 0; its ledger is another: 1; its source has changed, or it is no run: 2."""

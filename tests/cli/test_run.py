@@ -23,7 +23,7 @@ from servers import PrefectServer
 
 from em_impute.tables.writing import formats as staging
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 # One of each kind of ending; the others differ in what the steps say, not in who runs them.
 IN_PREFECT = ("a ragged line", "a critical check of the output", "a warning of the input")

@@ -36,7 +36,7 @@ from em_impute.flows.deployments import deploy_jobs
 from em_impute.flows.impute import impute
 from em_impute.job import CannotRun, Job, load_job
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 OCCASIONS = ["refused", "failed", "warnings", "lost", "drifted"]
 

@@ -17,7 +17,7 @@ from em_impute.flows.impute import impute
 from em_impute.job import CannotRun, Job
 from em_impute.runs.run import Outcome
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 FIRST, LAST = date(2026, 2, 1), date(2026, 2, 4)
 

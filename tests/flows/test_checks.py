@@ -16,8 +16,6 @@ from receivers import Receiver, receiving
 
 from em_impute.cli import main as cli
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

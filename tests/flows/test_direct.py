@@ -34,8 +34,6 @@ DRAWN = {
     "checks": {"output": [{"expect_column_values_to_not_be_null": {"column": "sex"}}]},
 }
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

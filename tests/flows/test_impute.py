@@ -38,7 +38,7 @@ from em_impute.tables.snapshot import Snapshot
 
 DAY = date(2026, 1, 1)
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture

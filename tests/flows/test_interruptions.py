@@ -23,7 +23,7 @@ from em_impute.plugin.tasks import dropped_signals_sent_again
 from em_impute.runs.run import interruption_behind
 
 pytestmark = [
-    pytest.mark.usefixtures("prefect_server", "pictures_left_out"),
+    pytest.mark.usefixtures("prefect_server"),
     pytest.mark.timeout(400),
 ]
 

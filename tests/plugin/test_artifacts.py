@@ -26,7 +26,6 @@ from prefect.artifacts import Artifact
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_UI_URL, temporary_settings
-from reports import pictures_left_out
 from servers import PrefectServer
 
 from em_impute.flows.impute import impute
@@ -34,7 +33,7 @@ from em_impute.job import Job
 from em_impute.plugin.artifacts import ENDED, flow_run_address, page_address
 from em_impute.reporting.brief import Brief
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 # Stands in docs/automations.yaml for the id of a block that sends messages.
 NO_BLOCK = "00000000-0000-0000-0000-000000000000"
@@ -195,7 +194,7 @@ def runs(
     folder = tmp_path_factory.mktemp("twice")
     schedule = {"cron": "0 3 * * *", "timezone": "Asia/Tokyo"}
     never = {"input": [{"expect_table_row_count_to_equal": {"value": 0}}]}
-    with pictures_left_out(), pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EM_IMPUTE_RUNS_URL", "http://reports.example.org/all_runs/")
         for changes in ({}, {"checks": never}):
             run = job(folder, "Tw_ice", schedule=schedule, **changes)

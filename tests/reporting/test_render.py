@@ -281,7 +281,6 @@ def test_no_name_of_a_run_breaks_its_pages(report: Report, page: Page, name: str
     assert next(token.tag for token in tokens if token.type == "heading_open") == "h1"
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 def test_markdown_shows_the_columns_numbers(report: Report, airquality: pd.DataFrame) -> None:
     ozone = airquality["Ozone"]
     rows = table_rows(markdown_tokens(render.markdown(report)))
@@ -315,7 +314,6 @@ def test_two_hundred_columns_make_pages_of_bearable_size(wide: Report) -> None:
     assert len(render.markdown(wide).encode()) < 300_000
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 def test_markdown_shows_the_forty_columns_with_the_most_missing_cells(wide: Report) -> None:
     text = render.markdown(wide)
     rows = table_rows(markdown_tokens(text))
@@ -338,7 +336,6 @@ def test_two_hundred_hostile_columns_with_endless_texts_stay_below_the_limit(
     assert "These are 60 of 1000 checks, failed ones first." in text
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 def test_failed_checks_come_first(report: Report) -> None:
     passed = CheckRow("input", "a", "x", "x", "critical", True)
     failed = CheckRow("output", "b", "x", "y", "warning", False)
@@ -411,7 +408,6 @@ def test_one_row_reads_well(report_on: ReportOn) -> None:
     assert ["a", "predictor", "0 (0%)", "1.00 (0.00)", "1.00 (0.00)", "–"] in rows
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 @pytest.mark.parametrize(
     ("mean", "sd", "shown"),
     [
@@ -450,7 +446,6 @@ def test_column_table_has_every_column_with_its_numbers(
     assert rows.loc["Wind", ["imputed", "imputed mean"]].tolist()[0] == 0
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 @pytest.mark.parametrize("page", [render.html, render.markdown])
 def test_draws_are_not_called_means(report: Report, page: Callable[[Report], str]) -> None:
     means = "Imputed cells are conditional means: they vary less"
@@ -494,7 +489,6 @@ def test_tables_stay_below_a_megabyte(
         assert str(rows[0]["column"]).startswith("19999")
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 def test_the_served_page_is_linked(report: Report) -> None:
     address = "https://reports.example.org/runs/air_quality/20261122T030000Z-5f1c/report.html"
     links = [

@@ -71,7 +71,6 @@ def text_of(page: str) -> str:
     return " ".join(words.split())
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 @pytest.mark.parametrize("page", [render.html, render.markdown])
 def test_pages_say_what_the_test_says(page: object, tested: Report, test: SelfTest) -> None:
     assert callable(page)
@@ -96,14 +95,12 @@ def test_pages_say_what_the_test_says(page: object, tested: Report, test: SelfTe
     assert "None" not in text
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 def test_pages_without_a_test_have_no_section(report: Report) -> None:
     assert report.self_test is None
     assert "self-test" not in render.html(report)
     assert "self-test" not in render.markdown(report)
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 @pytest.mark.parametrize("page", [render.html, render.markdown])
 @pytest.mark.parametrize("empty", [judge("fill", 0, 2, (), (), Limits()), SelfTest("fill", 0, 0)])
 def test_a_test_of_nothing_reads_well(page: object, report: Report, empty: SelfTest) -> None:
@@ -167,7 +164,6 @@ def test_coverage_is_drawn_with_its_numbers(test: SelfTest) -> None:
     assert {f"{share:.1%}" for share in test.coverage.shares} <= set(shown)
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 @pytest.mark.parametrize("page", [render.html, render.markdown])
 def test_pages_show_observed_against_predicted(page: object, tested: Report) -> None:
     assert callable(page)

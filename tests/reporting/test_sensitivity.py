@@ -15,8 +15,6 @@ from em_impute.reporting.means import estimate_means
 from em_impute.reporting.records import Report, Verdict
 from em_impute.reporting.sensitivity import DELTAS, Sensitivity, describe_sensitivity
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 X = factor_table(200, 4, 0.2, seed=3)
 X[:, 3] = np.nan_to_num(X[:, 3])
 # Rows that show nothing have their share in the means, too.

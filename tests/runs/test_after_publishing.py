@@ -23,7 +23,6 @@ from holed_tables import factor_table
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State
-from reports import pictures_left_out
 
 from em_impute.cli import main as cli
 from em_impute.flows.impute import STEPS, impute
@@ -78,7 +77,7 @@ from em_impute.tables.run_folder import RunFolder
 from em_impute.tables.writing import single_file
 from em_impute.tables.writing.staged import TargetError
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 # What an error may quote, and nothing that is left may.
 CELL = "secret-cell-4711"
@@ -250,13 +249,12 @@ def test_each_part_of_what_a_run_leaves_fails_by_itself(stage: Stage) -> None:
             assert f"artifact {name}" in parts
         for event in ("published", "drifted"):
             assert f"event {event}" in parts
-        with pictures_left_out():
-            for part in parts:
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(Parts, "make", failing(part))
-                    outcome = stage.report()
-                looked[part] = list(stage.wrong(outcome, excused=EXCUSED.get(part, part)))
-                looked[part] += stage.unnamed(part)
+        for part in parts:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Parts, "make", failing(part))
+                outcome = stage.report()
+            looked[part] = list(stage.wrong(outcome, excused=EXCUSED.get(part, part)))
+            looked[part] += stage.unnamed(part)
         return looked
 
     wrong = in_one_flow(look)
@@ -344,18 +342,17 @@ def everywhere() -> tuple[ModuleType, ...]:
 def test_each_function_of_the_report_fails_and_the_verdict_stands(stage: Stage) -> None:
     def look() -> dict[str, list[str]]:
         looked = {}
-        with pictures_left_out():
-            for name, (places, broken) in functions().items():
-                with pytest.MonkeyPatch.context() as patch:
-                    for place, attribute in places:
-                        patch.setattr(place, attribute, broken)
-                    for environment in (render.PAGES, render._ARTIFACTS):
-                        for known, value in environment.filters.items():
-                            if getattr(value, "__name__", "") == name:
-                                patch.setitem(environment.filters, known, fails)
-                    outcome = stage.report()
-                turned = outcome.published is not True or outcome.stopped is not None
-                looked[name] = [str(outcome)] if turned else []
+        for name, (places, broken) in functions().items():
+            with pytest.MonkeyPatch.context() as patch:
+                for place, attribute in places:
+                    patch.setattr(place, attribute, broken)
+                for environment in (render.PAGES, render._ARTIFACTS):
+                    for known, value in environment.filters.items():
+                        if getattr(value, "__name__", "") == name:
+                            patch.setitem(environment.filters, known, fails)
+                outcome = stage.report()
+            turned = outcome.published is not True or outcome.stopped is not None
+            looked[name] = [str(outcome)] if turned else []
         return looked
 
     wrong = in_one_flow(look)

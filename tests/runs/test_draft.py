@@ -20,7 +20,6 @@ from em_impute.runs.draft import Draft, draft
 from em_impute.tables.run_folder import RunFolder
 
 N = 400
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
 
 
 @pytest.fixture(autouse=True)

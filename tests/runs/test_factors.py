@@ -27,8 +27,6 @@ from em_impute.runs.run import Outcome
 from em_impute.tables import whole_rows
 from em_impute.tables.run_folder import RunFolder
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 ITEMS = [f"{trait}{i}" for trait in "ACEN" for i in range(1, 6)]
 SCORES = [f"em_impute_factor_{h}" for h in range(1, 5)]
 

@@ -21,8 +21,6 @@ from em_impute.runs.opening import run_of
 
 __all__ = ["duckdb_database", "postgres_database"]
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 AIR: dict[str, Any] = {
     "name": "history_air",
     "source": {"path": str(ROOT / "data/airquality.csv")},

@@ -41,7 +41,6 @@ def test_a_memory_that_is_damaged_is_made_anew(tmp_path: Path, content: str) -> 
     assert RUN in (tmp_path / index.MEMORY).read_text()
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 def test_each_run_writes_the_page_and_none_fails_over_it(write_job: WriteJob) -> None:
     job = write_job(table(**good_rows()), name="indexed", self_test="off")
     assert run_directly(job, "-q").exit_code == 0

@@ -11,8 +11,6 @@ from measured_runs import NUMBERS, Ran, rendered, table
 
 from em_impute.reporting import render
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 
 def test_moments_before_and_after_are_those_of_pandas(
     mixed: tuple[Ran, pd.DataFrame, pd.DataFrame],

@@ -14,8 +14,6 @@ from measured_runs import MODEL, OPTIONS, Ran, rendered, table
 from em_impute.gaussian import GaussianModel
 from em_impute.reporting import render
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 
 def test_the_first_run_has_nothing_to_compare_with(ran: Callable[..., Ran]) -> None:
     _, _, report = ran(table(), **OPTIONS)

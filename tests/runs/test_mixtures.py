@@ -27,8 +27,6 @@ from em_impute.runs.run import Outcome
 from em_impute.tables import whole_rows
 from em_impute.tables.run_folder import RunFolder
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 GEYSER = ["eruptions", "waiting"]
 CLUSTER, PROBABILITY = "em_impute_cluster", "em_impute_cluster_probability"
 

@@ -29,8 +29,6 @@ from em_impute.tables.run_folder import open_run_folder
 from em_impute.tables.snapshot import Snapshot, read_batches
 from em_impute.tables.sql import slopes
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 NUMBERS = count()
 LOG = logging.getLogger("steps")
 

@@ -24,7 +24,7 @@ from em_impute.tables.whole_files import sha256
 from em_impute.tables.writing.formats import open_writer
 from em_impute.tables.writing.staged import Staged, TargetError
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "pictures_left_out")
+pytestmark = pytest.mark.usefixtures("prefect_server")
 FIRST, LAST = date(2026, 2, 1), date(2026, 2, 3)
 DAYS = [FIRST + timedelta(days=k) for k in range(3)]
 ROWS = 60

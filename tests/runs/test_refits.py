@@ -204,7 +204,6 @@ def test_self_test_refit_hides_cells_of_the_table_among_all_rows_of_the_model(
     assert not found.tested.note
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 def test_a_night_without_holes_is_kept_too(tmp_path: Path) -> None:
     """And verified, though it has no model."""
     nights = Nights(tmp_path)
@@ -216,7 +215,6 @@ def test_a_night_without_holes_is_kept_too(tmp_path: Path) -> None:
     assert_same_estimate(nights.run(1), full_fit(tables))
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 def test_a_run_with_a_state_is_verified_from_what_its_folder_keeps(tmp_path: Path) -> None:
     nights = Nights(tmp_path, {"half_life": "3 days"})
     for number in range(3):
@@ -275,7 +273,6 @@ def test_what_a_run_would_do_is_told_without_doing_it(tmp_path: Path) -> None:
     assert nights.files() == before
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 def test_the_report_tells_rows_of_the_table_from_those_of_the_model(tmp_path: Path) -> None:
     nights = Nights(tmp_path)
     for number in range(3):
@@ -301,7 +298,6 @@ def test_the_report_tells_rows_of_the_table_from_those_of_the_model(tmp_path: Pa
     assert read_manifest(nights.last.folder)["rows_of_model"]["kept"] == 201
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 def test_a_rolling_estimate_has_no_standard_errors_and_says_why(tmp_path: Path) -> None:
     imputation = {"method": "multiple", "draws": 3, "posterior": "ml"}
     nights = Nights(tmp_path, {"half_life": "2 days"}, imputation=imputation)

@@ -23,8 +23,6 @@ from em_impute.runs.recompute import verify
 from em_impute.runs.run import Found, Refused, Run, stop_if_refused
 from em_impute.tables.run_folder import RunFolder, open_run_folder
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 AIR = ROOT / "data" / "airquality.csv"
 NUMBERS = ["Ozone", "Solar.R", "Wind", "Temp"]
 

@@ -24,8 +24,6 @@ from em_impute.tables.digest import Digest
 from em_impute.tables.sources import take_snapshot
 from em_impute.tables.writing import formats
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 PLAIN = {"columns": {"impute": ["plain", "whole"], "predictors": ["steady"]}}
 
 

@@ -196,7 +196,7 @@ def few_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summarise, "MOST_NUMBERS", 80)
 
 
-@pytest.mark.usefixtures("small_parts", "scheduler", "few_numbers", "pictures_left_out")
+@pytest.mark.usefixtures("small_parts", "scheduler", "few_numbers")
 def test_rows_that_stay_on_the_workers(write_job: Callable[..., Path]) -> None:
     table = pd.read_csv(ROOT / "data/airquality.csv").to_csv(index=False)
     about = {"name": "far_rows", "batch_rows": 25, "imputation": {"method": "draw"}}

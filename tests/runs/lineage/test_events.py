@@ -35,8 +35,6 @@ from em_impute.runs.report import leave_report
 from em_impute.runs.run import Refused
 from em_impute.tables.columns.roles import Roles
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 AIR: dict[str, Any] = {
     "name": "lineage_air",
     "description": "Fills the air.",

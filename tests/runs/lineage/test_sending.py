@@ -20,8 +20,6 @@ from receivers import NEVER, receiving
 from em_impute.runs import lineage
 from em_impute.runs.lineage import sending
 
-pytestmark = pytest.mark.usefixtures("pictures_left_out")
-
 SENTENCE = "The lineage of the run could not be sent by OpenLineage"
 
 

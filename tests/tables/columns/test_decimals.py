@@ -82,7 +82,6 @@ def check_filled(filled: pa.Table, table: pa.Table) -> None:
 # --- Through every door ------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 @pytest.mark.parametrize("file_format", ["parquet", "feather", "csv", "jsonl"])
 def test_from_file_to_file(
     file_format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -121,7 +120,6 @@ def test_from_file_to_file(
         assert filled.schema.types == table.schema.types
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 @pytest.mark.parametrize("mode", ["replace", "upsert"])
 def test_from_postgresql_to_postgresql(
     mode: str, postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -153,7 +151,6 @@ def test_from_postgresql_to_postgresql(
     check_filled(pa.table(columns), table)
 
 
-@pytest.mark.usefixtures("pictures_left_out")
 def test_from_duckdb_to_duckdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     table = money(pa.decimal128(10, 2))
