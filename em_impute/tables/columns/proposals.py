@@ -312,7 +312,7 @@ def _try_out(table: Snapshot, columns: Mapping[str, _Column], made: Proposal, dr
             made.predictors[name] = "the key is a time, and predicts as a trend"
         else:
             trial = without
-    for name in fill:
+    for name in trial.fill:
         _bound(columns[name], trial.predicted(name), made, draws)
 
 

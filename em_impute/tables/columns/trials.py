@@ -182,7 +182,8 @@ def trial_of(
     batches = sample_rows(read_batches(table.path, names), table.rows, size)
     parts = [np.empty((0, len(names))), *(_numbers(batches, names) if names else ())]
     rows = dict(zip(names, np.concatenate(parts).T, strict=True))
-    return Trial(rows, tuple(fill), transforms)
+    some = tuple(n for n in fill if np.count_nonzero(np.isfinite(rows[n])) > 1)
+    return Trial(rows, some, transforms)
 
 
 def _numbers(batches: Iterator[pa.RecordBatch], names: Sequence[str]) -> Iterator[Floats]:
