@@ -303,7 +303,11 @@ def _try_out(table: Snapshot, columns: Mapping[str, _Column], made: Proposal, dr
     trial = trial_of(table, fill, [*predictors, *times], _transforms(made))
     for name in list(made.transform):
         plain = trial.without_transform(name)
-        if plain.error - trial.error < (-GAIN if name in fill else GAIN):
+        if name in trial.fill:
+            worse = plain.predicted(name).error < trial.predicted(name).error - GAIN
+        else:
+            worse = plain.error < trial.error + GAIN
+        if worse:
             del made.transform[name]
             trial = plain
     for name in times:

@@ -144,6 +144,11 @@ class Trial:
         able = self._shown[holes].mean(axis=0) > SHOWN
         related = related[able[related] & (related != here)]
         related = related[: min(MOST_RELATED, len(y) // ROWS_OF_RELATED)]
+        whole = self._shown[np.ix_(shown, related)].all(axis=1)
+        # A mean in the place of a hole among the predictors is what the model would not take.
+        if whole.sum() >= ROWS_OF_RELATED * (len(related) + 1):
+            shown[shown] = whole
+            y, x = y[whole], x[whole]
         design = np.column_stack([np.ones(len(y)), x[:, related]])
         mean, sd = _left_out(y, design)
         encoding = Numeric(name, back_transform="mean")

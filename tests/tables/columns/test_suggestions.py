@@ -93,7 +93,7 @@ def test_the_sentences(take_table: Take, job: MakeJob) -> None:
         "suit.",
         "items: whole numbers only; `round: [items]` would suit.",
         "plan: 3 levels; `categories: nominal` would suit.",
-        "spent: never below 0, where 20.6% of its known cells would be filled; "
+        "spent: never below 0, where 19.4% of its known cells would be filled; "
         "`bounds: [0, null]` would suit.",
     ]
 
