@@ -54,7 +54,7 @@ class Case:
 
 
 CASES = {
-    "penguins": Case(0, "Published", "published", "8 missing cells were filled", 8),
+    "penguins_mixed": Case(0, "Published", "published", "19 missing cells were filled", 12),
     "airquality": Case(
         0,
         "Published with warnings",
@@ -106,7 +106,7 @@ def runs(
         )
     )
     configs = ROOT / "configs"
-    files = (configs / "penguins.yaml", configs / "quickstart.yaml", folder / "too_hot.yaml")
+    files = (configs / "mixed.yaml", configs / "quickstart.yaml", folder / "too_hot.yaml")
     pages = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quietly, directory=str(folder)))
     threading.Thread(target=pages.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{pages.server_port}/runs"
@@ -213,7 +213,7 @@ def test_a_run_is_understood_in_the_ui(
         assert picture.evaluate("image => image.naturalWidth") > 0
     look(page, f"{name}-report")
     for table, texts in {
-        "columns": ("missing %", "body_mass_g" if name == "penguins" else "Ozone"),
+        "columns": ("missing %", "body_mass_g" if name == "penguins_mixed" else "Ozone"),
         "checks": ("expected", "passed", "at least one row"),
     }.items():
         page.goto(f"{url}/artifacts/artifact/{left[f'{key}-{table}']['id']}")

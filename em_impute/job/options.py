@@ -38,8 +38,9 @@ DRAWS, MOST_NEEDED_DRAWS = 20, 201
 MOST_DRAWS = 1000
 # More cells than this share cannot be hidden from a fit.
 _LARGEST_REFIT_SHARE = 0.5
-# A ratio of errors of so many cells is known to some per cent.
-_ENOUGH_CELLS = 500
+# A ratio of errors of so many cells is known to some per cent; with many columns fewer will do, as
+# a test cell takes longer there.
+_ENOUGH_CELLS, _ENOUGH_IN_ALL = 500, 5_000
 
 
 def _prior_rows(value: object, handler: ValidatorFunctionWrapHandler) -> object:
@@ -323,7 +324,8 @@ class SelfTestOptions(Section):
     max_share: Annotated[Number, Field(gt=0, le=1)] | None = Field(
         None,
         description="Largest share of a column's observed cells that is hidden; by default 0.02, "
-        "of small tables enough for 500 cells: all that there are, or a tenth with refit.",
+        "of small tables enough for 500 cells, and 5,000 of all columns: all that there are, or a "
+        "tenth with refit.",
         examples=[0.02, 1.0],
     )
     max_cells: Count = Field(50_000, ge=10, description="Most cells that are hidden.")
@@ -360,12 +362,12 @@ class SelfTestOptions(Section):
         named = {name: getattr(self, name) for name in (*NUMBER_LIMITS, *LEVEL_LIMITS)}
         return {name: limit for name, limit in named.items() if limit is not None}
 
-    def most_cells_of(self, observed: int) -> int:
-        """How many of a column's observed cells are hidden at most."""
+    def most_cells_of(self, observed: int, columns: int) -> int:
+        """How many of a column's observed cells are hidden at most, of so many columns each."""
         if self.max_share is not None:
             return floor(self.max_share * observed + 1e-9)
         able = observed // 10 if self.method == "refit" else observed
-        return max(observed // 50, min(_ENOUGH_CELLS, able))
+        return max(observed // 50, min(_ENOUGH_CELLS, _ENOUGH_IN_ALL // columns, able))
 
     @property
     def has_limits(self) -> bool:

@@ -155,7 +155,7 @@ class Choosing:
         most_cells = min(options.max_cells, MOST_NUMBERS // max(len(roles.dimensions), 1))
         holed = [p for p in map(snapshot.profile, roles.impute) if p.missing]
         most = {
-            p.name: options.most_cells_of(snapshot.rows - p.missing)
+            p.name: options.most_cells_of(snapshot.rows - p.missing, len(holed))
             for p in holed
             if roles.encoding(p.name).dimensions
         }

@@ -358,17 +358,19 @@ def test_snapshot_is_streamed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "observed", "most"),
+    ("method", "observed", "columns", "most"),
     [
-        ("fill", 9, 9),
-        ("fill", 400, 400),
-        ("fill", 5_000, 500),
-        ("fill", 1_000_000, 20_000),
-        ("refit", 99, 9),
-        ("refit", 2_000, 200),
-        ("refit", 20_000, 500),
-        ("refit", 1_000_000, 20_000),
+        ("fill", 9, 1, 9),
+        ("fill", 400, 10, 400),
+        ("fill", 5_000, 10, 500),
+        ("fill", 5_000, 100, 100),
+        ("fill", 2_000, 100, 50),
+        ("fill", 1_000_000, 1, 20_000),
+        ("refit", 99, 1, 9),
+        ("refit", 2_000, 1, 200),
+        ("refit", 20_000, 1, 500),
+        ("refit", 1_000_000, 1, 20_000),
     ],
 )
-def test_small_tables_are_tested_too(method: Any, observed: int, most: int) -> None:
-    assert SelfTestOptions(method=method).most_cells_of(observed) == most
+def test_small_tables_are_tested_too(method: Any, observed: int, columns: int, most: int) -> None:
+    assert SelfTestOptions(method=method).most_cells_of(observed, columns) == most
