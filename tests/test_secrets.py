@@ -146,6 +146,7 @@ def runs(port: int) -> dict[str, tuple[dict[str, Any], int, str]]:
                 "source": FROM_DB,
                 "columns": MODEL,
                 "checks": {"context": "gx", "checkpoint": {"input": "planted"}},
+                "self_test": "off",
             },
             0,
             "The first of 3 warnings: Not met on the input",

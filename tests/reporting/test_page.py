@@ -23,6 +23,8 @@ from em_impute.reporting.verdict import verdict_on
 SEEN = ROOT / "test-output"
 # The width of A4 less its margins, at 96 dots per inch.
 PAPER = 680
+# In milliseconds: a long page is painted without a graphics card, on cores that others use, too.
+PATIENCE = 120_000
 KINDS = ("healthy", "warned", "refused", "hostile", "wide")
 NOT_LOADED = """async () => {
     const broken = []
@@ -78,6 +80,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(PATIENCE)
     yield page
     page.close()
 
@@ -115,6 +118,7 @@ def test_nothing_runs_over(
     pages: dict[str, Path], browser: Browser, kind: str, scheme: str
 ) -> None:
     page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
+    page.set_default_timeout(PATIENCE)
     page.goto(pages[kind].as_uri())
     page.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
     for width in (390, 1280, 1920):
