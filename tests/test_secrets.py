@@ -158,6 +158,7 @@ def runs(port: int) -> dict[str, tuple[dict[str, Any], int, str]]:
                 "imputation": {"method": "draw", "mask": True},
                 "target": {"path": "out/filled.parquet"},
                 "report": {"history_table": database(url, "numbers", password={"env": "DB_WRONG"})},
+                "self_test": "off",
             },
             0,
             "are not in its history table: The table planted.numbers",
