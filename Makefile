@@ -27,11 +27,11 @@ help: ## Show this list
 demo: $(VENV)/installed ## Run the quickstart job: New York's air of 1973, holes filled
 	@$(BIN)/em-impute run configs/quickstart.yaml
 
-# Four files of tests at a time, since some wait for schedules and workers more than they compute;
+# Three files of tests at a time, since some wait for schedules and workers more than they compute;
 # so each keeps to one thread. The tests of a file share its servers.
 # Within a file their order is by chance: pytest --randomly-seed=N, as was printed, gives it again.
 test: $(VENV)/installed-dev browser ## Run the tests
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The same seed takes the same tables, holes and formats; all of the tables take an hour or two.
 # For instance: make field-trial SEED=7 ARGS='--count 200', or ARGS='--part 1/2' beside another of 2/2.
