@@ -11,10 +11,9 @@ from matplotlib.ticker import MaxNLocator
 from em_impute.job.legible import BOX
 from em_impute.reporting import axes, style
 from em_impute.reporting.missingness import MissingnessMap
-from em_impute.reporting.plots import FARTHEST, MAX_MAP_NAMES
+from em_impute.reporting.plots import FARTHEST, MAX_MAP_NAMES, MAX_MARKERS, map_colours
 from em_impute.reporting.records import Distribution, Fit
 
-MAX_MARKERS = 60
 # Names longer than so many characters, together, stand upright.
 ROOM = 70
 
@@ -72,9 +71,7 @@ def _mark_rejected(ax: Axes, fit: Fit, floor: float) -> None:
 
 def draw_missingness(ax: Axes, item: MissingnessMap) -> None:
     """Draw all rows by their patterns, top to bottom, missing cells filled."""
-    missing = item.missing()
-    cells = np.full((*missing.shape, 4), (*style.rgb(style.GREY), style.OBSERVED_ALPHA))
-    cells[missing] = (*style.rgb(style.SHADED), 1.0)
+    cells = map_colours(item)
     ax.imshow(cells, aspect="auto", interpolation="none", extent=(0, cells.shape[1], 1, 0))
     names = [drawable(name) for name in item.columns]
     if len(names) <= MAX_MAP_NAMES:

@@ -193,10 +193,7 @@ def missingness(item: MissingnessMap) -> Drawing:
     names = _names_height(item.columns, WIDE - MARGIN - left) if named else 0.0
     drawing = Drawing(WIDE, 175.0 + names + 2 * MARGIN)
     box = Box(left, MARGIN + names, WIDE - MARGIN, drawing.height - MARGIN)
-    missing = item.missing()
-    cells = np.full((*missing.shape, 4), (*rgb(GREY), OBSERVED_ALPHA))
-    cells[missing] = (*rgb(SHADED), 1.0)
-    drawing.cells(box, cells)
+    drawing.cells(box, map_colours(item))
     panel = Panel(drawing, box, Scale(0, len(item.columns)), Scale(item.total_rows, 0))
     if named:
         _name_columns(panel, item.columns)
@@ -205,6 +202,14 @@ def missingness(item: MissingnessMap) -> Drawing:
     middle = left - GAP - 1, (box.top + box.bottom) / 2
     drawing.text(middle, "rows, by pattern", anchor="middle", upright=True)
     return drawing
+
+
+def map_colours(item: MissingnessMap) -> Floats:
+    """The colours of a map's cells, of shape (rows, columns, 4)."""
+    missing = item.missing()
+    cells = np.full((*missing.shape, 4), (*rgb(GREY), OBSERVED_ALPHA))
+    cells[missing] = (*rgb(SHADED), 1.0)
+    return cells
 
 
 def together(item: Together) -> Drawing:

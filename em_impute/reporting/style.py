@@ -43,9 +43,6 @@ STYLE: dict[Any, Any] = {
     "figure.constrained_layout.w_pad": 0.08,
     "font.family": "DejaVu Sans",
     "font.size": LETTERS,
-    "savefig.facecolor": PAPER,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "em_impute",
     "text.color": INK,
     # A column may be called "$x": names are never mathematics.
     "text.parse_math": False,
